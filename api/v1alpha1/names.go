@@ -1,0 +1,40 @@
+package v1alpha1
+
+const (
+	// ObjectNamePrefix begins the name of every object that the operator makes
+	// in a governed namespace.
+	ObjectNamePrefix = "security-baseline-"
+
+	// BaselineLabel is on every object that the operator makes; its value is the
+	// name of the SecurityBaseline that gave the object.
+	BaselineLabel = "securitybaseline.io/baseline"
+
+	// ControlLabel is on every object that the operator makes; its value is the
+	// ControlName that the object belongs to.
+	ControlLabel = "securitybaseline.io/control"
+
+	// ManagedByLabel and ManagedByValue mark the objects for tools that show who
+	// manages what.
+	// https://kubernetes.io/docs/concepts/overview/working-with-objects/common-labels/
+	ManagedByLabel = "app.kubernetes.io/managed-by"
+	ManagedByValue = "securitybaseline-operator"
+
+	// PodSecurityBaselineLabel is on every namespace whose pod-security labels a
+	// baseline governs; its value is that baseline's name.
+	PodSecurityBaselineLabel = "podsecurity.securitybaseline.io/baseline"
+
+	// AggregateLabel, with the value "true", adds a ClusterRole's rules to the
+	// operator's: so it may be allowed to bind further roles.
+	AggregateLabel = "rbac.securitybaseline.io/aggregate-to-operator"
+
+	// Finalizer keeps a SecurityBaseline until what it gave is handed over,
+	// removed or deliberately kept.
+	Finalizer = "securitybaseline.io/finalizer"
+
+	// FieldManager is the name under which the operator writes; managedFields
+	// tell by it what is the operator's and what is someone else's.
+	FieldManager = "securitybaseline-operator"
+
+	// ReportName is the name of the BaselineReport in each governed namespace.
+	ReportName = "security-baseline"
+)

@@ -1,0 +1,320 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// SecurityBaseline says what hardened means for the namespaces that it selects.
+// The operator makes it true there, keeps it true, and reports what drifted.
+//
+// +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,shortName=sb,categories=security
+// +kubebuilder:printcolumn:name="Namespaces",type=integer,JSONPath=`.status.namespaces.governed`
+// +kubebuilder:printcolumn:name="Compliant",type=integer,JSONPath=`.status.namespaces.compliant`
+// +kubebuilder:printcolumn:name="Drifted",type=integer,JSONPath=`.status.namespaces.drifted`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
+// +kubebuilder:printcolumn:name="Last Drift",type=date,JSONPath=`.status.lastDrift.time`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 63",fieldPath=".metadata",message="metadata.name must have at most 63 characters, because it becomes the value of a label on what the baseline gives; choose a shorter name"
+type SecurityBaseline struct {
+	metav1.TypeMeta `json:",inline"`
+	// +optional
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	// What hardened means.
+	// +required
+	Spec SecurityBaselineSpec `json:"spec"`
+
+	// What the operator has found and done.
+	// +optional
+	Status SecurityBaselineStatus `json:"status,omitempty"`
+}
+
+// SecurityBaselineList is a list of SecurityBaselines.
+//
+// +kubebuilder:object:root=true
+type SecurityBaselineList struct {
+	metav1.TypeMeta `json:",inline"`
+	metav1.ListMeta `json:"metadata,omitempty"`
+	Items           []SecurityBaseline `json:"items"`
+}
+
+// SecurityBaselineSpec says which namespaces a baseline governs and how. A
+// control is in force only where its section is present.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.podSecurity) || has(self.network) || has(self.rbac)",message="spec declares no control, so it would do nothing; add at least one of podSecurity, network, rbac"
+type SecurityBaselineSpec struct {
+	// Which baseline governs a control where several select a namespace and
+	// declare it: the one with the highest priority, then the oldest, then the
+	// first by name.
+	// +optional
+	// +kubebuilder:default=0
+	Priority int32 `json:"priority,omitempty"`
+
+	// The namespaces to govern, by their labels; {} selects every namespace.
+	// Namespaces of the cluster itself (kube-system, ...) are never governed.
+	// +required
+	// +kubebuilder:validation:XValidation:rule="!has(self.matchLabels) || self.matchLabels.all(k, !format.qualifiedName().validate(k).hasValue() && !format.labelValue().validate(self.matchLabels[k]).hasValue())",message="matchLabels must hold valid label keys, such as app or example.com/app, and values of at most 63 letters, digits, '-', '_' and '.'"
+	NamespaceSelector LabelSelector `json:"namespaceSelector"`
+
+	// Names of namespaces to leave alone although they are selected.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=1024
+	// +kubebuilder:validation:items:MaxLength=63
+	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	ExcludeNamespaces []string `json:"excludeNamespaces,omitempty"`
+
+	// What becomes of what this baseline gave when it is deleted: Retain keeps
+	// it, so that deleting one object by mistake does not open a cluster;
+	// Remove takes exactly that away.
+	// +optional
+	// +kubebuilder:default=Retain
+	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
+
+	// The Pod Security Standards that pods must meet.
+	// +optional
+	PodSecurity *PodSecurity `json:"podSecurity,omitempty"`
+
+	// Which traffic is denied, and what is allowed all the same.
+	// +optional
+	Network *Network `json:"network,omitempty"`
+
+	// Who may do what in each governed namespace.
+	// +optional
+	RBAC *RBAC `json:"rbac,omitempty"`
+}
+
+// DeletionPolicy says what becomes of what a baseline gave when it is deleted.
+//
+// +kubebuilder:validation:Enum=Retain;Remove
+type DeletionPolicy string
+
+const (
+	// DeletionRetain keeps what the baseline gave.
+	DeletionRetain DeletionPolicy = "Retain"
+	// DeletionRemove removes exactly what the baseline gave.
+	DeletionRemove DeletionPolicy = "Remove"
+)
+
+// PodSecurity are the levels of the Pod Security Standards that Kubernetes' own
+// admission holds pods to, as labels on each governed namespace. A level is a
+// floor: a namespace that its owner labelled stricter keeps its label.
+// https://kubernetes.io/docs/concepts/security/pod-security-standards/
+//
+// +kubebuilder:validation:XValidation:rule="has(self.enforce) || has(self.audit) || has(self.warn)",message="podSecurity states no level; add at least one of enforce, audit, warn"
+type PodSecurity struct {
+	// Pods below this level are refused.
+	// +optional
+	Enforce PodSecurityLevel `json:"enforce,omitempty"`
+
+	// Pods below this level are written to the API server's audit log.
+	// +optional
+	Audit PodSecurityLevel `json:"audit,omitempty"`
+
+	// Whoever creates pods below this level is warned.
+	// +optional
+	Warn PodSecurityLevel `json:"warn,omitempty"`
+
+	// The version of the standards: that of a Kubernetes minor release, or
+	// latest.
+	// +optional
+	// +kubebuilder:default=latest
+	// +kubebuilder:validation:MaxLength=16
+	// +kubebuilder:validation:XValidation:rule="self == 'latest' || self.matches('^v1[.](0|[1-9][0-9]*)$')",message="podSecurity.version must be latest or the minor version of a Kubernetes release, such as v1.36"
+	Version string `json:"version,omitempty"`
+}
+
+// PodSecurityLevel is a level of the Pod Security Standards.
+//
+// +kubebuilder:validation:Enum=privileged;baseline;restricted
+type PodSecurityLevel string
+
+// Network says which traffic is denied in each governed namespace and what is
+// allowed all the same. It becomes NetworkPolicies, which the cluster's network
+// plugin must support to have any effect.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.defaultDeny) || (has(self.policies) && size(self.policies) > 0)",message="network says nothing; add defaultDeny, policies or both"
+// +kubebuilder:validation:XValidation:rule="!has(self.allow) || !has(self.allow.sameNamespace) || !self.allow.sameNamespace || has(self.defaultDeny)",message="network.allow.sameNamespace needs network.defaultDeny: where nothing is denied, an allowance would itself deny the rest"
+// +kubebuilder:validation:XValidation:rule="!has(self.allow) || !has(self.allow.dns) || !self.allow.dns || (has(self.defaultDeny) && 'Egress' in self.defaultDeny)",message="network.allow.dns needs Egress in network.defaultDeny: where egress is not denied, an allowance would itself deny the rest"
+// +kubebuilder:validation:XValidation:rule="(has(self.blockMetadataService) && !self.blockMetadataService) || !has(self.policies) || self.policies.all(p, (!has(p.spec.egress) || p.spec.egress.all(r, !has(r.to) || r.to.all(t, !has(t.ipBlock) || !(t.ipBlock.cidr in ['169.254.169.254/32', '100.100.100.200/32', 'fd00:ec2::254/128', 'fd20:ce::254/128'])))))",message="network.policies allows a cloud metadata address by itself, which blockMetadataService takes away; drop that ipBlock or set network.blockMetadataService to false"
+type Network struct {
+	// The directions in which every pod is denied all traffic that no
+	// NetworkPolicy allows.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=2
+	// +kubebuilder:validation:XValidation:rule="size(self) > 0",message="network.defaultDeny names no direction; name Ingress, Egress or both, or leave defaultDeny out"
+	DefaultDeny []Direction `json:"defaultDeny,omitempty"`
+
+	// The usual allowances.
+	// +optional
+	Allow *NetworkAllow `json:"allow,omitempty"`
+
+	// Further allowances: complete NetworkPolicies, by name. Each becomes a
+	// NetworkPolicy named security-baseline-NAME in each governed namespace.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=64
+	Policies []NamedNetworkPolicy `json:"policies,omitempty"`
+
+	// Cut the addresses of the clouds' metadata services, which hand out the
+	// node's credentials, out of every ipBlock that contains them. A rule that
+	// names no peer at all allows every address and is not changed.
+	// +optional
+	// +kubebuilder:default=true
+	BlockMetadataService *bool `json:"blockMetadataService,omitempty"`
+}
+
+// Direction is a direction of traffic, seen from a pod.
+//
+// +kubebuilder:validation:Enum=Ingress;Egress
+type Direction string
+
+const (
+	// DirectionIngress is traffic to a pod.
+	DirectionIngress Direction = "Ingress"
+	// DirectionEgress is traffic from a pod.
+	DirectionEgress Direction = "Egress"
+)
+
+// NetworkAllow are the usual allowances.
+type NetworkAllow struct {
+	// Let every pod ask the cluster's DNS. True unless stated, where egress is
+	// denied.
+	// +optional
+	DNS *bool `json:"dns,omitempty"`
+
+	// Let the pods of a namespace talk to each other, in the denied directions.
+	// +optional
+	SameNamespace bool `json:"sameNamespace,omitempty"`
+}
+
+// NamedNetworkPolicy is one allowance.
+type NamedNetworkPolicy struct {
+	// The allowance's name.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=235
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="network.policies[].name must be lowercase letters, digits, '-' or '.', beginning and ending with a letter or digit, because the NetworkPolicy is named security-baseline-NAME"
+	// +kubebuilder:validation:XValidation:rule="!(self in ['default-deny', 'allow-dns', 'allow-same-namespace'])",message="network.policies[].name must not be default-deny, allow-dns or allow-same-namespace: the operator's own policies have these names; choose another"
+	Name string `json:"name"`
+
+	// The allowance itself.
+	// +required
+	Spec NetworkPolicySpec `json:"spec"`
+}
+
+// RBAC says who may do what in each governed namespace.
+type RBAC struct {
+	// A RoleBinding named security-baseline-NAME in each governed namespace.
+	// +required
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:XValidation:rule="size(self) > 0",message="rbac.roleBindings is empty; add a binding or leave rbac out"
+	RoleBindings []NamedRoleBinding `json:"roleBindings"`
+}
+
+// NamedRoleBinding grants a role in each governed namespace.
+//
+// +kubebuilder:validation:XValidation:rule="(has(self.subjects) && size(self.subjects) > 0) || (has(self.subjectsFrom) && size(self.subjectsFrom) > 0)",message="the binding names nobody; add subjects, subjectsFrom or both"
+type NamedRoleBinding struct {
+	// The binding's name.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=235
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="rbac.roleBindings[].name must be lowercase letters, digits, '-' or '.', beginning and ending with a letter or digit, because the RoleBinding is named security-baseline-NAME"
+	Name string `json:"name"`
+
+	// The role that is granted. The operator itself must be allowed to bind it.
+	// +required
+	RoleRef RoleRef `json:"roleRef"`
+
+	// Who it is granted to.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	Subjects []Subject `json:"subjects,omitempty"`
+
+	// Who it is granted to, named by a label of each namespace. Where the label
+	// is absent or empty, nobody.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	SubjectsFrom []SubjectFrom `json:"subjectsFrom,omitempty"`
+}
+
+// RoleRef names the role that a binding grants.
+//
+// +kubebuilder:validation:XValidation:rule="self.kind != 'ClusterRole' || self.name != 'cluster-admin'",message="roleRef must not be cluster-admin, which may do anything in the namespace, the operator's own objects included; bind admin, edit, view or a ClusterRole of your own"
+type RoleRef struct {
+	// +optional
+	// +kubebuilder:default="rbac.authorization.k8s.io"
+	// +kubebuilder:validation:Enum="rbac.authorization.k8s.io"
+	APIGroup string `json:"apiGroup,omitempty"`
+
+	// ClusterRole, or Role: one of that name in each governed namespace.
+	// +required
+	// +kubebuilder:validation:Enum=Role;ClusterRole
+	Kind string `json:"kind"`
+
+	// The role's name.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="self != '.' && self != '..' && !self.contains('/') && !self.contains('%')",message="roleRef.name must be the name of a role: no '/' and no '%'"
+	Name string `json:"name"`
+}
+
+// Subject is a user, a group or a ServiceAccount.
+//
+// +kubebuilder:validation:XValidation:rule="self.kind != 'ServiceAccount' || has(self.namespace)",message="a subject of kind ServiceAccount needs a namespace; add the one that the ServiceAccount lives in"
+// +kubebuilder:validation:XValidation:rule="self.kind == 'ServiceAccount' || !has(self.namespace)",message="a subject of kind User or Group has no namespace; remove it"
+// +kubebuilder:validation:XValidation:rule="self.kind != 'ServiceAccount' || !format.dns1123Subdomain().validate(self.name).hasValue()",message="the name of a subject of kind ServiceAccount must be the name of a ServiceAccount, without its namespace"
+// +kubebuilder:validation:XValidation:rule="!has(self.apiGroup) || (self.kind == 'ServiceAccount' ? size(self.apiGroup) == 0 : self.apiGroup == 'rbac.authorization.k8s.io')",message="apiGroup must be rbac.authorization.k8s.io for User and Group and empty for ServiceAccount; it may be left out"
+type Subject struct {
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	APIGroup *string `json:"apiGroup,omitempty"`
+
+	// +required
+	// +kubebuilder:validation:Enum=User;Group;ServiceAccount
+	Kind string `json:"kind"`
+
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=256
+	Name string `json:"name"`
+
+	// The ServiceAccount's namespace.
+	// +optional
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	Namespace string `json:"namespace,omitempty"`
+}
+
+// SubjectFrom is a subject whose name comes from a label of the namespace: with
+// kind Group, prefix "oidc:" and label team, a namespace labelled team=payments
+// grants to the group oidc:payments. Whoever may label a namespace chooses who.
+type SubjectFrom struct {
+	// +required
+	// +kubebuilder:validation:Enum=User;Group
+	Kind string `json:"kind"`
+
+	// What comes before the label's value.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:XValidation:rule="!self.startsWith('system:')",message="subjectsFrom[].prefix must not begin with system:, which names Kubernetes' own users and groups; a label would choose among them"
+	Prefix string `json:"prefix,omitempty"`
+
+	// The key of the namespace's label.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=317
+	// +kubebuilder:validation:XValidation:rule="!format.qualifiedName().validate(self).hasValue()",message="subjectsFrom[].label must be the key of a label, such as team or example.com/team"
+	Label string `json:"label"`
+}

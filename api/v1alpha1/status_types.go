@@ -1,0 +1,175 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// ControlName names a control wherever one is named: in reports and in status.
+type ControlName string
+
+const (
+	// ControlPodSecurity is spec.podSecurity.
+	ControlPodSecurity ControlName = "PodSecurity"
+	// ControlNetwork is spec.network.
+	ControlNetwork ControlName = "Network"
+	// ControlRBAC is spec.rbac.
+	ControlRBAC ControlName = "RBAC"
+)
+
+// State says how a control, or a namespace as a whole, compares to its baseline.
+//
+// +kubebuilder:validation:Enum=Compliant;Drifted;Conflict;Failed
+type State string
+
+const (
+	// StateCompliant: everything is as the baseline says, or stricter.
+	StateCompliant State = "Compliant"
+	// StateDrifted: something differs and is not healed yet.
+	StateDrifted State = "Drifted"
+	// StateConflict: an object of a name that the baseline needs exists, and the
+	// operator did not make it. It is left alone.
+	StateConflict State = "Conflict"
+	// StateFailed: the API server refused what the baseline asks for.
+	StateFailed State = "Failed"
+)
+
+// Condition types of a SecurityBaseline. Reconciling and Stalled are present
+// only while they hold, as kstatus asks, so that GitOps tools read health from
+// them.
+// https://github.com/kubernetes-sigs/cli-utils/blob/master/pkg/kstatus/README.md
+const (
+	// ConditionReady is True when every selected namespace has been evaluated at
+	// this generation and nothing failed.
+	ConditionReady = "Ready"
+	// ConditionDrifted is True while something differs from the baseline.
+	ConditionDrifted = "Drifted"
+	// ConditionCompliant is True when every governed namespace is compliant.
+	ConditionCompliant = "Compliant"
+	// ConditionReconciling is present while namespaces remain to be evaluated,
+	// or what the baseline gave is being removed.
+	ConditionReconciling = "Reconciling"
+	// ConditionStalled is present while something was refused that will not
+	// mend itself.
+	ConditionStalled = "Stalled"
+)
+
+// Reasons of the conditions of a SecurityBaseline.
+const (
+	// ReasonEvaluated: every selected namespace is evaluated at this generation.
+	ReasonEvaluated = "Evaluated"
+	// ReasonEvaluating: some selected namespaces are not evaluated at this
+	// generation yet.
+	ReasonEvaluating = "Evaluating"
+	// ReasonNothingGoverned: no namespace is selected, or every control that the
+	// baseline declares is governed by another baseline.
+	ReasonNothingGoverned = "NothingGoverned"
+	// ReasonRefused: the API server refused something in a namespace.
+	ReasonRefused = "Refused"
+	// ReasonConflict: an object that the operator did not make is in the way.
+	ReasonConflict = "Conflict"
+	// ReasonDriftFound: something differs from the baseline and is not healed.
+	ReasonDriftFound = "DriftFound"
+	// ReasonNoDrift: nothing differs from the baseline.
+	ReasonNoDrift = "NoDrift"
+	// ReasonAsDeclared: every governed namespace is as the baseline says.
+	ReasonAsDeclared = "AsDeclared"
+	// ReasonInvalidSelector: spec.namespaceSelector selects nothing because it is
+	// not a valid selector, in a way that the CRD could not tell.
+	ReasonInvalidSelector = "InvalidSelector"
+	// ReasonRemoving: the baseline is being deleted and what it gave with it.
+	ReasonRemoving = "Removing"
+)
+
+// SecurityBaselineStatus is what the operator has found and done. Its size does
+// not grow with the cluster.
+type SecurityBaselineStatus struct {
+	// The generation of the spec that this status is about.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
+
+	// Ready, Drifted, Compliant; Reconciling and Stalled while they hold.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
+	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// How many namespaces are in which state.
+	// +optional
+	Namespaces NamespaceCounts `json:"namespaces,omitzero"`
+
+	// How many namespaces are in which state, for each declared control.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	Controls []ControlCounts `json:"controls,omitempty"`
+
+	// What is not compliant: at most 20, sorted by namespace.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=20
+	Violations []Violation `json:"violations,omitempty"`
+
+	// How many are not compliant, listed or not.
+	// +optional
+	ViolationsTotal int32 `json:"violationsTotal,omitempty"`
+
+	// The newest drift.
+	// +optional
+	LastDrift *NamespacedDrift `json:"lastDrift,omitempty"`
+
+	// How many drifts were seen in the namespaces that exist now.
+	// +optional
+	Drifts int64 `json:"drifts,omitempty"`
+}
+
+// StateCounts counts by State.
+type StateCounts struct {
+	// +optional
+	Compliant int32 `json:"compliant"`
+	// +optional
+	Drifted int32 `json:"drifted"`
+	// +optional
+	Conflict int32 `json:"conflict"`
+	// +optional
+	Failed int32 `json:"failed"`
+	// Not evaluated yet at this generation.
+	// +optional
+	Pending int32 `json:"pending"`
+	// Selected, but another baseline governs.
+	// +optional
+	Overridden int32 `json:"overridden"`
+}
+
+// NamespaceCounts counts namespaces.
+type NamespaceCounts struct {
+	// In how many namespaces this baseline governs at least one control, those
+	// that are not evaluated yet included.
+	// +optional
+	Governed int32 `json:"governed"`
+
+	StateCounts `json:",inline"`
+}
+
+// ControlCounts counts namespaces for one control.
+type ControlCounts struct {
+	Name ControlName `json:"name"`
+
+	StateCounts `json:",inline"`
+}
+
+// Violation is a control that is not compliant in a namespace.
+type Violation struct {
+	Namespace string      `json:"namespace"`
+	Control   ControlName `json:"control"`
+	State     State       `json:"state"`
+	// What is wrong and what to do, at most 256 bytes. The namespace's report
+	// has the rest.
+	// +optional
+	Message string `json:"message,omitempty"`
+}
+
+// NamespacedDrift is a Drift and where it was.
+type NamespacedDrift struct {
+	Namespace string `json:"namespace"`
+	Drift     `json:",inline"`
+}
