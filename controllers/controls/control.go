@@ -1,0 +1,92 @@
+// Package controls says what a baseline means: one file a control, all listed in
+// All. It is pure: from a baseline and what was observed of a namespace to the
+// objects that should be there. It knows no client, no clock and no cluster.
+package controls
+
+import (
+	"encoding/json"
+	"fmt"
+	"hash/fnv"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+)
+
+// Control is one kind of hardening.
+type Control struct {
+	Name v1alpha1.ControlName
+
+	// Declared says whether a baseline declares the control.
+	Declared func(*v1alpha1.SecurityBaselineSpec) bool
+
+	// NamespaceLabels are the keys of the labels that the control may set on the
+	// namespace itself. The first bears the name of the baseline that set them.
+	NamespaceLabels []string
+
+	// render returns what a baseline that declares the control asks of a
+	// namespace.
+	render func(*v1alpha1.SecurityBaseline, Namespace) Desired
+}
+
+// All lists every control, in the order in which they are reported.
+var All = []Control{podSecurity, network, rbac}
+
+// Namespace is what is observed of a governed namespace.
+type Namespace struct {
+	Name   string
+	Labels map[string]string
+
+	// OwnLabels are the keys of the labels that the operator, and nobody else,
+	// set.
+	OwnLabels sets.Set[string]
+}
+
+// Desired is what a control asks of one namespace.
+type Desired struct {
+	// Objects are wholly the operator's: every field is stated, what the API
+	// server would default included.
+	Objects []client.Object
+
+	// NamespaceLabels are labels on the namespace itself.
+	NamespaceLabels map[string]string
+
+	// KeptLabels are keys of NamespaceLabels that are left to whoever set them,
+	// because what they set is stricter.
+	KeptLabels sets.Set[string]
+
+	// Findings are worth knowing to the people of the namespace.
+	Findings []string
+}
+
+// Render returns what the baseline asks of the namespace under this control.
+func (c Control) Render(baseline *v1alpha1.SecurityBaseline, namespace Namespace) Desired {
+	desired := c.render(baseline, namespace)
+	for _, object := range desired.Objects {
+		object.SetNamespace(namespace.Name)
+		object.SetLabels(map[string]string{
+			v1alpha1.BaselineLabel:  baseline.Name,
+			v1alpha1.ControlLabel:   string(c.Name),
+			v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue,
+		})
+	}
+	return desired
+}
+
+// Revision is a fingerprint of what is asked: equal for equal Desired.
+// KeptLabels and Findings, which follow what others do, are not part of it.
+func (d Desired) Revision() string {
+	hash := fnv.New64a()
+	// Marshalling Kubernetes' own types cannot fail, and sorts maps by key.
+	if err := json.NewEncoder(hash).Encode([]any{d.Objects, d.NamespaceLabels}); err != nil {
+		panic(fmt.Sprintf("marshalling desired objects: %v", err))
+	}
+	return fmt.Sprintf("%016x", hash.Sum64())
+}
+
+// objectMeta names an object; Render adds the rest.
+func objectMeta(name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Name: v1alpha1.ObjectNamePrefix + name}
+}

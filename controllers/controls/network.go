@@ -1,0 +1,143 @@
+package controls
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+)
+
+// Names of the built-in policies, after the prefix. A baseline's own policies
+// may not have them: see NamedNetworkPolicy.
+const (
+	policyDefaultDeny        = "default-deny"
+	policyAllowDNS           = "allow-dns"
+	policyAllowSameNamespace = "allow-same-namespace"
+)
+
+const dnsPort = 53
+
+// linkLocal is where NodeLocal DNSCache answers: 169.254.20.10 unless it was
+// set up with another link-local address. Its pods use the node's network, so
+// no pod selector can name them.
+// https://kubernetes.io/docs/tasks/administer-cluster/nodelocaldns/
+const linkLocal = "169.254.0.0/16"
+
+// network makes NetworkPolicies: what is denied, and what is allowed all the
+// same. Policies add up, so each allowance is a policy of its own.
+// https://kubernetes.io/docs/concepts/services-networking/network-policies/
+var network = Control{
+	Name:     v1alpha1.ControlNetwork,
+	Declared: func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.Network != nil },
+	render:   renderNetwork,
+}
+
+func renderNetwork(baseline *v1alpha1.SecurityBaseline, _ Namespace) Desired {
+	spec := baseline.Spec.Network
+	denied := deniedDirections(spec)
+	allow := ptr.Deref(spec.Allow, v1alpha1.NetworkAllow{})
+
+	var desired Desired
+	add := func(name string, policy networkingv1.NetworkPolicySpec) {
+		if ptr.Deref(spec.BlockMetadataService, true) {
+			exceptMetadataServices(&policy)
+		}
+		stateNetworkPolicyDefaults(&policy)
+		desired.Objects = append(desired.Objects, client.Object(&networkingv1.NetworkPolicy{ObjectMeta: objectMeta(name), Spec: policy}))
+	}
+	if len(denied) > 0 {
+		add(policyDefaultDeny, networkingv1.NetworkPolicySpec{PolicyTypes: denied})
+	}
+	if slices.Contains(denied, networkingv1.PolicyTypeEgress) && ptr.Deref(allow.DNS, true) {
+		add(policyAllowDNS, allowDNS())
+	}
+	if len(denied) > 0 && allow.SameNamespace {
+		add(policyAllowSameNamespace, allowSameNamespace(denied))
+	}
+	for i := range spec.Policies {
+		add(spec.Policies[i].Name, spec.Policies[i].Spec.ToUpstream())
+	}
+	return desired
+}
+
+// deniedDirections returns them in one order, however they were written.
+func deniedDirections(spec *v1alpha1.Network) []networkingv1.PolicyType {
+	var denied []networkingv1.PolicyType
+	for _, direction := range []v1alpha1.Direction{v1alpha1.DirectionIngress, v1alpha1.DirectionEgress} {
+		if slices.Contains(spec.DefaultDeny, direction) {
+			denied = append(denied, networkingv1.PolicyType(direction))
+		}
+	}
+	return denied
+}
+
+func allowDNS() networkingv1.NetworkPolicySpec {
+	return networkingv1.NetworkPolicySpec{
+		PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeEgress},
+		Egress: []networkingv1.NetworkPolicyEgressRule{{
+			Ports: []networkingv1.NetworkPolicyPort{
+				{Protocol: ptr.To(corev1.ProtocolUDP), Port: ptr.To(intstr.FromInt32(dnsPort))},
+				{Protocol: ptr.To(corev1.ProtocolTCP), Port: ptr.To(intstr.FromInt32(dnsPort))},
+			},
+			To: []networkingv1.NetworkPolicyPeer{
+				{
+					NamespaceSelector: &metav1.LabelSelector{
+						MatchLabels: map[string]string{corev1.LabelMetadataName: metav1.NamespaceSystem},
+					},
+					// CoreDNS and kube-dns; node-local-dns where a network plugin
+					// redirects to its pods.
+					PodSelector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{
+						Key: "k8s-app", Operator: metav1.LabelSelectorOpIn, Values: []string{"kube-dns", "node-local-dns"},
+					}}},
+				},
+				{IPBlock: &networkingv1.IPBlock{CIDR: linkLocal}},
+			},
+		}},
+	}
+}
+
+func allowSameNamespace(denied []networkingv1.PolicyType) networkingv1.NetworkPolicySpec {
+	policy := networkingv1.NetworkPolicySpec{PolicyTypes: denied}
+	everyPod := []networkingv1.NetworkPolicyPeer{{PodSelector: &metav1.LabelSelector{}}}
+	for _, direction := range denied {
+		switch direction {
+		case networkingv1.PolicyTypeIngress:
+			policy.Ingress = []networkingv1.NetworkPolicyIngressRule{{From: everyPod}}
+		case networkingv1.PolicyTypeEgress:
+			policy.Egress = []networkingv1.NetworkPolicyEgressRule{{To: everyPod}}
+		}
+	}
+	return policy
+}
+
+// stateNetworkPolicyDefaults states what the API server would default, so that
+// it does not look like a difference.
+// https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/apis/networking/v1/defaults.go
+func stateNetworkPolicyDefaults(policy *networkingv1.NetworkPolicySpec) {
+	if len(policy.PolicyTypes) == 0 {
+		policy.PolicyTypes = []networkingv1.PolicyType{networkingv1.PolicyTypeIngress}
+		if len(policy.Egress) > 0 {
+			policy.PolicyTypes = append(policy.PolicyTypes, networkingv1.PolicyTypeEgress)
+		}
+	}
+	for _, rule := range policy.Ingress {
+		statePortDefaults(rule.Ports)
+	}
+	for _, rule := range policy.Egress {
+		statePortDefaults(rule.Ports)
+	}
+}
+
+func statePortDefaults(ports []networkingv1.NetworkPolicyPort) {
+	for i := range ports {
+		if ports[i].Protocol == nil {
+			ports[i].Protocol = ptr.To(corev1.ProtocolTCP)
+		}
+	}
+}

@@ -1,0 +1,211 @@
+// Package enforce makes governed namespaces as their baselines say: compare,
+// heal, prune, attribute. It is the only code that writes into them.
+package enforce
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/controls"
+)
+
+// Enforcer writes into governed namespaces.
+type Enforcer struct {
+	// Client reads from the cache, in which objects have no managedFields, and
+	// writes as the operator's field manager.
+	Client client.Client
+
+	// Live reads from the API server. It is asked only where something differs.
+	Live client.Reader
+
+	// Now is the time.
+	Now func() time.Time
+}
+
+// Task is one control in one namespace.
+type Task struct {
+	Control controls.Control
+
+	// Baseline governs the control here; nil where none does.
+	Baseline *v1alpha1.SecurityBaseline
+
+	// Desired is what the baseline asks for.
+	Desired controls.Desired
+
+	// Ledger is what the namespace's report said of the control; nil if nothing.
+	Ledger *v1alpha1.ControlReport
+}
+
+// Outcome is how a task ended.
+type Outcome struct {
+	Control v1alpha1.ControlName
+
+	// Baseline is the one that governs the control or, where none does and
+	// something could not be removed, the one that gave it.
+	Baseline string
+
+	State   v1alpha1.State
+	Message string
+	Drifts  []v1alpha1.Drift
+
+	// Unplaced is what could not be put in place, as Kind/name.
+	Unplaced []string
+
+	// Err is what may succeed if tried again: the API server did not answer, or
+	// the cache was behind.
+	Err error
+}
+
+// Enforce makes a namespace as the tasks say, and returns an outcome for each
+// task that is governed or whose removal failed. Tasks fail alone.
+//
+// gone says of a baseline's name that what it gave, and nobody governs now, is
+// to be removed.
+func (e *Enforcer) Enforce(ctx context.Context, namespace *metav1.PartialObjectMetadata, tasks []Task, gone func(baseline string) bool) ([]Outcome, error) {
+	have, err := e.observe(ctx, namespace.Name)
+	if err != nil {
+		return nil, err
+	}
+	runs := make([]*run, 0, len(tasks))
+	for i := range tasks {
+		runs = append(runs, &run{Enforcer: e, Task: &tasks[i], namespace: namespace, have: have, gone: gone})
+	}
+	e.enforceLabels(ctx, runs)
+	var outcomes []Outcome
+	for _, run := range runs {
+		run.enforceObjects(ctx)
+		if outcome := run.outcome(); outcome != nil {
+			outcomes = append(outcomes, *outcome)
+		}
+	}
+	return outcomes, nil
+}
+
+// observe returns every object, of the kinds that the operator makes, in a
+// namespace.
+func (e *Enforcer) observe(ctx context.Context, namespace string) (map[string]client.Object, error) {
+	have := map[string]client.Object{}
+	for _, list := range lists() {
+		if err := e.Client.List(ctx, list, client.InNamespace(namespace)); err != nil {
+			return nil, fmt.Errorf("listing the objects of namespace %s: %w", namespace, err)
+		}
+		err := meta.EachListItem(list, func(item runtime.Object) error {
+			object := item.(client.Object)
+			have[e.id(object)] = object
+			return nil
+		})
+		if err != nil {
+			return nil, fmt.Errorf("reading the objects of namespace %s: %w", namespace, err)
+		}
+	}
+	return have, nil
+}
+
+// id names an object within its namespace, as Kind/name.
+func (e *Enforcer) id(object client.Object) string {
+	// The scheme holds every kind in lists.
+	gvk, err := apiutil.GVKForObject(object, e.Client.Scheme())
+	if err != nil {
+		panic(fmt.Sprintf("the scheme does not know %T: %v", object, err))
+	}
+	return gvk.Kind + "/" + object.GetName()
+}
+
+// run is a task being done.
+type run struct {
+	*Enforcer
+	*Task
+	namespace *metav1.PartialObjectMetadata
+	have      map[string]client.Object
+	gone      func(baseline string) bool
+
+	drifts    []v1alpha1.Drift
+	conflicts []string
+	failures  []string
+	errs      []error
+	unplaced  []string
+	// givenBy is the baseline whose leftovers could not be removed.
+	givenBy string
+}
+
+// enforceObjects makes what is wanted first and removes what is not after, so
+// that a namespace that changes hands is never without.
+func (r *run) enforceObjects(ctx context.Context) {
+	wanted := sets.New[string]()
+	for _, object := range r.Desired.Objects {
+		id := r.id(object)
+		wanted.Insert(id)
+		r.note(id, explained(object, r.enforceObject(ctx, object)))
+	}
+	r.prune(ctx, wanted)
+}
+
+// note sorts what became of an object.
+func (r *run) note(id string, err error) {
+	var conflict conflictError
+	switch {
+	case err == nil, Vanishing(err):
+		return
+	case errors.As(err, &conflict):
+		r.conflicts = append(r.conflicts, fmt.Sprintf("%s %s", id, conflict))
+	case refused(err):
+		r.failures = append(r.failures, fmt.Sprintf("%s: %v", id, err))
+	default:
+		r.errs = append(r.errs, fmt.Errorf("%s: %w", id, err))
+	}
+	r.unplaced = append(r.unplaced, id)
+}
+
+func (r *run) outcome() *Outcome {
+	outcome := &Outcome{Control: r.Control.Name, Baseline: r.givenBy, Drifts: r.drifts, Unplaced: r.unplaced, Err: errors.Join(r.errs...)}
+	if r.Baseline != nil {
+		outcome.Baseline = r.Baseline.Name
+	}
+	problems := append(append([]string{}, r.failures...), r.conflicts...)
+	for _, err := range r.errs {
+		problems = append(problems, err.Error())
+	}
+	outcome.Message = strings.Join(problems, "\n")
+	switch {
+	case len(r.failures) > 0:
+		outcome.State = v1alpha1.StateFailed
+	case len(r.conflicts) > 0:
+		outcome.State = v1alpha1.StateConflict
+	case len(r.errs) > 0:
+		outcome.State = v1alpha1.StateDrifted
+	case r.Baseline == nil:
+		return nil
+	default:
+		outcome.State = v1alpha1.StateCompliant
+	}
+	return outcome
+}
+
+// inPlace says whether an object, or the namespace's labels, was as the baseline
+// asks when the report was written, and the baseline asks for the same now. What
+// differs then was changed by somebody: it drifted.
+func (r *run) inPlace(id string) bool {
+	return r.Ledger != nil && r.Baseline != nil &&
+		r.Ledger.Baseline == r.Baseline.Name && r.Ledger.Revision == r.Desired.Revision() &&
+		!slices.Contains(r.Ledger.Unplaced, id)
+}
+
+func (r *run) drifted(id string, paths []fieldpath.Path, by author, action v1alpha1.DriftAction) {
+	r.drifts = append(r.drifts, v1alpha1.Drift{
+		Time: metav1.NewTime(r.Now()), Control: r.Control.Name, Baseline: r.Baseline.Name,
+		Object: id, Fields: pathStrings(paths), Manager: by.manager, Operation: string(by.operation), Action: action,
+	})
+}

@@ -1,0 +1,79 @@
+package enforce
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+)
+
+// conflictError says that an object is in the way and what to do about it.
+type conflictError struct{ message string }
+
+func (e conflictError) Error() string { return e.message }
+
+// bindError says what to do so that the operator may bind a role.
+type bindError struct {
+	roleRef rbacv1.RoleRef
+	refusal error
+}
+
+func (e bindError) Error() string {
+	resource := strings.ToLower(e.roleRef.Kind) + "s"
+	if apierrors.IsNotFound(e.refusal) {
+		return fmt.Sprintf("%s %q does not exist; create it, or correct roleRef", e.roleRef.Kind, e.roleRef.Name)
+	}
+	return fmt.Sprintf("the operator may not bind %s %q. To allow it, create a ClusterRole with the label %s: \"true\" and the rule "+
+		"{apiGroups: [%s], resources: [%s], resourceNames: [%s], verbs: [bind]}",
+		e.roleRef.Kind, e.roleRef.Name, v1alpha1.AggregateLabel, rbacv1.GroupName, resource, e.roleRef.Name)
+}
+
+func (e bindError) Unwrap() error { return e.refusal }
+
+// explained says of a refused RoleBinding what to do about it. Kubernetes lets
+// nobody grant what they may neither do nor bind themselves.
+// https://kubernetes.io/docs/reference/access-authn-authz/rbac/#privilege-escalation-prevention-and-bootstrapping
+func explained(object client.Object, err error) error {
+	binding, ok := object.(*rbacv1.RoleBinding)
+	if !ok {
+		return err
+	}
+	escalates := apierrors.IsForbidden(err) && strings.Contains(err.Error(), "attempting to grant RBAC permissions not currently held")
+	if escalates || roleMissing(err) {
+		return bindError{binding.RoleRef, err}
+	}
+	return err
+}
+
+// Vanishing says whether a write failed because its namespace is going or gone:
+// nothing is left to be done there.
+func Vanishing(err error) bool {
+	return apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) ||
+		apierrors.IsNotFound(err) && missing(err) == "namespaces"
+}
+
+// refused says whether the API server said no and would say so again.
+func refused(err error) bool {
+	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) ||
+		apierrors.IsMethodNotSupported(err) || apierrors.IsRequestEntityTooLargeError(err) || roleMissing(err)
+}
+
+func roleMissing(err error) bool {
+	kind := strings.TrimPrefix(missing(err), "cluster")
+	return apierrors.IsNotFound(err) && (kind == "role" || kind == "roles")
+}
+
+// missing is the resource that an error says was not found.
+func missing(err error) string {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || status.Status().Details == nil {
+		return ""
+	}
+	return status.Status().Details.Kind
+}

@@ -1,0 +1,196 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/util/retry"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/controls"
+	"github.com/securitybaseline/operator/controllers/enforce"
+	"github.com/securitybaseline/operator/controllers/report"
+	"github.com/securitybaseline/operator/controllers/resolve"
+)
+
+const (
+	// retryRefused is how soon what the API server refused is tried again, at
+	// least; at most twice as late. No event tells that a permission was granted.
+	retryRefused = 30 * time.Second
+	// retryStale is how soon an evaluation is repeated that found the cache
+	// behind the API server.
+	retryStale = 100 * time.Millisecond
+)
+
+// namespaceReconciler makes one namespace as the baselines that select it say,
+// and writes its report. It is the only writer in a governed namespace.
+type namespaceReconciler struct {
+	client    client.Client
+	live      client.Reader
+	enforcer  *enforce.Enforcer
+	protected sets.Set[string]
+}
+
+// +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups=networking.k8s.io,resources=networkpolicies,verbs=get;list;watch;create;update;delete
+// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=rolebindings,verbs=get;list;watch;create;update;delete
+// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=clusterroles,verbs=bind,resourceNames=view;edit;admin
+// +kubebuilder:rbac:groups=securitybaseline.io,resources=baselinereports,verbs=get;list;watch;create;update;delete
+
+// Reconcile evaluates a namespace.
+func (r *namespaceReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	namespace := namespaceMetadata()
+	if err := r.client.Get(ctx, request.NamespacedName, namespace); err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	if !namespace.DeletionTimestamp.IsZero() {
+		return ctrl.Result{}, nil
+	}
+	var baselines v1alpha1.SecurityBaselineList
+	if err := r.client.List(ctx, &baselines); err != nil {
+		return ctrl.Result{}, fmt.Errorf("listing SecurityBaselines: %w", err)
+	}
+	prior := &v1alpha1.BaselineReport{}
+	if err := r.client.Get(ctx, reportKey(namespace.Name), prior); client.IgnoreNotFound(err) != nil {
+		return ctrl.Result{}, fmt.Errorf("reading the report: %w", err)
+	}
+
+	governance := resolve.Govern(namespace, baselines.Items, r.protected)
+	tasks := plan(namespace, governance, prior)
+	outcomes, err := r.enforcer.Enforce(ctx, namespace, tasks, func(baseline string) bool { return gone(baselines.Items, baseline) })
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	return r.conclude(ctx, prior, governance, tasks, outcomes, namespace.Name)
+}
+
+// plan says what is to be done for each control.
+func plan(namespace *metav1.PartialObjectMetadata, governance resolve.Governance, prior *v1alpha1.BaselineReport) []enforce.Task {
+	observed := controls.Namespace{
+		Name: namespace.Name, Labels: namespace.Labels, OwnLabels: enforce.OwnLabels(namespace.ManagedFields),
+	}
+	tasks := make([]enforce.Task, 0, len(controls.All))
+	for _, control := range controls.All {
+		task := enforce.Task{
+			Control: control, Baseline: governance.Governing[control.Name],
+			Ledger: report.ControlIn(prior.BaselineReportData, control.Name),
+		}
+		if task.Baseline != nil {
+			task.Desired = control.Render(task.Baseline, observed)
+		}
+		tasks = append(tasks, task)
+	}
+	return tasks
+}
+
+// gone says whether what a baseline gave is to be removed where nobody governs
+// it any more: the baseline is there and does not want it, or is being deleted
+// and takes it along. What a baseline that was deleted gave is retained.
+func gone(baselines []v1alpha1.SecurityBaseline, name string) bool {
+	return slices.ContainsFunc(baselines, func(baseline v1alpha1.SecurityBaseline) bool {
+		return baseline.Name == name &&
+			(baseline.DeletionTimestamp.IsZero() || baseline.Spec.DeletionPolicy == v1alpha1.DeletionRemove)
+	})
+}
+
+// conclude writes the report and says when to look again.
+func (r *namespaceReconciler) conclude(ctx context.Context, prior *v1alpha1.BaselineReport, governance resolve.Governance,
+	tasks []enforce.Task, outcomes []enforce.Outcome, namespace string) (ctrl.Result, error) {
+	var errs []error
+	stale, refused, drifted := false, false, false
+	for i := range outcomes {
+		if apierrors.IsConflict(outcomes[i].Err) {
+			stale = true
+		} else if outcomes[i].Err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", outcomes[i].Control, outcomes[i].Err))
+		}
+		refused = refused || outcomes[i].State == v1alpha1.StateFailed
+		drifted = drifted || len(outcomes[i].Drifts) > 0
+	}
+	if stale && !drifted && len(errs) == 0 {
+		// Nothing is known yet that is worth a word.
+		return ctrl.Result{RequeueAfter: retryStale}, nil
+	}
+	err := r.write(ctx, prior, namespace, func(prior v1alpha1.BaselineReportData) v1alpha1.BaselineReportData {
+		return report.Next(prior, governance, tasks, outcomes)
+	})
+	switch {
+	case err != nil:
+		return ctrl.Result{}, errors.Join(append(errs, err)...)
+	case len(errs) > 0:
+		return ctrl.Result{}, errors.Join(errs...)
+	case stale:
+		return ctrl.Result{RequeueAfter: retryStale}, nil
+	case refused:
+		return ctrl.Result{RequeueAfter: wait.Jitter(retryRefused, 1)}, nil
+	}
+	return ctrl.Result{}, nil
+}
+
+// write writes the report if it differs from what it was, makes it where it is
+// missing, and deletes it where there is nothing to report. A drift must not be
+// lost, so where the cache was behind, next is computed again from the report as
+// it is.
+func (r *namespaceReconciler) write(ctx context.Context, current *v1alpha1.BaselineReport, namespace string,
+	next func(v1alpha1.BaselineReportData) v1alpha1.BaselineReportData) error {
+	err := r.writeOnce(ctx, current, namespace, next(current.BaselineReportData))
+	if !behind(err) {
+		return err
+	}
+	return retry.OnError(retry.DefaultRetry, behind, func() error {
+		current := &v1alpha1.BaselineReport{}
+		if err := r.live.Get(ctx, reportKey(namespace), current); client.IgnoreNotFound(err) != nil {
+			return err
+		}
+		return r.writeOnce(ctx, current, namespace, next(current.BaselineReportData))
+	})
+}
+
+func behind(err error) bool {
+	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err)
+}
+
+func (r *namespaceReconciler) writeOnce(ctx context.Context, current *v1alpha1.BaselineReport, namespace string, next v1alpha1.BaselineReportData) error {
+	exists, nothing := current.UID != "", len(next.Observed) == 0 && len(next.Controls) == 0
+	desired := current.DeepCopy()
+	desired.Name, desired.Namespace = v1alpha1.ReportName, namespace
+	desired.BaselineReportData = next
+	var err error
+	switch {
+	case nothing && exists:
+		err = client.IgnoreNotFound(r.client.Delete(ctx, current))
+	case nothing, exists && equality.Semantic.DeepEqual(current.BaselineReportData, next):
+		return nil
+	case exists:
+		err = r.client.Update(ctx, desired)
+	default:
+		err = r.client.Create(ctx, desired)
+	}
+	if err == nil || enforce.Vanishing(err) {
+		return nil
+	}
+	return fmt.Errorf("writing the report: %w", err)
+}
+
+func reportKey(namespace string) client.ObjectKey {
+	return client.ObjectKey{Namespace: namespace, Name: v1alpha1.ReportName}
+}
+
+// namespaceMetadata returns an empty Namespace to be read from the cache, which
+// holds the metadata only.
+func namespaceMetadata() *metav1.PartialObjectMetadata {
+	namespace := &metav1.PartialObjectMetadata{}
+	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	return namespace
+}

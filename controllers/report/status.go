@@ -1,0 +1,272 @@
+package report
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/controls"
+)
+
+const (
+	// maxViolations is how many violations a status lists.
+	maxViolations = 20
+	// maxViolationMessage is how long the message of one may be, in bytes.
+	maxViolationMessage = 256
+)
+
+// Status sums the reports up into the status of a baseline. selected are the
+// names of the namespaces that it selects, reports all reports by namespace.
+// What the status was is kept where it still holds.
+func Status(baseline *v1alpha1.SecurityBaseline, selected []string, reports map[string]*v1alpha1.BaselineReport, now time.Time) v1alpha1.SecurityBaselineStatus {
+	sum := sum{baseline: baseline, controls: map[v1alpha1.ControlName]*v1alpha1.StateCounts{}}
+	for _, control := range controls.All {
+		if control.Declared(&baseline.Spec) {
+			sum.declared = append(sum.declared, control.Name)
+			sum.controls[control.Name] = &v1alpha1.StateCounts{}
+		}
+	}
+	for _, namespace := range selected {
+		sum.add(namespace, reports[namespace])
+	}
+	for namespace, report := range reports {
+		sum.addRecord(namespace, report)
+	}
+	return sum.status(now)
+}
+
+// sum is a status in the making.
+type sum struct {
+	baseline   *v1alpha1.SecurityBaseline
+	declared   []v1alpha1.ControlName
+	namespaces v1alpha1.NamespaceCounts
+	controls   map[v1alpha1.ControlName]*v1alpha1.StateCounts
+	violations []v1alpha1.Violation
+	drifts     int64
+	lastDrift  *v1alpha1.NamespacedDrift
+}
+
+// add counts a selected namespace.
+func (s *sum) add(namespace string, report *v1alpha1.BaselineReport) {
+	if !s.evaluated(report) {
+		s.namespaces.Governed++
+		s.namespaces.Pending++
+		for _, name := range s.declared {
+			s.controls[name].Pending++
+		}
+		return
+	}
+	var state v1alpha1.State
+	for _, name := range s.declared {
+		control := ControlIn(report.BaselineReportData, name)
+		if control == nil || control.Baseline != s.baseline.Name {
+			s.controls[name].Overridden++
+			continue
+		}
+		count(s.controls[name], control.State)
+		state = worst(state, control.State)
+	}
+	if state == "" {
+		s.namespaces.Overridden++
+		return
+	}
+	s.namespaces.Governed++
+	count(&s.namespaces.StateCounts, state)
+}
+
+// addRecord collects what a report says of the baseline, selected or not: what
+// could not be removed is a violation too.
+func (s *sum) addRecord(namespace string, report *v1alpha1.BaselineReport) {
+	for _, control := range report.Controls {
+		if control.Baseline != s.baseline.Name {
+			continue
+		}
+		s.drifts += control.Drifts
+		if control.State != v1alpha1.StateCompliant {
+			s.violations = append(s.violations, v1alpha1.Violation{
+				Namespace: namespace, Control: control.Name, State: control.State,
+				Message: Truncate(control.Message, maxViolationMessage),
+			})
+		}
+	}
+	for _, drift := range report.Drifts {
+		if drift.Baseline == s.baseline.Name && (s.lastDrift == nil || s.lastDrift.Time.Before(&drift.Time)) {
+			s.lastDrift = &v1alpha1.NamespacedDrift{Namespace: namespace, Drift: drift}
+		}
+	}
+}
+
+// evaluated says whether a report is about the baseline's generation.
+func (s *sum) evaluated(report *v1alpha1.BaselineReport) bool {
+	return report != nil && slices.Contains(report.Observed,
+		v1alpha1.ObservedBaseline{Name: s.baseline.Name, Generation: s.baseline.Generation})
+}
+
+func count(counts *v1alpha1.StateCounts, state v1alpha1.State) {
+	switch state {
+	case v1alpha1.StateCompliant:
+		counts.Compliant++
+	case v1alpha1.StateDrifted:
+		counts.Drifted++
+	case v1alpha1.StateConflict:
+		counts.Conflict++
+	case v1alpha1.StateFailed:
+		counts.Failed++
+	}
+}
+
+func (s *sum) status(now time.Time) v1alpha1.SecurityBaselineStatus {
+	status := *s.baseline.Status.DeepCopy()
+	status.ObservedGeneration = s.baseline.Generation
+	status.Namespaces = s.namespaces
+	status.Controls = nil
+	for _, name := range s.declared {
+		status.Controls = append(status.Controls, v1alpha1.ControlCounts{Name: name, StateCounts: *s.controls[name]})
+	}
+	slices.SortFunc(s.violations, func(a, b v1alpha1.Violation) int {
+		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Control, b.Control))
+	})
+	status.Violations = slices.Clip(s.violations[:min(len(s.violations), maxViolations)])
+	status.ViolationsTotal = int32(len(s.violations))
+	status.Drifts = s.drifts
+	// The newest drift is remembered when its namespace is gone.
+	if s.lastDrift != nil && (status.LastDrift == nil || !s.lastDrift.Time.Before(&status.LastDrift.Time)) {
+		status.LastDrift = s.lastDrift
+	}
+	s.setConditions(&status.Conditions, now)
+	return status
+}
+
+func (s *sum) setConditions(conditions *[]metav1.Condition, now time.Time) {
+	set := conditionSetter{conditions: conditions, generation: s.baseline.Generation, now: now}
+	evaluated := s.namespaces.Governed - s.namespaces.Pending
+	evaluating := fmt.Sprintf("%d of %d namespaces evaluated", evaluated, s.namespaces.Governed)
+	failed := s.first(v1alpha1.StateFailed)
+	drifted := s.first(v1alpha1.StateDrifted)
+	violation := s.first("")
+
+	set.presentWhile(v1alpha1.ConditionReconciling, s.namespaces.Pending > 0, v1alpha1.ReasonEvaluating, evaluating)
+	set.presentWhile(v1alpha1.ConditionStalled, s.namespaces.Pending == 0 && failed != "", v1alpha1.ReasonRefused, failed)
+
+	switch {
+	case s.namespaces.Pending > 0:
+		set.condition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonEvaluating, evaluating)
+	case failed != "":
+		set.condition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonRefused, failed)
+	case s.namespaces.Governed == 0:
+		set.condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonNothingGoverned, s.nothingGoverned())
+	default:
+		set.condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonEvaluated, evaluating)
+	}
+
+	if drifted != "" {
+		set.condition(v1alpha1.ConditionDrifted, metav1.ConditionTrue, v1alpha1.ReasonDriftFound, drifted)
+	} else {
+		set.condition(v1alpha1.ConditionDrifted, metav1.ConditionFalse, v1alpha1.ReasonNoDrift, "nothing differs from the baseline")
+	}
+
+	switch {
+	case violation != "":
+		set.condition(v1alpha1.ConditionCompliant, metav1.ConditionFalse, s.nonComplianceReason(), violation)
+	case s.namespaces.Pending > 0:
+		set.condition(v1alpha1.ConditionCompliant, metav1.ConditionUnknown, v1alpha1.ReasonEvaluating, evaluating)
+	default:
+		set.condition(v1alpha1.ConditionCompliant, metav1.ConditionTrue, v1alpha1.ReasonAsDeclared,
+			fmt.Sprintf("%d of %d namespaces are as the baseline says", s.namespaces.Compliant, s.namespaces.Governed))
+	}
+}
+
+func (s *sum) nothingGoverned() string {
+	if s.namespaces.Overridden > 0 {
+		return fmt.Sprintf("baselines of higher precedence govern all controls in the %d selected namespaces", s.namespaces.Overridden)
+	}
+	return "no namespace is selected"
+}
+
+func (s *sum) nonComplianceReason() string {
+	switch {
+	case s.first(v1alpha1.StateFailed) != "":
+		return v1alpha1.ReasonRefused
+	case s.first(v1alpha1.StateConflict) != "":
+		return v1alpha1.ReasonConflict
+	default:
+		return v1alpha1.ReasonDriftFound
+	}
+}
+
+// first returns a sentence about the violations of a state, or of any state if
+// it is empty; empty if there are none.
+func (s *sum) first(state v1alpha1.State) string {
+	var first *v1alpha1.Violation
+	others := -1
+	for i := range s.violations {
+		if state != "" && s.violations[i].State != state {
+			continue
+		}
+		if first == nil {
+			first = &s.violations[i]
+		}
+		others++
+	}
+	if first == nil {
+		return ""
+	}
+	sentence := fmt.Sprintf("%s in namespace %s: %s", first.Control, first.Namespace, first.Message)
+	if others > 0 {
+		sentence += fmt.Sprintf(" (and %d more)", others)
+	}
+	return sentence
+}
+
+// conditionSetter sets conditions of one generation.
+type conditionSetter struct {
+	conditions *[]metav1.Condition
+	generation int64
+	now        time.Time
+}
+
+func (s conditionSetter) condition(conditionType string, status metav1.ConditionStatus, reason, message string) {
+	meta.SetStatusCondition(s.conditions, metav1.Condition{
+		Type: conditionType, Status: status, Reason: reason, Message: message,
+		ObservedGeneration: s.generation, LastTransitionTime: metav1.NewTime(s.now),
+	})
+}
+
+// presentWhile sets a condition to True while it holds and removes it otherwise.
+func (s conditionSetter) presentWhile(conditionType string, holds bool, reason, message string) {
+	if !holds {
+		meta.RemoveStatusCondition(s.conditions, conditionType)
+		return
+	}
+	s.condition(conditionType, metav1.ConditionTrue, reason, message)
+}
+
+// Removing returns the status of a baseline that is being deleted while what it
+// gave is removed from so many namespaces.
+func Removing(baseline *v1alpha1.SecurityBaseline, namespaces int, now time.Time) v1alpha1.SecurityBaselineStatus {
+	status := *baseline.Status.DeepCopy()
+	status.ObservedGeneration = baseline.Generation
+	message := fmt.Sprintf("removing what this baseline gave: %d namespaces left", namespaces)
+	set := conditionSetter{conditions: &status.Conditions, generation: baseline.Generation, now: now}
+	set.presentWhile(v1alpha1.ConditionReconciling, true, v1alpha1.ReasonRemoving, message)
+	set.presentWhile(v1alpha1.ConditionStalled, false, "", "")
+	set.condition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonRemoving, message)
+	return status
+}
+
+// InvalidSelector returns the status of a baseline whose selector does not
+// parse; err says why.
+func InvalidSelector(baseline *v1alpha1.SecurityBaseline, err error, now time.Time) v1alpha1.SecurityBaselineStatus {
+	status := *baseline.Status.DeepCopy()
+	status.ObservedGeneration = baseline.Generation
+	set := conditionSetter{conditions: &status.Conditions, generation: baseline.Generation, now: now}
+	set.presentWhile(v1alpha1.ConditionReconciling, false, "", "")
+	set.presentWhile(v1alpha1.ConditionStalled, true, v1alpha1.ReasonInvalidSelector, err.Error())
+	set.condition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonInvalidSelector, err.Error())
+	return status
+}

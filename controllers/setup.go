@@ -1,0 +1,218 @@
+// Package controllers holds the operator's two reconcilers: one makes a
+// namespace as its baselines say, one sums up a baseline's status.
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
+	"k8s.io/apimachinery/pkg/util/sets"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/ptr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/builder"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/enforce"
+	"github.com/securitybaseline/operator/controllers/resolve"
+)
+
+const (
+	// namespaceWorkers evaluate namespaces at the same time.
+	namespaceWorkers = 8
+	// coalesce is how long changes of reports are collected before a status is
+	// summed up.
+	coalesce = time.Second
+	// firstRetry and lastRetry bound how soon an evaluation that failed
+	// unexpectedly is tried again.
+	firstRetry = 100 * time.Millisecond
+	lastRetry  = 30 * time.Second
+)
+
+// Options configure the operator.
+type Options struct {
+	// ProtectedNamespaces are never governed, in addition to the cluster's own.
+	ProtectedNamespaces []string
+}
+
+// Scheme returns the kinds that the operator reads and writes.
+func Scheme() *runtime.Scheme {
+	scheme := runtime.NewScheme()
+	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
+	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+	return scheme
+}
+
+// CacheOptions returns what the cache holds: no managedFields, except those of
+// namespaces, which tell whose a label is.
+func CacheOptions() cache.Options {
+	keep := func(object any) (any, error) { return object, nil }
+	return cache.Options{
+		DefaultTransform: cache.TransformStripManagedFields(),
+		ByObject:         map[client.Object]cache.ByObject{namespaceMetadata(): {Transform: keep}},
+		// Every watch is registered below: a read of anything else is a mistake,
+		// not a reason to watch it.
+		ReaderFailOnMissingInformer: true,
+	}
+}
+
+// Setup adds the reconcilers to a manager whose scheme is Scheme's and whose
+// cache options are CacheOptions'.
+func Setup(mgr ctrl.Manager, options Options) error {
+	protected := resolve.Protected(options.ProtectedNamespaces...)
+	writer := client.WithFieldOwner(mgr.GetClient(), v1alpha1.FieldManager)
+	namespaces := &namespaceReconciler{
+		client:    writer,
+		live:      mgr.GetAPIReader(),
+		enforcer:  &enforce.Enforcer{Client: writer, Live: mgr.GetAPIReader(), Now: time.Now},
+		protected: protected,
+	}
+	if err := setupNamespaces(mgr, namespaces); err != nil {
+		return fmt.Errorf("setting up the namespace controller: %w", err)
+	}
+	if err := setupBaselines(mgr, &baselineReconciler{client: writer, protected: protected, now: time.Now}); err != nil {
+		return fmt.Errorf("setting up the baseline controller: %w", err)
+	}
+	return nil
+}
+
+// setupNamespaces watches all that bears on a namespace: itself, what is in it
+// and every baseline.
+func setupNamespaces(mgr ctrl.Manager, reconciler reconcile.Reconciler) error {
+	everyNamespace := handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, _ client.Object) []reconcile.Request {
+		return allNamespaces(ctx, mgr.GetClient())
+	})
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("namespace").
+		For(&corev1.Namespace{}, builder.OnlyMetadata).
+		Watches(&v1alpha1.SecurityBaseline{}, everyNamespace, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&networkingv1.NetworkPolicy{}, itsNamespace(), builder.WithPredicates(concernsUs())).
+		Watches(&rbacv1.RoleBinding{}, itsNamespace(), builder.WithPredicates(concernsUs())).
+		Watches(&v1alpha1.BaselineReport{}, itsNamespace()).
+		WithOptions(controllerOptions(namespaceWorkers)).
+		Complete(reconciler)
+}
+
+// setupBaselines watches what is summed up in a status. Namespaces come and go
+// and change labels, so each bears on every baseline; reports on those that they
+// name.
+func setupBaselines(mgr ctrl.Manager, reconciler reconcile.Reconciler) error {
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("securitybaseline").
+		For(&v1alpha1.SecurityBaseline{}).
+		WatchesMetadata(&corev1.Namespace{}, coalesced(func(ctx context.Context, _ client.Object) sets.Set[string] {
+			return allBaselines(ctx, mgr.GetClient())
+		})).
+		Watches(&v1alpha1.BaselineReport{}, coalesced(func(_ context.Context, object client.Object) sets.Set[string] {
+			return baselinesIn(object.(*v1alpha1.BaselineReport))
+		})).
+		WithOptions(controllerOptions(1)).
+		Complete(reconciler)
+}
+
+func controllerOptions(workers int) controller.Options {
+	return controller.Options{
+		MaxConcurrentReconciles: workers,
+		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
+		// A standby fills its caches before it is elected.
+		EnableWarmup: ptr.To(true),
+	}
+}
+
+// concernsUs passes the objects that the operator made, or whose names it may
+// want, before or after a change.
+func concernsUs() predicate.Predicate {
+	concerns := func(object client.Object) bool {
+		_, labelled := object.GetLabels()[v1alpha1.BaselineLabel]
+		return labelled || strings.HasPrefix(object.GetName(), v1alpha1.ObjectNamePrefix)
+	}
+	return predicate.Or(predicate.NewPredicateFuncs(concerns), predicate.Funcs{
+		CreateFunc:  func(event.CreateEvent) bool { return false },
+		UpdateFunc:  func(e event.UpdateEvent) bool { return concerns(e.ObjectOld) },
+		DeleteFunc:  func(event.DeleteEvent) bool { return false },
+		GenericFunc: func(event.GenericEvent) bool { return false },
+	})
+}
+
+// itsNamespace enqueues the namespace of an object.
+func itsNamespace() handler.EventHandler {
+	return handler.EnqueueRequestsFromMapFunc(func(_ context.Context, object client.Object) []reconcile.Request {
+		return []reconcile.Request{{NamespacedName: client.ObjectKey{Name: object.GetNamespace()}}}
+	})
+}
+
+func allNamespaces(ctx context.Context, reader client.Reader) []reconcile.Request {
+	var namespaces metav1.PartialObjectMetadataList
+	namespaces.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("NamespaceList"))
+	if err := reader.List(ctx, &namespaces, client.UnsafeDisableDeepCopy); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Listing namespaces from the cache")
+		return nil
+	}
+	requests := make([]reconcile.Request, 0, len(namespaces.Items))
+	for i := range namespaces.Items {
+		requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKey{Name: namespaces.Items[i].Name}})
+	}
+	return requests
+}
+
+func allBaselines(ctx context.Context, reader client.Reader) sets.Set[string] {
+	names := sets.New[string]()
+	var baselines v1alpha1.SecurityBaselineList
+	if err := reader.List(ctx, &baselines, client.UnsafeDisableDeepCopy); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "Listing SecurityBaselines from the cache")
+		return nil
+	}
+	for i := range baselines.Items {
+		names.Insert(baselines.Items[i].Name)
+	}
+	return names
+}
+
+// baselinesIn returns the names of the baselines that a report speaks of.
+func baselinesIn(report *v1alpha1.BaselineReport) sets.Set[string] {
+	names := sets.New[string]()
+	for _, observed := range report.Observed {
+		names.Insert(observed.Name)
+	}
+	for _, control := range report.Controls {
+		names.Insert(control.Baseline)
+	}
+	return names
+}
+
+// coalesced enqueues the baselines that an object bears on, before or after a
+// change, a moment later: many changes at once make one evaluation.
+func coalesced(bearsOn func(context.Context, client.Object) sets.Set[string]) handler.EventHandler {
+	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+	enqueue := func(ctx context.Context, queue queue, objects ...client.Object) {
+		names := sets.New[string]()
+		for _, object := range objects {
+			names = names.Union(bearsOn(ctx, object))
+		}
+		for name := range names {
+			queue.AddAfter(reconcile.Request{NamespacedName: client.ObjectKey{Name: name}}, coalesce)
+		}
+	}
+	return handler.Funcs{
+		CreateFunc:  func(ctx context.Context, e event.CreateEvent, q queue) { enqueue(ctx, q, e.Object) },
+		UpdateFunc:  func(ctx context.Context, e event.UpdateEvent, q queue) { enqueue(ctx, q, e.ObjectOld, e.ObjectNew) },
+		DeleteFunc:  func(ctx context.Context, e event.DeleteEvent, q queue) { enqueue(ctx, q, e.Object) },
+		GenericFunc: func(ctx context.Context, e event.GenericEvent, q queue) { enqueue(ctx, q, e.Object) },
+	}
+}

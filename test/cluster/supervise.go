@@ -1,0 +1,187 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/transport"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+)
+
+const (
+	adminKubeconfig = "admin.kubeconfig"
+	startTimeout    = 2 * time.Minute
+	stopTimeout     = 30 * time.Second
+)
+
+// supervise runs a control plane until in closes. When it serves, it writes the
+// path of its directory to out.
+func supervise(ctx context.Context, in io.Reader, out io.Writer) (err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		_, _ = io.Copy(io.Discard, in)
+		cancel()
+	}()
+
+	dir, err := os.MkdirTemp("", "securitybaseline-controlplane-")
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+
+	env, err := newEnvironment(dir)
+	if err != nil {
+		return err
+	}
+	// Stop also after a failed Start: one of the two servers may run.
+	defer func() { err = errors.Join(err, env.Stop()) }()
+	admin, err := env.Start()
+	if err != nil {
+		return fmt.Errorf("starting etcd and kube-apiserver: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, adminKubeconfig), env.KubeConfig, 0o600); err != nil {
+		return err
+	}
+	stopManager, err := startControllerManager(ctx, env, admin, dir)
+	if err != nil {
+		return fmt.Errorf("starting kube-controller-manager: %w", err)
+	}
+	defer func() { err = errors.Join(err, stopManager()) }()
+
+	if _, err := fmt.Fprintln(out, dir); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return nil
+}
+
+func newEnvironment(dir string) (*envtest.Environment, error) {
+	if _, err := os.Stat(filepath.Join(assets(), "kube-controller-manager")); err != nil {
+		return nil, fmt.Errorf("no control plane to start; make controlplane builds it: %w", err)
+	}
+	env := &envtest.Environment{
+		BinaryAssetsDirectory:    assets(),
+		ControlPlaneStartTimeout: startTimeout,
+		ControlPlaneStopTimeout:  stopTimeout,
+	}
+	for _, sub := range []string{"pki", "etcd"} {
+		if err := os.Mkdir(filepath.Join(dir, sub), 0o700); err != nil {
+			return nil, err
+		}
+	}
+	env.ControlPlane.Etcd = &envtest.Etcd{DataDir: filepath.Join(dir, "etcd")}
+	server := env.ControlPlane.GetAPIServer()
+	server.CertDir = filepath.Join(dir, "pki")
+	// envtest switches ServiceAccount admission off because it runs no
+	// controllers; here they run.
+	server.Configure().Disable("disable-admission-plugins")
+	return env, nil
+}
+
+// startControllerManager starts kube-controller-manager and waits until it is
+// healthy. The function that it returns stops it.
+func startControllerManager(ctx context.Context, env *envtest.Environment, admin *rest.Config, dir string) (func() error, error) {
+	port, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	pki := env.ControlPlane.GetAPIServer().CertDir
+	ca := filepath.Join(pki, "ca.crt")
+	if err := os.WriteFile(ca, admin.CAData, 0o600); err != nil {
+		return nil, err
+	}
+	log, err := os.Create(filepath.Join(dir, "kube-controller-manager.log"))
+	if err != nil {
+		return nil, err
+	}
+	kubeconfig := filepath.Join(dir, adminKubeconfig)
+	command := exec.Command(filepath.Join(assets(), "kube-controller-manager"),
+		"--kubeconfig="+kubeconfig,
+		"--authentication-kubeconfig="+kubeconfig,
+		"--authorization-kubeconfig="+kubeconfig,
+		"--bind-address=127.0.0.1",
+		"--secure-port="+strconv.Itoa(port),
+		"--cert-dir="+filepath.Join(dir, "kube-controller-manager"),
+		"--leader-elect=false",
+		"--use-service-account-credentials=true",
+		"--service-account-private-key-file="+filepath.Join(pki, "sa-signer.key"),
+		"--root-ca-file="+ca,
+		"--kube-api-qps=500", "--kube-api-burst=1000",
+		"--concurrent-namespace-syncs=50",
+	)
+	command.Stdout, command.Stderr = log, log
+	if err := command.Start(); err != nil {
+		return nil, err
+	}
+	exited := make(chan error, 1)
+	go func() { exited <- command.Wait() }()
+	stop := func() error {
+		// It keeps no state, so there is nothing to end gracefully.
+		_ = command.Process.Kill()
+		<-exited
+		return log.Close()
+	}
+
+	health := fmt.Sprintf("https://127.0.0.1:%d/healthz", port)
+	insecure, err := transport.New(&transport.Config{TLS: transport.TLSConfig{Insecure: true}})
+	if err != nil {
+		return nil, errors.Join(err, stop())
+	}
+	client := &http.Client{Transport: insecure, Timeout: time.Second}
+	err = wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, startTimeout, true, func(context.Context) (bool, error) {
+		response, err := client.Get(health)
+		if err != nil {
+			return false, nil //nolint:nilerr // not serving yet
+		}
+		return response.StatusCode == http.StatusOK, response.Body.Close()
+	})
+	if err != nil {
+		return nil, errors.Join(err, stop())
+	}
+	return stop, nil
+}
+
+func freePort() (int, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	return listener.Addr().(*net.TCPAddr).Port, listener.Close()
+}
+
+// assets is the directory of the control plane's binaries.
+func assets() string {
+	if dir := os.Getenv("KUBEBUILDER_ASSETS"); dir != "" {
+		return dir
+	}
+	return filepath.Join(Root(), "bin", "k8s")
+}
+
+// Root is the directory of the checkout: the nearest one above the working
+// directory that holds a PROJECT file.
+func Root() string {
+	dir, err := os.Getwd()
+	if err != nil {
+		return "."
+	}
+	for parent := dir; ; parent = filepath.Dir(parent) {
+		if _, err := os.Stat(filepath.Join(parent, "PROJECT")); err == nil {
+			return parent
+		}
+		if parent == filepath.Dir(parent) {
+			return dir
+		}
+	}
+}

@@ -1,0 +1,106 @@
+// Package e2e proves on a real API server what the operator does. The operator
+// runs with its own ServiceAccount and the RBAC of config/, never as admin.
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"testing"
+
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/securitybaseline/operator/controllers"
+	"github.com/securitybaseline/operator/test/cluster"
+)
+
+var (
+	// local is the control plane that every test shares. Each test has
+	// namespaces and baselines of its own.
+	local *cluster.Cluster
+	// admin reads and writes without a cache, as a user named admin.
+	admin client.Client
+	// operatorWrites counts what the operator asked the API server to change.
+	operatorWrites atomic.Int64
+)
+
+func TestMain(m *testing.M) {
+	cluster.Main()
+	code, err := run(m)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		code = 1
+	}
+	os.Exit(code)
+}
+
+func run(m *testing.M) (int, error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	ctrl.SetLogger(zap.New(zap.WriteTo(os.Stderr)))
+	var err error
+	if local, err = cluster.Start(ctx); err != nil {
+		return 0, err
+	}
+	defer func() { _ = local.Stop() }()
+	if err := local.Install(ctx); err != nil {
+		return 0, err
+	}
+	if admin, err = client.New(local.Admin, client.Options{Scheme: controllers.Scheme()}); err != nil {
+		return 0, err
+	}
+	admin = client.WithFieldOwner(admin, "admin")
+
+	stop, err := startOperator(ctx)
+	if err != nil {
+		return 0, err
+	}
+	code := m.Run()
+	return code, stop()
+}
+
+// startOperator starts the operator in this process, as its own ServiceAccount.
+// The function that it returns stops it.
+func startOperator(ctx context.Context) (func() error, error) {
+	config, err := local.Operator(ctx)
+	if err != nil {
+		return nil, err
+	}
+	config.WarningHandlerWithContext = rest.NoWarnings{}
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return countWrites{next} })
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
+		Scheme:  controllers.Scheme(),
+		Cache:   controllers.CacheOptions(),
+		Metrics: metricsserver.Options{BindAddress: "0"},
+		// Several operators run one after the other in one process.
+		Controller: controllerConfig(),
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := controllers.Setup(mgr, controllers.Options{ProtectedNamespaces: []string{cluster.OperatorNamespace}}); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- mgr.Start(ctx) }()
+	return func() error {
+		cancel()
+		return <-ended
+	}, nil
+}
+
+type countWrites struct{ next http.RoundTripper }
+
+func (c countWrites) RoundTrip(request *http.Request) (*http.Response, error) {
+	if request.Method != http.MethodGet {
+		operatorWrites.Add(1)
+	}
+	return c.next.RoundTrip(request)
+}
