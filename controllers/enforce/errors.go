@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
@@ -45,7 +46,10 @@ func explained(object client.Object, err error) error {
 		return err
 	}
 	escalates := apierrors.IsForbidden(err) && strings.Contains(err.Error(), "attempting to grant RBAC permissions not currently held")
-	if escalates || roleMissing(err) {
+	// The API server looks the role up to see what it would grant; where it is
+	// missing, the error bears the role's name.
+	roleMissing := apierrors.IsNotFound(err) && details(err).Name == binding.RoleRef.Name
+	if escalates || roleMissing {
 		return bindError{binding.RoleRef, err}
 	}
 	return err
@@ -55,25 +59,21 @@ func explained(object client.Object, err error) error {
 // nothing is left to be done there.
 func Vanishing(err error) bool {
 	return apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) ||
-		apierrors.IsNotFound(err) && missing(err) == "namespaces"
+		apierrors.IsNotFound(err) && details(err).Kind == "namespaces"
 }
 
 // refused says whether the API server said no and would say so again.
 func refused(err error) bool {
-	return apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) ||
-		apierrors.IsMethodNotSupported(err) || apierrors.IsRequestEntityTooLargeError(err) || roleMissing(err)
+	var bind bindError
+	return errors.As(err, &bind) || apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) ||
+		apierrors.IsMethodNotSupported(err) || apierrors.IsRequestEntityTooLargeError(err)
 }
 
-func roleMissing(err error) bool {
-	kind := strings.TrimPrefix(missing(err), "cluster")
-	return apierrors.IsNotFound(err) && (kind == "role" || kind == "roles")
-}
-
-// missing is the resource that an error says was not found.
-func missing(err error) string {
+// details are what an error says it is about.
+func details(err error) metav1.StatusDetails {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) || status.Status().Details == nil {
-		return ""
+		return metav1.StatusDetails{}
 	}
-	return status.Status().Details.Kind
+	return *status.Status().Details
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -210,4 +211,43 @@ func isGone(err error) error {
 		return nil
 	}
 	return err
+}
+
+// refuseDeletions makes the API server refuse to delete objects of a resource in
+// a namespace.
+func refuseDeletions(t *testing.T, namespace, resource string) {
+	t.Helper()
+	name := suffix(t)
+	policy := &admissionv1.ValidatingAdmissionPolicy{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: admissionv1.ValidatingAdmissionPolicySpec{
+			MatchConstraints: &admissionv1.MatchResources{ResourceRules: []admissionv1.NamedRuleWithOperations{{
+				RuleWithOperations: admissionv1.RuleWithOperations{
+					Operations: []admissionv1.OperationType{admissionv1.Delete},
+					Rule:       admissionv1.Rule{APIGroups: []string{"*"}, APIVersions: []string{"*"}, Resources: []string{resource}},
+				},
+			}}},
+			Validations: []admissionv1.Validation{{Expression: "request.namespace != '" + namespace + "'", Message: "kept by another policy"}},
+		},
+	}
+	binding := &admissionv1.ValidatingAdmissionPolicyBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec: admissionv1.ValidatingAdmissionPolicyBindingSpec{
+			PolicyName: name, ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny},
+		},
+	}
+	must(t, admin.Create(t.Context(), policy))
+	must(t, admin.Create(t.Context(), binding))
+	t.Cleanup(func() { remove(t, binding); remove(t, policy) })
+	// The API server takes a moment to heed it.
+	probe := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "probe"}}
+	eventually(t, func(ctx context.Context) error {
+		if err := admin.Create(ctx, probe.DeepCopy()); client.IgnoreAlreadyExists(err) != nil {
+			return err
+		}
+		if err := admin.Delete(ctx, probe.DeepCopy()); err == nil {
+			return errors.New("not refused yet")
+		}
+		return nil
+	})
 }

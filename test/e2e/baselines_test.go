@@ -1,0 +1,333 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/watch"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+)
+
+func denyAll() v1alpha1.SecurityBaselineSpec {
+	return v1alpha1.SecurityBaselineSpec{Network: &v1alpha1.Network{
+		DefaultDeny: []v1alpha1.Direction{v1alpha1.DirectionIngress, v1alpha1.DirectionEgress},
+	}}
+}
+
+func TestABaselineOfHigherPriorityTakesAControlOverInPlace(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t, "a", nil)
+	low := newBaseline(t, "low", everything())
+	evaluated(t, namespace.Name, low, v1alpha1.StateCompliant)
+	uid := policy(t, namespace.Name, "default-deny").UID
+	events := watchAll(t, namespace.Name, &networkingv1.NetworkPolicyList{})
+
+	spec := denyAll()
+	spec.Priority = 10
+	high := newBaseline(t, "high", spec)
+	current := evaluated(t, namespace.Name, high, v1alpha1.StateCompliant)
+	governedBy(t, current, map[v1alpha1.ControlName]string{"PodSecurity": low.Name, "Network": high.Name, "RBAC": low.Name})
+	equal(t, "the baseline of default-deny", high.Name, policy(t, namespace.Name, "default-deny").Labels[v1alpha1.BaselineLabel])
+	absent(t, namespace.Name, "security-baseline-from-ingress", &networkingv1.NetworkPolicy{})
+
+	ready(t, low, func(status v1alpha1.SecurityBaselineStatus) error {
+		for _, control := range status.Controls {
+			if control.Name == v1alpha1.ControlNetwork && control.Overridden != 1 {
+				return fmt.Errorf("%+v", control)
+			}
+		}
+		return nil
+	})
+
+	// And it hands back when it goes, whatever its deletionPolicy.
+	must(t, admin.Delete(t.Context(), high))
+	absent(t, "", high.Name, &v1alpha1.SecurityBaseline{})
+	eventually(t, func(ctx context.Context) error {
+		deny := &networkingv1.NetworkPolicy{}
+		if err := admin.Get(ctx, client.ObjectKey{Namespace: namespace.Name, Name: "security-baseline-default-deny"}, deny); err != nil {
+			return err
+		}
+		if deny.Labels[v1alpha1.BaselineLabel] != low.Name {
+			return fmt.Errorf("%v", deny.Labels)
+		}
+		return nil
+	})
+	current = evaluated(t, namespace.Name, low, v1alpha1.StateCompliant)
+	equal(t, "drifts of a change that was asked for", int64(0), current.Summary.Drifts)
+
+	for _, event := range events() {
+		if deny, ok := event.Object.(*networkingv1.NetworkPolicy); ok && deny.Name == "security-baseline-default-deny" {
+			if event.Type == watch.Deleted || deny.UID != uid {
+				t.Errorf("there was a moment without default-deny: %s %s", event.Type, deny.UID)
+			}
+		}
+	}
+}
+
+func governedBy(t *testing.T, current *v1alpha1.BaselineReport, want map[v1alpha1.ControlName]string) {
+	t.Helper()
+	got := map[v1alpha1.ControlName]string{}
+	for _, control := range current.Controls {
+		got[control.Name] = control.Baseline
+	}
+	equal(t, "who governs", want, got)
+}
+
+func TestOfEqualPriorityTheOldestBaselineGoverns(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t, "a", nil)
+	older := newBaseline(t, "z", denyAll())
+	evaluated(t, namespace.Name, older, v1alpha1.StateCompliant)
+	// Creation times count whole seconds.
+	eventually(t, func(context.Context) error {
+		if metav1.Now().Unix() <= older.CreationTimestamp.Unix() {
+			return fmt.Errorf("still the second in which the first was made")
+		}
+		return nil
+	})
+	younger := newBaseline(t, "a", denyAll())
+	current := evaluated(t, namespace.Name, younger, v1alpha1.StateCompliant)
+	governedBy(t, current, map[v1alpha1.ControlName]string{"Network": older.Name})
+	ready(t, younger, hasCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonNothingGoverned))
+	equal(t, "counts", v1alpha1.NamespaceCounts{StateCounts: v1alpha1.StateCounts{Overridden: 1}}, younger.Status.Namespaces)
+}
+
+func TestDeletingABaselineKeepsWhatItGave(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t, "a", nil)
+	baseline := newBaseline(t, "all", everything())
+	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	equal(t, "deletionPolicy", v1alpha1.DeletionRetain, baseline.Spec.DeletionPolicy)
+	equal(t, "finalizers", 0, len(baseline.Finalizers))
+	before := operatorParts(t, namespace.Name)
+
+	must(t, admin.Delete(t.Context(), baseline))
+	absent(t, "", baseline.Name, &v1alpha1.SecurityBaseline{})
+	absent(t, namespace.Name, v1alpha1.ReportName, &v1alpha1.BaselineReport{})
+	equal(t, "what it gave", before, operatorParts(t, namespace.Name))
+	uid := policy(t, namespace.Name, "default-deny").UID
+
+	// Made again, it takes its objects over by their label, and prunes what it
+	// does not give any more.
+	spec := everything()
+	spec.Network.Policies = nil
+	again := newBaseline(t, "all", spec)
+	current := evaluated(t, namespace.Name, again, v1alpha1.StateCompliant)
+	equal(t, "drifts", int64(0), current.Summary.Drifts)
+	equal(t, "the same policy", uid, policy(t, namespace.Name, "default-deny").UID)
+	absent(t, namespace.Name, "security-baseline-from-ingress", &networkingv1.NetworkPolicy{})
+}
+
+func TestDeletingABaselineRemovesExactlyWhatItGave(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t, "a", nil)
+	other := newNamespace(t, "b", map[string]string{"pod-security.kubernetes.io/enforce": "restricted"})
+	spec := everything()
+	spec.DeletionPolicy = v1alpha1.DeletionRemove
+	baseline := newBaseline(t, "all", spec)
+	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	evaluated(t, other.Name, baseline, v1alpha1.StateCompliant)
+	foreign(t, namespace.Name, "")
+	theirs := get(t, namespace.Name, "theirs", &networkingv1.NetworkPolicy{})
+	eventually(t, func(ctx context.Context) error {
+		if err := admin.Get(ctx, client.ObjectKeyFromObject(baseline), baseline); err != nil || len(baseline.Finalizers) == 0 {
+			return fmt.Errorf("no finalizer (%w)", err)
+		}
+		return nil
+	})
+
+	must(t, admin.Delete(t.Context(), baseline))
+	absent(t, "", baseline.Name, &v1alpha1.SecurityBaseline{})
+	bare(t, namespace.Name)
+	equal(t, "their policy", theirs, get(t, namespace.Name, "theirs", &networkingv1.NetworkPolicy{}))
+	get(t, "", other.Name, other)
+	equal(t, "the owner's label", map[string]string{
+		"test": suffix(t), corev1.LabelMetadataName: other.Name, "pod-security.kubernetes.io/enforce": "restricted",
+	}, other.Labels)
+}
+
+func TestDeletingABaselineDoesNotHangOnATerminatingNamespace(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t, "a", nil)
+	vanished := newNamespace(t, "vanished", nil)
+	spec := everything()
+	spec.DeletionPolicy = v1alpha1.DeletionRemove
+	baseline := newBaseline(t, "all", spec)
+	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	evaluated(t, vanished.Name, baseline, v1alpha1.StateCompliant)
+	// A NetworkPolicy of ours that somebody holds keeps the namespace terminating.
+	change(t, policy(t, namespace.Name, "default-deny"), func(p *networkingv1.NetworkPolicy) {
+		p.Finalizers = []string{"example.com/hold"}
+	})
+	must(t, admin.Delete(t.Context(), namespace))
+	must(t, admin.Delete(t.Context(), vanished))
+	absent(t, "", vanished.Name, &corev1.Namespace{})
+
+	must(t, admin.Delete(t.Context(), baseline))
+	absent(t, "", baseline.Name, &v1alpha1.SecurityBaseline{})
+	get(t, "", namespace.Name, namespace)
+	if namespace.DeletionTimestamp.IsZero() {
+		t.Error("the namespace was to be terminating still")
+	}
+	change(t, policy(t, namespace.Name, "default-deny"), func(p *networkingv1.NetworkPolicy) { p.Finalizers = nil })
+	absent(t, "", namespace.Name, &corev1.Namespace{})
+}
+
+func TestDeletingABaselineDoesNotHangOnAnObjectThatSomebodyHolds(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t, "a", nil)
+	spec := everything()
+	spec.DeletionPolicy = v1alpha1.DeletionRemove
+	baseline := newBaseline(t, "all", spec)
+	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	held := policy(t, namespace.Name, "default-deny")
+	change(t, held, func(p *networkingv1.NetworkPolicy) { p.Finalizers = []string{"example.com/hold"} })
+	must(t, admin.Delete(t.Context(), baseline))
+	absent(t, "", baseline.Name, &v1alpha1.SecurityBaseline{})
+	change(t, held, func(p *networkingv1.NetworkPolicy) { p.Finalizers = nil })
+	bare(t, namespace.Name)
+}
+
+func TestDeletingABaselineDoesNotHangOnARefusedRemoval(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t, "a", nil)
+	spec := everything()
+	spec.DeletionPolicy = v1alpha1.DeletionRemove
+	baseline := newBaseline(t, "all", spec)
+	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	refuseDeletions(t, namespace.Name, "networkpolicies")
+
+	must(t, admin.Delete(t.Context(), baseline))
+	absent(t, "", baseline.Name, &v1alpha1.SecurityBaseline{})
+	absent(t, namespace.Name, "security-baseline-developers", &rbacv1.RoleBinding{}) // its siblings went
+	policy(t, namespace.Name, "default-deny")
+}
+
+func TestARoleThatTheOperatorMayNotBindIsAFailedControl(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t, "a", nil)
+	role := &rbacv1.ClusterRole{
+		ObjectMeta: metav1.ObjectMeta{Name: suffix(t) + "-secrets"},
+		Rules:      []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"get"}}},
+	}
+	must(t, admin.Create(t.Context(), role))
+	t.Cleanup(func() { remove(t, role) })
+	spec := everything()
+	spec.RBAC.RoleBindings = append(spec.RBAC.RoleBindings,
+		v1alpha1.NamedRoleBinding{Name: "secrets", RoleRef: v1alpha1.RoleRef{Kind: "ClusterRole", Name: role.Name},
+			Subjects: []v1alpha1.Subject{{Kind: "User", Name: "u"}}},
+		v1alpha1.NamedRoleBinding{Name: "missing", RoleRef: v1alpha1.RoleRef{Kind: "ClusterRole", Name: role.Name + "-missing"},
+			Subjects: []v1alpha1.Subject{{Kind: "User", Name: "u"}}})
+	baseline := newBaseline(t, "all", spec)
+
+	current := evaluated(t, namespace.Name, baseline, v1alpha1.StateFailed)
+	equal(t, "the state of Network", v1alpha1.StateCompliant, stateOf(current, v1alpha1.ControlNetwork))
+	get(t, namespace.Name, "security-baseline-developers", &rbacv1.RoleBinding{}) // its siblings are in place
+	sentence := fmt.Sprintf("RoleBinding/security-baseline-secrets: the operator may not bind ClusterRole %q. "+
+		"To allow it, create a ClusterRole with the label rbac.securitybaseline.io/aggregate-to-operator: \"true\" and the rule "+
+		"{apiGroups: [rbac.authorization.k8s.io], resources: [clusterroles], resourceNames: [%s], verbs: [bind]}", role.Name, role.Name)
+	missing := fmt.Sprintf("RoleBinding/security-baseline-missing: ClusterRole %q does not exist; create it, or correct roleRef", role.Name+"-missing")
+	equal(t, "the message", sentence+"\n"+missing, current.Controls[2].Message)
+	ready(t, baseline, hasCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonRefused))
+	ready(t, baseline, hasCondition(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonRefused))
+
+	// Doing what the sentence says mends it.
+	allow := &rbacv1.ClusterRole{
+		ObjectMeta: metav1.ObjectMeta{Name: suffix(t) + "-allow", Labels: map[string]string{v1alpha1.AggregateLabel: "true"}},
+		Rules: []rbacv1.PolicyRule{{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"clusterroles"},
+			ResourceNames: []string{role.Name}, Verbs: []string{"bind"}}},
+	}
+	must(t, admin.Create(t.Context(), allow))
+	t.Cleanup(func() { remove(t, allow) })
+	change(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.RBAC.RoleBindings = b.Spec.RBAC.RoleBindings[:2] })
+	current = evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	equal(t, "drifts", int64(0), current.Summary.Drifts)
+	get(t, namespace.Name, "security-baseline-secrets", &rbacv1.RoleBinding{})
+	ready(t, baseline, hasCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonEvaluated))
+	for _, condition := range baseline.Status.Conditions {
+		if condition.Type == v1alpha1.ConditionStalled || condition.Type == v1alpha1.ConditionReconciling {
+			t.Errorf("%s is still present", condition.Type)
+		}
+	}
+}
+
+func TestARoleBindingIsReplacedWithoutAGap(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t, "a", nil)
+	baseline := newBaseline(t, "all", everything())
+	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	events := watchAll(t, namespace.Name, &rbacv1.RoleBindingList{})
+
+	change(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.RBAC.RoleBindings[0].RoleRef.Name = "view" })
+	current := evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	equal(t, "drifts", int64(0), current.Summary.Drifts)
+	binding := get(t, namespace.Name, "security-baseline-developers", &rbacv1.RoleBinding{})
+	equal(t, "the role", "view", binding.RoleRef.Name)
+
+	granting := sets.New[string]()
+	for _, event := range events() {
+		binding, ok := event.Object.(*rbacv1.RoleBinding)
+		if !ok || len(binding.Subjects) == 0 {
+			continue
+		}
+		if event.Type == watch.Deleted {
+			granting.Delete(binding.Name)
+		} else {
+			granting.Insert(binding.Name)
+		}
+		if granting.Len() == 0 {
+			t.Error("there was a moment in which nobody was granted anything")
+		}
+	}
+	equal(t, "bindings in the end", []string{"security-baseline-developers"}, sets.List(granting))
+}
+
+func TestARoleBindingThatMayNotBeReplacedStays(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t, "a", nil)
+	baseline := newBaseline(t, "all", everything())
+	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	change(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.RBAC.RoleBindings[0].RoleRef.Name = "system:node" })
+	current := evaluated(t, namespace.Name, baseline, v1alpha1.StateFailed)
+	if message := current.Controls[2].Message; !strings.Contains(message, `may not bind ClusterRole "system:node"`) {
+		t.Error(message)
+	}
+	binding := get(t, namespace.Name, "security-baseline-developers", &rbacv1.RoleBinding{})
+	equal(t, "the role", "edit", binding.RoleRef.Name)
+}
+
+func TestARoleBindingThatWasReplacedByAnotherRolesIsHealed(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t, "a", nil)
+	baseline := newBaseline(t, "all", everything())
+	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	binding := get(t, namespace.Name, "security-baseline-developers", &rbacv1.RoleBinding{})
+	// kubectl replace --force, labels and all. The operator may be quicker.
+	eventually(t, func(ctx context.Context) error {
+		must(t, client.IgnoreNotFound(admin.Delete(ctx, binding.DeepCopy())))
+		forged := &rbacv1.RoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Name, Name: binding.Name, Labels: binding.Labels},
+			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "cluster-admin"},
+			Subjects:   binding.Subjects,
+		}
+		return admin.Create(ctx, forged)
+	})
+	eventually(t, func(ctx context.Context) error {
+		if err := admin.Get(ctx, client.ObjectKeyFromObject(binding), binding); err != nil {
+			return err
+		}
+		if binding.RoleRef.Name != "edit" {
+			return fmt.Errorf("%+v", binding.RoleRef)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,312 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+)
+
+// foreign makes objects, labels and annotations that are not the operator's in a
+// hardened namespace and returns a function that checks that they are byte for
+// byte as before.
+//
+// What was on an object that is deleted, deleted says by its name, is gone.
+func foreign(t *testing.T, namespace, deleted string) func() {
+	t.Helper()
+	meta := metav1.ObjectMeta{Namespace: namespace, Name: "theirs", Labels: map[string]string{"team": "a"}}
+	for _, object := range []client.Object{
+		&networkingv1.NetworkPolicy{ObjectMeta: meta, Spec: networkingv1.NetworkPolicySpec{
+			Ingress: []networkingv1.NetworkPolicyIngressRule{{}},
+		}},
+		&rbacv1.RoleBinding{ObjectMeta: meta,
+			RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "view"},
+			Subjects: []rbacv1.Subject{{Kind: "User", APIGroup: rbacv1.GroupName, Name: "guest"}},
+		},
+	} {
+		must(t, admin.Create(t.Context(), object))
+	}
+	for _, object := range []client.Object{
+		get(t, "", namespace, &corev1.Namespace{}),
+		policy(t, namespace, "default-deny"),
+		get(t, namespace, "security-baseline-developers", &rbacv1.RoleBinding{}),
+	} {
+		change(t, object, func(object client.Object) {
+			object.SetAnnotations(map[string]string{"example.com/note": "keep"})
+			labels := object.GetLabels()
+			labels["example.com/owner"] = "team-a"
+			object.SetLabels(labels)
+		})
+	}
+	before := foreignParts(t, namespace)
+	return func() {
+		t.Helper()
+		after := foreignParts(t, namespace)
+		delete(before, deleted)
+		delete(after, deleted)
+		equal(t, "what is not the operator's", before, after)
+	}
+}
+
+// foreignParts returns what is not the operator's in a namespace, as JSON: other
+// objects whole, other labels and annotations of the operator's objects and of
+// the namespace.
+func foreignParts(t *testing.T, namespace string) map[string]string {
+	t.Helper()
+	parts := map[string]string{}
+	record := func(key string, value any) {
+		data, err := json.Marshal(value)
+		must(t, err)
+		parts[key] = string(data)
+	}
+	recordObject := func(object client.Object) {
+		if object.GetName() == "theirs" {
+			record(fmt.Sprintf("%T", object), object)
+			return
+		}
+		record(object.GetName(), []any{object.GetAnnotations(), object.GetLabels()["example.com/owner"]})
+	}
+	in := client.InNamespace(namespace)
+	var policies networkingv1.NetworkPolicyList
+	var bindings rbacv1.RoleBindingList
+	must(t, admin.List(t.Context(), &policies, in))
+	must(t, admin.List(t.Context(), &bindings, in))
+	for i := range policies.Items {
+		recordObject(&policies.Items[i])
+	}
+	for i := range bindings.Items {
+		recordObject(&bindings.Items[i])
+	}
+	own := get(t, "", namespace, &corev1.Namespace{})
+	recordObject(own)
+	record("the namespace's other labels", []string{own.Labels["test"], own.Labels[corev1.LabelMetadataName]})
+	return parts
+}
+
+func TestDriftIsHealed(t *testing.T) {
+	type world struct {
+		namespace string
+		t         *testing.T
+	}
+	for _, test := range []struct {
+		name  string
+		drift func(world)
+		want  v1alpha1.Drift
+		// deleted is the name of the object that is deleted, if any.
+		deleted string
+	}{
+		{
+			name:  "the default-deny policy is deleted",
+			drift: func(w world) { must(w.t, admin.Delete(w.t.Context(), policy(w.t, w.namespace, "default-deny"))) },
+			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-default-deny",
+				Operation: "Delete", Action: v1alpha1.DriftCreated},
+			deleted: "security-baseline-default-deny",
+		},
+		{
+			name: "a rule is added to the default-deny policy",
+			drift: func(w world) {
+				change(w.t, policy(w.t, w.namespace, "default-deny"), func(p *networkingv1.NetworkPolicy) {
+					p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{}}
+				})
+			},
+			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-default-deny",
+				Fields: []string{"spec.ingress"}, Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
+		},
+		{
+			name: "a rule of an allowance is widened by server-side apply",
+			drift: func(w world) {
+				wider := policy(w.t, w.namespace, "from-ingress")
+				wider.Spec.Ingress[0].From = []networkingv1.NetworkPolicyPeer{{NamespaceSelector: &metav1.LabelSelector{}}}
+				wider.TypeMeta = metav1.TypeMeta{APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy"}
+				wider.ManagedFields, wider.ResourceVersion = nil, ""
+				//nolint:staticcheck // what a user's tool sends is an apply patch, labels and all
+				must(w.t, admin.Patch(w.t.Context(), wider, client.Apply, client.ForceOwnership, client.FieldOwner("argocd-controller")))
+			},
+			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-from-ingress",
+				Fields: []string{"spec.ingress"}, Manager: "argocd-controller", Operation: "Apply", Action: v1alpha1.DriftConfigured},
+		},
+		{
+			name: "the ingress of an allowance is emptied",
+			drift: func(w world) {
+				change(w.t, policy(w.t, w.namespace, "from-ingress"), func(p *networkingv1.NetworkPolicy) { p.Spec.Ingress = nil })
+			},
+			// A field that was removed belongs to nobody.
+			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-from-ingress",
+				Fields: []string{"spec.ingress"}, Action: v1alpha1.DriftConfigured},
+		},
+		{
+			name: "the operator's labels are stripped from a policy",
+			drift: func(w world) {
+				change(w.t, policy(w.t, w.namespace, "default-deny"), func(p *networkingv1.NetworkPolicy) {
+					p.Labels = map[string]string{"example.com/owner": "team-a"}
+				})
+			},
+			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-default-deny",
+				Fields: []string{
+					"metadata.labels.app.kubernetes.io/managed-by",
+					"metadata.labels.securitybaseline.io/baseline", "metadata.labels.securitybaseline.io/control",
+				}, Action: v1alpha1.DriftConfigured},
+		},
+		{
+			name: "a policy is relabelled as another baseline's",
+			drift: func(w world) {
+				change(w.t, policy(w.t, w.namespace, "default-deny"), func(p *networkingv1.NetworkPolicy) {
+					p.Labels[v1alpha1.BaselineLabel] = "another"
+				})
+			},
+			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-default-deny",
+				Fields:  []string{"metadata.labels.securitybaseline.io/baseline"},
+				Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
+		},
+		{
+			name: "a policy is opened and its labels are stripped at once",
+			drift: func(w world) {
+				change(w.t, policy(w.t, w.namespace, "default-deny"), func(p *networkingv1.NetworkPolicy) {
+					p.Labels = map[string]string{"example.com/owner": "team-a"}
+					p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{}}
+				})
+			},
+			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-default-deny",
+				Fields: []string{
+					"metadata.labels.app.kubernetes.io/managed-by",
+					"metadata.labels.securitybaseline.io/baseline", "metadata.labels.securitybaseline.io/control",
+					"spec.ingress",
+				}, Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
+		},
+		{
+			name: "a pod-security label is lowered",
+			drift: func(w world) {
+				change(w.t, get(w.t, "", w.namespace, &corev1.Namespace{}), func(n *corev1.Namespace) {
+					n.Labels["pod-security.kubernetes.io/enforce"] = "privileged"
+				})
+			},
+			want: v1alpha1.Drift{Control: "PodSecurity", Object: "Namespace/", Fields: []string{"metadata.labels.pod-security.kubernetes.io/enforce"},
+				Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
+		},
+		{
+			name: "a pod-security label is removed",
+			drift: func(w world) {
+				change(w.t, get(w.t, "", w.namespace, &corev1.Namespace{}), func(n *corev1.Namespace) {
+					delete(n.Labels, "pod-security.kubernetes.io/enforce")
+				})
+			},
+			want: v1alpha1.Drift{Control: "PodSecurity", Object: "Namespace/",
+				Fields: []string{"metadata.labels.pod-security.kubernetes.io/enforce"}, Action: v1alpha1.DriftConfigured},
+		},
+		{
+			name: "the version of a pod-security level is pinned",
+			drift: func(w world) {
+				change(w.t, get(w.t, "", w.namespace, &corev1.Namespace{}), func(n *corev1.Namespace) {
+					n.Labels["pod-security.kubernetes.io/warn-version"] = "v1.0"
+				})
+			},
+			want: v1alpha1.Drift{Control: "PodSecurity", Object: "Namespace/", Fields: []string{"metadata.labels.pod-security.kubernetes.io/warn-version"},
+				Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
+		},
+		{
+			name: "the subjects of a binding are replaced",
+			drift: func(w world) {
+				change(w.t, get(w.t, w.namespace, "security-baseline-developers", &rbacv1.RoleBinding{}), func(b *rbacv1.RoleBinding) {
+					b.Subjects[0].Name = "attackers"
+				})
+			},
+			want: v1alpha1.Drift{Control: "RBAC", Object: "RoleBinding/security-baseline-developers",
+				Fields: []string{"subjects"}, Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
+		},
+		{
+			name: "a subject is added to a binding",
+			drift: func(w world) {
+				change(w.t, get(w.t, w.namespace, "security-baseline-developers", &rbacv1.RoleBinding{}), func(b *rbacv1.RoleBinding) {
+					b.Subjects = append(b.Subjects, rbacv1.Subject{Kind: "User", APIGroup: rbacv1.GroupName, Name: "guest"})
+				})
+			},
+			want: v1alpha1.Drift{Control: "RBAC", Object: "RoleBinding/security-baseline-developers",
+				Fields: []string{"subjects"}, Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
+		},
+		{
+			name: "a binding is deleted",
+			drift: func(w world) {
+				must(w.t, admin.Delete(w.t.Context(), get(w.t, w.namespace, "security-baseline-developers", &rbacv1.RoleBinding{})))
+			},
+			want: v1alpha1.Drift{Control: "RBAC", Object: "RoleBinding/security-baseline-developers",
+				Operation: "Delete", Action: v1alpha1.DriftCreated},
+			deleted: "security-baseline-developers",
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			namespace := newNamespace(t, "a", nil).Name
+			baseline := newBaseline(t, "all", everything())
+			evaluated(t, namespace, baseline, v1alpha1.StateCompliant)
+			unchanged := foreign(t, namespace, test.deleted)
+			want := operatorParts(t, namespace)
+
+			test.drift(world{namespace, t})
+
+			eventually(t, func(context.Context) error {
+				if diff := cmp.Diff(want, operatorParts(t, namespace)); diff != "" {
+					return fmt.Errorf("not healed (-want +got):\n%s", diff)
+				}
+				return nil
+			})
+			unchanged()
+
+			test.want.Baseline = baseline.Name
+			if test.want.Object == "Namespace/" {
+				test.want.Object += namespace
+			}
+			eventually(t, func(ctx context.Context) error {
+				current := &v1alpha1.BaselineReport{}
+				if err := admin.Get(ctx, client.ObjectKey{Namespace: namespace, Name: v1alpha1.ReportName}, current); err != nil {
+					return err
+				}
+				for i := range current.Drifts {
+					current.Drifts[i].Time = metav1.Time{}
+				}
+				if diff := cmp.Diff([]v1alpha1.Drift{test.want}, current.Drifts); diff != "" || current.State != v1alpha1.StateCompliant {
+					return fmt.Errorf("%s (-want +got):\n%s", current.State, diff)
+				}
+				return nil
+			})
+			ready(t, baseline, func(status v1alpha1.SecurityBaselineStatus) error {
+				if status.LastDrift == nil || status.LastDrift.Namespace != namespace || status.LastDrift.Object != test.want.Object || status.Drifts != 1 {
+					return fmt.Errorf("lastDrift %+v, drifts %d", status.LastDrift, status.Drifts)
+				}
+				return nil
+			})
+		})
+	}
+}
+
+// operatorParts returns what is the operator's in a namespace.
+func operatorParts(t *testing.T, namespace string) map[string]any {
+	t.Helper()
+	parts := map[string]any{}
+	in, ours := client.InNamespace(namespace), client.HasLabels{v1alpha1.BaselineLabel}
+	var policies networkingv1.NetworkPolicyList
+	var bindings rbacv1.RoleBindingList
+	must(t, admin.List(t.Context(), &policies, in, ours))
+	must(t, admin.List(t.Context(), &bindings, in, ours))
+	for _, p := range policies.Items {
+		parts["policy "+p.Name] = []any{p.Spec, p.Labels[v1alpha1.BaselineLabel], p.Labels[v1alpha1.ControlLabel]}
+	}
+	for _, b := range bindings.Items {
+		parts["binding "+b.Name] = []any{b.RoleRef, b.Subjects, b.Labels[v1alpha1.BaselineLabel], b.Labels[v1alpha1.ControlLabel]}
+	}
+	for key, value := range get(t, "", namespace, &corev1.Namespace{}).Labels {
+		if !slices.Contains([]string{"test", "example.com/owner", corev1.LabelMetadataName}, key) {
+			parts["label "+key] = value
+		}
+	}
+	return parts
+}

@@ -1,0 +1,337 @@
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// apply says what kubectl apply says of a baseline of this name and spec,
+// without making it.
+func apply(t *testing.T, name, spec string) (string, error) {
+	manifest := fmt.Sprintf("apiVersion: securitybaseline.io/v1alpha1\nkind: SecurityBaseline\nmetadata:\n  name: %s\nspec:\n%s\n", name, spec)
+	command := local.Kubectl(t.Context(), "apply", "--dry-run=server", "-f", "-")
+	command.Stdin = strings.NewReader(manifest)
+	out, err := command.CombinedOutput()
+	return string(out), err
+}
+
+// indented indents a spec that is written at the margin.
+func indented(spec string) string {
+	return "  " + strings.ReplaceAll(strings.TrimSpace(spec), "\n", "\n  ")
+}
+
+func TestKubectlApplyRefuses(t *testing.T) {
+	const policies = "namespaceSelector: {}\nnetwork:\n  policies:\n"
+	const bindings = "namespaceSelector: {}\nrbac:\n  roleBindings:\n"
+	for _, test := range []struct {
+		name     string
+		baseline string // "refused" if empty
+		spec     string
+		want     []string // the field, and what to do
+	}{
+		{
+			name: "no control section at all",
+			spec: "namespaceSelector: {}",
+			want: []string{"spec:", "declares no control", "add at least one of podSecurity, network, rbac"},
+		},
+		{
+			name: "no namespaceSelector",
+			spec: "podSecurity: {enforce: baseline}",
+			want: []string{"spec.namespaceSelector: Required value"},
+		},
+		{
+			name:     "a name that is too long for a label",
+			baseline: strings.Repeat("n", 64),
+			spec:     "namespaceSelector: {}\npodSecurity: {enforce: baseline}",
+			want:     []string{"metadata", "at most 63 characters", "choose a shorter name"},
+		},
+		{
+			name: "an unknown field",
+			spec: "namespaceSelector: {}\npodSecurity: {enforced: baseline}",
+			want: []string{`unknown field "spec.podSecurity.enforced"`},
+		},
+		{
+			name: "an unknown deletionPolicy",
+			spec: "namespaceSelector: {}\ndeletionPolicy: Orphan\npodSecurity: {enforce: baseline}",
+			want: []string{`spec.deletionPolicy: Unsupported value: "Orphan": supported values: "Retain", "Remove"`},
+		},
+		{
+			name: "a selector whose operator has no values",
+			spec: "namespaceSelector: {matchExpressions: [{key: env, operator: In}]}\npodSecurity: {enforce: baseline}",
+			want: []string{"spec.namespaceSelector.matchExpressions[0]", "In and NotIn need values"},
+		},
+		{
+			name: "a selector with an unknown operator",
+			spec: "namespaceSelector: {matchExpressions: [{key: env, operator: Is, values: [prod]}]}\npodSecurity: {enforce: baseline}",
+			want: []string{`spec.namespaceSelector.matchExpressions[0].operator: Unsupported value: "Is"`},
+		},
+		{
+			name: "a selector with an invalid label key",
+			spec: "namespaceSelector: {matchLabels: {\"a b\": c}}\npodSecurity: {enforce: baseline}",
+			want: []string{"spec.namespaceSelector", "valid label keys"},
+		},
+		{
+			name: "a selector with an invalid label value",
+			spec: "namespaceSelector: {matchLabels: {a: \"b c\"}}\npodSecurity: {enforce: baseline}",
+			want: []string{"spec.namespaceSelector.matchLabels.a"},
+		},
+		{
+			name: "an excluded namespace that cannot be one",
+			spec: "namespaceSelector: {}\nexcludeNamespaces: [Team_A]\npodSecurity: {enforce: baseline}",
+			want: []string{"spec.excludeNamespaces[0]"},
+		},
+
+		{
+			name: "a podSecurity without levels",
+			spec: "namespaceSelector: {}\npodSecurity: {version: latest}",
+			want: []string{"spec.podSecurity:", "add at least one of enforce, audit, warn"},
+		},
+		{
+			name: "an unknown level",
+			spec: "namespaceSelector: {}\npodSecurity: {enforce: strict}",
+			want: []string{`spec.podSecurity.enforce: Unsupported value: "strict": supported values: "privileged", "baseline", "restricted"`},
+		},
+		{
+			name: "a version that is neither latest nor v1.N",
+			spec: "namespaceSelector: {}\npodSecurity: {enforce: baseline, version: \"1.36\"}",
+			want: []string{"spec.podSecurity.version", "must be latest or the minor version of a Kubernetes release, such as v1.36"},
+		},
+		{
+			name: "a version with a patch level",
+			spec: "namespaceSelector: {}\npodSecurity: {enforce: baseline, version: v1.36.3}",
+			want: []string{"spec.podSecurity.version", "must be latest or the minor version"},
+		},
+
+		{
+			name: "a network that says nothing",
+			spec: "namespaceSelector: {}\nnetwork: {}",
+			want: []string{"spec.network:", "add defaultDeny, policies or both"},
+		},
+		{
+			name: "an empty defaultDeny",
+			spec: "namespaceSelector: {}\nnetwork: {defaultDeny: []}",
+			want: []string{"spec.network.defaultDeny", "name Ingress, Egress or both, or leave defaultDeny out"},
+		},
+		{
+			name: "an unknown direction",
+			spec: "namespaceSelector: {}\nnetwork: {defaultDeny: [Inbound]}",
+			want: []string{`spec.network.defaultDeny[0]: Unsupported value: "Inbound": supported values: "Ingress", "Egress"`},
+		},
+		{
+			name: "a direction twice",
+			spec: "namespaceSelector: {}\nnetwork: {defaultDeny: [Egress, Egress]}",
+			want: []string{`spec.network.defaultDeny[1]: Duplicate value: "Egress"`},
+		},
+		{
+			name: "a DNS allowance where egress is not denied",
+			spec: "namespaceSelector: {}\nnetwork: {defaultDeny: [Ingress], allow: {dns: true}}",
+			want: []string{"spec.network", "network.allow.dns needs Egress in network.defaultDeny"},
+		},
+		{
+			name: "a same-namespace allowance where nothing is denied",
+			spec: policies + "  - {name: a, spec: {policyTypes: [Ingress]}}\n  allow: {sameNamespace: true}",
+			want: []string{"spec.network", "network.allow.sameNamespace needs network.defaultDeny"},
+		},
+		{
+			name: "two allowances with one name",
+			spec: policies + "  - {name: a, spec: {policyTypes: [Ingress]}}\n  - {name: a, spec: {policyTypes: [Egress]}}",
+			want: []string{`spec.network.policies[1]: Duplicate value: {"name":"a"}`},
+		},
+		{
+			name: "an allowance whose name would not make a valid object name",
+			spec: policies + "  - {name: From_Ingress, spec: {policyTypes: [Ingress]}}",
+			want: []string{"spec.network.policies[0].name", "must be lowercase letters, digits", "security-baseline-NAME"},
+		},
+		{
+			name: "an allowance whose name is too long with our prefix",
+			spec: policies + "  - {name: " + strings.Repeat("a", 236) + ", spec: {policyTypes: [Ingress]}}",
+			want: []string{"spec.network.policies[0].name: Too long: may not be more than 235"},
+		},
+		{
+			name: "an allowance with a name of the operator's own",
+			spec: policies + "  - {name: default-deny, spec: {policyTypes: [Ingress]}}",
+			want: []string{"spec.network.policies[0].name", "choose another"},
+		},
+		{
+			name: "ingress rules that policyTypes leaves out",
+			spec: policies + "  - {name: a, spec: {policyTypes: [Egress], ingress: [{}]}}",
+			want: []string{"spec.network.policies[0].spec", "add Ingress to policyTypes or remove the rules"},
+		},
+		{
+			name: "egress rules that policyTypes leaves out",
+			spec: policies + "  - {name: a, spec: {policyTypes: [Ingress], egress: [{}]}}",
+			want: []string{"spec.network.policies[0].spec", "add Egress to policyTypes or remove the rules"},
+		},
+		{
+			name: "a peer that is nobody",
+			spec: policies + "  - {name: a, spec: {ingress: [{from: [{}]}]}}",
+			want: []string{"spec.network.policies[0].spec.ingress[0].from[0]", "must state podSelector, namespaceSelector or ipBlock"},
+		},
+		{
+			name: "a peer that is an ipBlock and a selector",
+			spec: policies + "  - {name: a, spec: {ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8}, podSelector: {}}]}]}}",
+			want: []string{"spec.network.policies[0].spec.ingress[0].from[0]", "make two peers of it"},
+		},
+		{
+			name: "an ipBlock that is no range",
+			spec: policies + "  - {name: a, spec: {ingress: [{from: [{ipBlock: {cidr: 10.0.0.1}}]}]}}",
+			want: []string{"spec.network.policies[0].spec.ingress[0].from[0].ipBlock.cidr", "add /32 or /128"},
+		},
+		{
+			name: "an except outside of its ipBlock",
+			spec: policies + "  - {name: a, spec: {ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8, except: [192.168.0.0/16]}}]}]}}",
+			want: []string{"spec.network.policies[0].spec.ingress[0].from[0].ipBlock", "within ipBlock.cidr and smaller"},
+		},
+		{
+			name: "an except that is no range",
+			spec: policies + "  - {name: a, spec: {ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.1]}}]}]}}",
+			want: []string{"spec.network.policies[0].spec.ingress[0].from[0].ipBlock.except[0]", "cidr"},
+		},
+		{
+			name: "a port out of range",
+			spec: policies + "  - {name: a, spec: {ingress: [{ports: [{port: 70000}]}]}}",
+			want: []string{"spec.network.policies[0].spec.ingress[0].ports[0].port", "from 1 to 65535"},
+		},
+		{
+			name: "a port's name that cannot be one",
+			spec: policies + "  - {name: a, spec: {ingress: [{ports: [{port: HTTP}]}]}}",
+			want: []string{"spec.network.policies[0].spec.ingress[0].ports[0].port", "lowercase letters"},
+		},
+		{
+			name: "a range of ports that ends before it begins",
+			spec: policies + "  - {name: a, spec: {ingress: [{ports: [{port: 90, endPort: 80}]}]}}",
+			want: []string{"spec.network.policies[0].spec.ingress[0].ports[0]", "endPort needs a numeric port"},
+		},
+		{
+			name: "an unknown protocol",
+			spec: policies + "  - {name: a, spec: {ingress: [{ports: [{protocol: ICMP}]}]}}",
+			want: []string{`ports[0].protocol: Unsupported value: "ICMP"`},
+		},
+		{
+			name: "an allowance of nothing but the metadata service, which is blocked",
+			spec: policies + "  - {name: a, spec: {policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 169.254.169.254/32}}]}]}}",
+			want: []string{"spec.network", "set network.blockMetadataService to false"},
+		},
+
+		{
+			name: "an rbac without bindings",
+			spec: "namespaceSelector: {}\nrbac: {roleBindings: []}",
+			want: []string{"spec.rbac.roleBindings", "add a binding or leave rbac out"},
+		},
+		{
+			name: "two bindings with one name",
+			spec: bindings + "  - {name: a, roleRef: {kind: ClusterRole, name: view}, subjects: [{kind: User, name: u}]}\n" +
+				"  - {name: a, roleRef: {kind: ClusterRole, name: edit}, subjects: [{kind: User, name: u}]}",
+			want: []string{`spec.rbac.roleBindings[1]: Duplicate value: {"name":"a"}`},
+		},
+		{
+			name: "a binding whose name would not make a valid object name",
+			spec: bindings + "  - {name: a/b, roleRef: {kind: ClusterRole, name: view}, subjects: [{kind: User, name: u}]}",
+			want: []string{"spec.rbac.roleBindings[0].name", "must be lowercase letters, digits"},
+		},
+		{
+			name: "a binding whose name is too long with our prefix",
+			spec: bindings + "  - {name: " + strings.Repeat("a", 236) + ", roleRef: {kind: ClusterRole, name: view}, subjects: [{kind: User, name: u}]}",
+			want: []string{"spec.rbac.roleBindings[0].name: Too long"},
+		},
+		{
+			name: "a binding to cluster-admin",
+			spec: bindings + "  - {name: a, roleRef: {kind: ClusterRole, name: cluster-admin}, subjects: [{kind: User, name: u}]}",
+			want: []string{"spec.rbac.roleBindings[0].roleRef", "must not be cluster-admin", "bind admin, edit, view or a ClusterRole of your own"},
+		},
+		{
+			name: "a binding to what is no role",
+			spec: bindings + "  - {name: a, roleRef: {kind: Group, name: view}, subjects: [{kind: User, name: u}]}",
+			want: []string{`spec.rbac.roleBindings[0].roleRef.kind: Unsupported value: "Group": supported values: "Role", "ClusterRole"`},
+		},
+		{
+			name: "a binding that names nobody",
+			spec: bindings + "  - {name: a, roleRef: {kind: ClusterRole, name: view}}",
+			want: []string{"spec.rbac.roleBindings[0]", "add subjects, subjectsFrom or both"},
+		},
+		{
+			name: "a ServiceAccount without a namespace",
+			spec: bindings + "  - {name: a, roleRef: {kind: ClusterRole, name: view}, subjects: [{kind: ServiceAccount, name: ci}]}",
+			want: []string{"spec.rbac.roleBindings[0].subjects[0]", "needs a namespace; add the one"},
+		},
+		{
+			name: "a ServiceAccount whose name bears its namespace",
+			spec: bindings + "  - {name: a, roleRef: {kind: ClusterRole, name: view}, subjects: [{kind: ServiceAccount, name: \"ci:bot\", namespace: ci}]}",
+			want: []string{"spec.rbac.roleBindings[0].subjects[0]", "without its namespace"},
+		},
+		{
+			name: "a user in a namespace",
+			spec: bindings + "  - {name: a, roleRef: {kind: ClusterRole, name: view}, subjects: [{kind: User, name: u, namespace: ci}]}",
+			want: []string{"spec.rbac.roleBindings[0].subjects[0]", "has no namespace; remove it"},
+		},
+		{
+			name: "a subject of the wrong apiGroup",
+			spec: bindings + "  - {name: a, roleRef: {kind: ClusterRole, name: view}, subjects: [{kind: User, name: u, apiGroup: apps}]}",
+			want: []string{"spec.rbac.roleBindings[0].subjects[0]", "apiGroup must be rbac.authorization.k8s.io"},
+		},
+		{
+			name: "a subject of an unknown kind",
+			spec: bindings + "  - {name: a, roleRef: {kind: ClusterRole, name: view}, subjects: [{kind: Robot, name: u}]}",
+			want: []string{`subjects[0].kind: Unsupported value: "Robot"`},
+		},
+		{
+			name: "a subject among Kubernetes' own, chosen by a label",
+			spec: bindings + "  - {name: a, roleRef: {kind: ClusterRole, name: view}, subjectsFrom: [{kind: Group, prefix: \"system:\", label: team}]}",
+			want: []string{"spec.rbac.roleBindings[0].subjectsFrom[0].prefix", "must not begin with system:"},
+		},
+		{
+			name: "a subject from what is no label",
+			spec: bindings + "  - {name: a, roleRef: {kind: ClusterRole, name: view}, subjectsFrom: [{kind: Group, label: \"a b\"}]}",
+			want: []string{"spec.rbac.roleBindings[0].subjectsFrom[0].label", "must be the key of a label"},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			name := test.baseline
+			if name == "" {
+				name = "refused"
+			}
+			out, err := apply(t, name, indented(test.spec))
+			if err == nil {
+				t.Fatalf("it was accepted: %s", out)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(out, want) {
+					t.Errorf("%q is not in the message:\n%s", want, out)
+				}
+			}
+		})
+	}
+}
+
+func TestKubectlApplyAccepts(t *testing.T) {
+	const policies = "namespaceSelector: {}\nnetwork:\n  policies:\n"
+	for name, spec := range map[string]string{
+		"a DNS allowance that is refused where egress is not denied, switched off": "namespaceSelector: {}\nnetwork: {defaultDeny: [Ingress], allow: {dns: false}}",
+		"a RoleBinding's roleRef and subjects as they stand in Kubernetes": "namespaceSelector: {}\nrbac:\n  roleBindings:\n" +
+			"  - name: a\n    roleRef: {apiGroup: rbac.authorization.k8s.io, kind: ClusterRole, name: view}\n" +
+			"    subjects:\n    - {apiGroup: rbac.authorization.k8s.io, kind: User, name: u}\n    - {apiGroup: \"\", kind: ServiceAccount, name: ci, namespace: ci}",
+		"a role with a colon in its name": "namespaceSelector: {}\nrbac:\n  roleBindings:\n" +
+			"  - {name: a, roleRef: {kind: ClusterRole, name: \"system:auth-delegator\"}, subjects: [{kind: User, name: u}]}",
+		"the metadata service alone, where it is not blocked": policies +
+			"  - {name: a, spec: {policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 169.254.169.254/32}}]}]}}\n  blockMetadataService: false",
+		"a policy that uses every field": policies + `  - name: a
+    spec:
+      podSelector: {matchLabels: {app: web}, matchExpressions: [{key: tier, operator: NotIn, values: [db, cache]}, {key: x, operator: Exists}]}
+      policyTypes: [Ingress, Egress]
+      ingress:
+      - ports: [{port: 80}, {port: http, protocol: TCP}, {port: 8000, endPort: 9000, protocol: SCTP}, {protocol: UDP}]
+        from: [{podSelector: {}, namespaceSelector: {}}, {ipBlock: {cidr: "2001:db8::/64", except: ["2001:db8::/96"]}}]
+      egress:
+      - to: [{ipBlock: {cidr: 0.0.0.0/0, except: [10.0.0.0/8]}}]
+      - {}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if out, err := apply(t, "accepted", indented(spec)); err != nil {
+				t.Fatalf("it was refused: %s", out)
+			}
+		})
+	}
+}
