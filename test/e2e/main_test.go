@@ -26,6 +26,8 @@ var (
 	local *cluster.Cluster
 	// admin reads and writes without a cache, as a user named admin.
 	admin client.Client
+	// stopOperator stops the operator and waits until it has ended.
+	stopOperator func() error
 	// operatorWrites counts what the operator asked the API server to change.
 	operatorWrites atomic.Int64
 )
@@ -57,12 +59,11 @@ func run(m *testing.M) (int, error) {
 	}
 	admin = client.WithFieldOwner(admin, "admin")
 
-	stop, err := startOperator(ctx)
-	if err != nil {
+	if stopOperator, err = startOperator(ctx); err != nil {
 		return 0, err
 	}
 	code := m.Run()
-	return code, stop()
+	return code, stopOperator()
 }
 
 // startOperator starts the operator in this process, as its own ServiceAccount.
