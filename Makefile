@@ -41,6 +41,103 @@ manifests: $(CONTROLLER_GEN) ## Generate the CRDs and the ClusterRole.
 generate: $(CONTROLLER_GEN) ## Generate DeepCopy methods and apply configurations.
 	$(CONTROLLER_GEN) object applyconfiguration paths="./api/..."
 
+.PHONY: fmt
+fmt: ## Format the code.
+	gofmt -w api cmd controllers test
+
+.PHONY: vet
+vet: ## Run go vet.
+	go vet ./...
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## Run golangci-lint.
+	$(GOLANGCI_LINT) run
+
+.PHONY: lint-fix
+lint-fix: $(GOLANGCI_LINT) ## Run golangci-lint and mend what it can.
+	$(GOLANGCI_LINT) run --fix
+
+.PHONY: verify
+verify: ## Fail if generated files, formatting or go.mod are out of date.
+	@before="$$(git status --porcelain; git diff | git hash-object --stdin)"; \
+	$(MAKE) --no-print-directory generate manifests fmt; go mod tidy; (cd test/controlplane && go mod tidy); \
+	after="$$(git status --porcelain; git diff | git hash-object --stdin)"; \
+	if [[ "$$before" != "$$after" ]]; then \
+		git --no-pager diff --stat; \
+		echo "Out of date: commit what make generate manifests fmt and go mod tidy change."; exit 1; \
+	fi
+
+.PHONY: test
+test: controlplane ## Run the unit tests and the tests on the control plane. TESTFLAGS=-race is passed to go test.
+	go test -count=1 -timeout=20m $(TESTFLAGS) ./...
+
+.PHONY: controlplane
+controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl into bin/k8s, once.
+	@test/controlplane/build.sh "$(KUBEBUILDER_ASSETS)"
+
+##@ Try it
+
+.PHONY: demo
+demo: controlplane build ## Show the operator at work on a real API server. KEEP=1 leaves it running.
+	@go build -o $(LOCALBIN)/demo ./test/demo
+	@KEEP=$(KEEP) $(LOCALBIN)/demo
+
+.PHONY: run
+run: ## Run the operator here, against the cluster of your kubeconfig, with your permissions.
+	go run ./cmd
+
+##@ Build
+
+.PHONY: build
+build: ## Build bin/manager.
+	go build -o $(LOCALBIN)/manager ./cmd
+
+.PHONY: docker-build
+docker-build: ## Build the image IMG for this machine.
+	$(CONTAINER_TOOL) build -t $(IMG) .
+
+.PHONY: docker-buildx
+docker-buildx: ## Build and push the image IMG for all of PLATFORMS.
+	$(CONTAINER_TOOL) buildx build --push --platform=$(PLATFORMS) -t $(IMG) .
+
+.PHONY: build-installer
+build-installer: $(KUSTOMIZE) ## Write dist/install.yaml, which installs the image IMG.
+	@mkdir -p dist
+	@$(call render,default) > dist/install.yaml
+	@echo "Wrote dist/install.yaml"
+
+##@ Deployment, to the cluster of your kubeconfig
+
+.PHONY: install
+install: $(KUSTOMIZE) ## Install the CRDs.
+	$(KUSTOMIZE) build config/crd | $(KUBECTL) apply --server-side -f -
+
+.PHONY: uninstall
+uninstall: $(KUSTOMIZE) delete-baselines ## Remove every SecurityBaseline and the CRDs.
+	$(KUSTOMIZE) build config/crd | $(KUBECTL) delete --ignore-not-found -f -
+
+.PHONY: deploy
+deploy: $(KUSTOMIZE) ## Install the operator with the image IMG.
+	$(call render,default) | $(KUBECTL) apply --server-side -f -
+
+.PHONY: undeploy
+undeploy: $(KUSTOMIZE) delete-baselines ## Remove every SecurityBaseline, the CRDs and the operator.
+	$(KUSTOMIZE) build config/default | $(KUBECTL) delete --ignore-not-found -f -
+
+# While the operator runs: it removes what baselines with deletionPolicy: Remove
+# gave.
+.PHONY: delete-baselines
+delete-baselines:
+	if $(KUBECTL) get crd securitybaselines.securitybaseline.io >/dev/null 2>&1; then \
+		$(KUBECTL) delete securitybaselines --all; \
+	fi
+
+# render prints the kustomization $1 with the image IMG.
+define render
+(dir=$$(mktemp -d) && trap 'rm -rf $$dir' EXIT && cp -r config $$dir && \
+	(cd $$dir/config/manager && $(KUSTOMIZE) edit set image operator=$(IMG)) && $(KUSTOMIZE) build $$dir/config/$(1))
+endef
+
 ##@ Tools
 
 # go-install-tool installs package $2 at version $3 as $1.
@@ -48,7 +145,7 @@ define go-install-tool
 @mkdir -p $(LOCALBIN)
 @echo "Building $(notdir $(1))"
 @GOBIN=$(LOCALBIN)/.install go install $(2)@$(3)
-@mv $(LOCALBIN)/.install/$(notdir $(subst /v5,,$(2))) $(1)
+@mv $(LOCALBIN)/.install/$(notdir $(2:%/v5=%)) $(1)
 endef
 
 $(CONTROLLER_GEN):

@@ -41,14 +41,13 @@ func run() error {
 	flag.BoolVar(&options.LeaderElection, "leader-elect", false, "Let one of several operators be active at a time.")
 	flag.StringVar(&options.LeaderElectionNamespace, "leader-elect-namespace", operatorNamespace, "The namespace of the lease; the operator's own by default.")
 	flag.BoolVar(&enableHTTP2, "enable-http2", false, "Serve metrics over HTTP/2 too. Off because of its rapid reset weakness, CVE-2023-44487.")
-	flag.Func("protected-namespaces", "Names of namespaces, separated by commas, that are never governed, in addition to kube-system, kube-public, kube-node-lease and the operator's own.", func(value string) error {
-		for name := range strings.SplitSeq(value, ",") {
-			if name = strings.TrimSpace(name); name != "" {
-				operator.ProtectedNamespaces = append(operator.ProtectedNamespaces, name)
-			}
-		}
-		return nil
-	})
+	flag.Func("protected-namespaces",
+		"Names of namespaces, separated by commas, that are never governed, "+
+			"in addition to kube-system, kube-public, kube-node-lease and the operator's own.",
+		func(value string) error {
+			operator.ProtectedNamespaces = append(operator.ProtectedNamespaces, strings.FieldsFunc(value, isSeparator)...)
+			return nil
+		})
 	logging := zap.Options{StacktraceLevel: zapcore.DPanicLevel}
 	logging.BindFlags(flag.CommandLine)
 	flag.Parse()
@@ -94,3 +93,5 @@ func run() error {
 	}
 	return mgr.Start(ctrl.SetupSignalHandler())
 }
+
+func isSeparator(r rune) bool { return r == ',' || r == ' ' }

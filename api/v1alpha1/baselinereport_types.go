@@ -155,11 +155,11 @@ type Drift struct {
 type DriftAction string
 
 const (
-	// DriftCreated: the object was gone and was made again.
+	// DriftCreated says that the object was gone and was made again.
 	DriftCreated DriftAction = "Created"
-	// DriftConfigured: the fields were put right.
+	// DriftConfigured says that the fields were put right.
 	DriftConfigured DriftAction = "Configured"
-	// DriftReplaced: a RoleBinding, whose roleRef cannot be changed, was
+	// DriftReplaced says that a RoleBinding, whose roleRef cannot be changed, was
 	// replaced.
 	DriftReplaced DriftAction = "Replaced"
 )

@@ -13,17 +13,17 @@ const (
 	// ControlName that the object belongs to.
 	ControlLabel = "securitybaseline.io/control"
 
-	// ManagedByLabel and ManagedByValue mark the objects for tools that show who
-	// manages what.
+	// ManagedByLabel marks the objects for tools that show who manages what.
 	// https://kubernetes.io/docs/concepts/overview/working-with-objects/common-labels/
 	ManagedByLabel = "app.kubernetes.io/managed-by"
+	// ManagedByValue is the value of ManagedByLabel.
 	ManagedByValue = "securitybaseline-operator"
 
 	// PodSecurityBaselineLabel is on every namespace whose pod-security labels a
 	// baseline governs; its value is that baseline's name.
 	PodSecurityBaselineLabel = "podsecurity.securitybaseline.io/baseline"
 
-	// AggregateLabel, with the value "true", adds a ClusterRole's rules to the
+	// AggregateLabel with the value "true" adds a ClusterRole's rules to the
 	// operator's: so it may be allowed to bind further roles.
 	AggregateLabel = "rbac.securitybaseline.io/aggregate-to-operator"
 

@@ -201,7 +201,10 @@ func (s *NetworkPolicySpec) ToUpstream() networkingv1.NetworkPolicySpec {
 }
 
 func portsToUpstream(ports []NetworkPolicyPort) []networkingv1.NetworkPolicyPort {
-	var out []networkingv1.NetworkPolicyPort
+	if ports == nil {
+		return nil
+	}
+	out := make([]networkingv1.NetworkPolicyPort, 0, len(ports))
 	for _, port := range ports {
 		out = append(out, networkingv1.NetworkPolicyPort(port))
 	}
@@ -209,7 +212,10 @@ func portsToUpstream(ports []NetworkPolicyPort) []networkingv1.NetworkPolicyPort
 }
 
 func peersToUpstream(peers []NetworkPolicyPeer) []networkingv1.NetworkPolicyPeer {
-	var out []networkingv1.NetworkPolicyPeer
+	if peers == nil {
+		return nil
+	}
+	out := make([]networkingv1.NetworkPolicyPeer, 0, len(peers))
 	for _, peer := range peers {
 		out = append(out, networkingv1.NetworkPolicyPeer{
 			PodSelector:       peer.PodSelector.ToUpstream(),

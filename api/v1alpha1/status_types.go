@@ -22,14 +22,14 @@ const (
 type State string
 
 const (
-	// StateCompliant: everything is as the baseline says, or stricter.
+	// StateCompliant says that everything is as the baseline says, or stricter.
 	StateCompliant State = "Compliant"
-	// StateDrifted: something differs and is not healed yet.
+	// StateDrifted says that something differs and is not healed yet.
 	StateDrifted State = "Drifted"
-	// StateConflict: an object of a name that the baseline needs exists, and the
-	// operator did not make it. It is left alone.
+	// StateConflict says that an object of a name that the baseline needs exists
+	// and the operator did not make it. It is left alone.
 	StateConflict State = "Conflict"
-	// StateFailed: the API server refused what the baseline asks for.
+	// StateFailed says that the API server refused what the baseline asks for.
 	StateFailed State = "Failed"
 )
 

@@ -82,8 +82,8 @@ func allowDNS() networkingv1.NetworkPolicySpec {
 		PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeEgress},
 		Egress: []networkingv1.NetworkPolicyEgressRule{{
 			Ports: []networkingv1.NetworkPolicyPort{
-				{Protocol: ptr.To(corev1.ProtocolUDP), Port: ptr.To(intstr.FromInt32(dnsPort))},
-				{Protocol: ptr.To(corev1.ProtocolTCP), Port: ptr.To(intstr.FromInt32(dnsPort))},
+				{Protocol: new(corev1.ProtocolUDP), Port: new(intstr.FromInt32(dnsPort))},
+				{Protocol: new(corev1.ProtocolTCP), Port: new(intstr.FromInt32(dnsPort))},
 			},
 			To: []networkingv1.NetworkPolicyPeer{
 				{
@@ -137,7 +137,7 @@ func stateNetworkPolicyDefaults(policy *networkingv1.NetworkPolicySpec) {
 func statePortDefaults(ports []networkingv1.NetworkPolicyPort) {
 	for i := range ports {
 		if ports[i].Protocol == nil {
-			ports[i].Protocol = ptr.To(corev1.ProtocolTCP)
+			ports[i].Protocol = new(corev1.ProtocolTCP)
 		}
 	}
 }

@@ -90,7 +90,7 @@ func fieldsIn(entry *metav1.ManagedFieldsEntry) *fieldpath.Set {
 
 // pathStrings returns the paths as a person writes them.
 func pathStrings(paths []fieldpath.Path) []string {
-	var out []string
+	out := make([]string, 0, len(paths))
 	for _, path := range paths {
 		out = append(out, strings.TrimPrefix(path.String(), "."))
 	}

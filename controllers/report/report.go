@@ -70,7 +70,7 @@ func controlReport(prior v1alpha1.BaselineReportData, tasks []enforce.Task, outc
 }
 
 func summarise(report *v1alpha1.BaselineReportData) {
-	var baselines []string
+	baselines := make([]string, 0, len(report.Controls))
 	compliant := 0
 	for _, control := range report.Controls {
 		report.State = worst(report.State, control.State)

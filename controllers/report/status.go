@@ -32,7 +32,7 @@ func Status(baseline *v1alpha1.SecurityBaseline, selected []string, reports map[
 		}
 	}
 	for _, namespace := range selected {
-		sum.add(namespace, reports[namespace])
+		sum.add(reports[namespace])
 	}
 	for namespace, report := range reports {
 		sum.addRecord(namespace, report)
@@ -51,8 +51,8 @@ type sum struct {
 	lastDrift  *v1alpha1.NamespacedDrift
 }
 
-// add counts a selected namespace.
-func (s *sum) add(namespace string, report *v1alpha1.BaselineReport) {
+// add counts a selected namespace by its report, which may be nil.
+func (s *sum) add(report *v1alpha1.BaselineReport) {
 	if !s.evaluated(report) {
 		s.namespaces.Governed++
 		s.namespaces.Pending++

@@ -29,8 +29,8 @@ func everyField() v1alpha1.SecurityBaselineSpec {
 	spec := everything()
 	spec.PodSecurity.Version = "v1.36"
 	ports := []v1alpha1.NetworkPolicyPort{
-		{Port: ptr.To(intstr.FromInt32(80))}, {Port: ptr.To(intstr.FromString("http"))},
-		{Port: ptr.To(intstr.FromInt32(8000)), EndPort: ptr.To[int32](9000)}, {},
+		{Port: new(intstr.FromInt32(80))}, {Port: new(intstr.FromString("http"))},
+		{Port: new(intstr.FromInt32(8000)), EndPort: ptr.To[int32](9000)}, {},
 	}
 	peers := []v1alpha1.NetworkPolicyPeer{
 		{PodSelector: &v1alpha1.LabelSelector{}},

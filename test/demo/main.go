@@ -1,0 +1,156 @@
+// Shows the operator at work on a real API server, step by step, and fails the
+// moment that something is not as it says. With KEEP=1 it leaves everything
+// running until it is interrupted.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/securitybaseline/operator/test/cluster"
+)
+
+func main() {
+	cluster.Main()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	err := run(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "\nThe demo failed:", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context) (err error) {
+	fmt.Println("Starting etcd, kube-apiserver and kube-controller-manager on this machine ...")
+	start := time.Now()
+	local, err := cluster.Start(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		fmt.Println("\nStopping everything.")
+		if stopErr := local.Stop(); err == nil {
+			err = stopErr
+		}
+	}()
+	fmt.Println("Installing config/default, as make deploy does ...")
+	if err := local.Install(ctx); err != nil {
+		return err
+	}
+	stopOperator, err := startOperator(ctx, local)
+	if err != nil {
+		return err
+	}
+	defer stopOperator()
+
+	s := &script{ctx: ctx, cluster: local}
+	walkThrough(s)
+	if s.err != nil {
+		return s.err
+	}
+	fmt.Printf("\nAll of this was real, and took %s.\n", time.Since(start).Round(time.Second))
+	if os.Getenv("KEEP") == "" {
+		return nil
+	}
+	fmt.Printf("\nEverything is left running. To explore, in another terminal:\n\n"+
+		"  export KUBECONFIG=%s PATH=%s:$PATH\n  kubectl get securitybaselines\n\nCtrl-C stops everything.\n",
+		local.Kubeconfig(), filepath.Dir(local.Kubectl(ctx).Path))
+	<-ctx.Done()
+	return nil
+}
+
+// startOperator starts bin/manager as the operator's own ServiceAccount: there
+// is no node here for its Deployment to run on. The function that it returns
+// stops it.
+func startOperator(ctx context.Context, local *cluster.Cluster) (func(), error) {
+	config, err := local.Operator(ctx)
+	if err != nil {
+		return nil, err
+	}
+	kubeconfig, err := local.WriteKubeconfig("operator.kubeconfig", config)
+	if err != nil {
+		return nil, err
+	}
+	log, err := os.Create(filepath.Join(filepath.Dir(kubeconfig), "operator.log"))
+	if err != nil {
+		return nil, err
+	}
+	// Holding a lease, it ends by itself when its API server is gone.
+	manager := exec.CommandContext(ctx, filepath.Join(cluster.Root(), "bin", "manager"),
+		"--kubeconfig="+kubeconfig, "--leader-elect", "--health-probe-bind-address=0")
+	manager.Env = append(os.Environ(), "POD_NAMESPACE="+cluster.OperatorNamespace)
+	manager.Stdout, manager.Stderr = log, log
+	manager.Cancel = func() error { return manager.Process.Signal(syscall.SIGTERM) }
+	fmt.Println("Starting bin/manager as the operator's own ServiceAccount ...")
+	if err := manager.Start(); err != nil {
+		return nil, fmt.Errorf("starting the operator: %w", err)
+	}
+	return func() {
+		_ = manager.Process.Signal(syscall.SIGTERM)
+		_ = manager.Wait()
+		_ = log.Close()
+	}, nil
+}
+
+func walkThrough(s *script) {
+	s.say("A cluster with two namespaces. Payments is production, and runs what its team calls policy.")
+	s.kubectl("create", "namespace", "payments")
+	s.kubectl("label", "namespace", "payments", "env=production", "team=payments")
+	s.kubectl("create", "namespace", "website")
+	s.kubectl("create", "rolebinding", "auditors", "--clusterrole=view", "--group=auditors", "-n", "payments")
+	before := s.snapshot()
+
+	s.say("Two SecurityBaselines: one for every namespace, a stricter one for production.")
+	s.kubectl("apply", "-k", "config/samples")
+	s.kubectl("wait", "--for=condition=Ready", "securitybaselines", "--all", "--timeout=60s")
+	s.kubectl("get", "securitybaselines")
+	s.expect("production   1            1           0         True", "get", "securitybaselines")
+
+	s.say("What the stricter one gave payments. The binding auditors is the team's own, and stays.")
+	s.kubectl("get", "networkpolicies,rolebindings", "-n", "payments")
+	s.expect("security-baseline-default-deny", "get", "networkpolicies", "-n", "payments")
+	s.expect("security-baseline-allow-dns", "get", "networkpolicies", "-n", "payments")
+	s.expect("rolebinding.rbac.authorization.k8s.io/auditors", "get", "rolebindings", "-n", "payments", "-o", "name")
+	s.kubectl("get", "namespace", "payments", "-L", "pod-security.kubernetes.io/enforce", "-L", "pod-security.kubernetes.io/enforce-version")
+	s.expect("restricted   latest", "get", "namespace", "payments",
+		"-L", "pod-security.kubernetes.io/enforce", "-L", "pod-security.kubernetes.io/enforce-version")
+
+	s.say("A privileged pod is refused by Kubernetes' own Pod Security admission.")
+	s.refused("violates PodSecurity", "run", "miner", "--image=miner", "--privileged", "-n", "payments")
+
+	s.say("Someone in a hurry opens payments to everybody. It is closed again at once.")
+	s.kubectl("patch", "networkpolicy", "security-baseline-default-deny", "-n", "payments", "--type=merge", "-p", `{"spec":{"ingress":[{}]}}`)
+	s.eventually(`{"podSelector":{},"policyTypes":["Ingress","Egress"]}`,
+		"get", "networkpolicy", "security-baseline-default-deny", "-n", "payments", "-o", "jsonpath={.spec}")
+
+	s.say("The namespace's report says what happened, and by whose hand.")
+	s.eventually("spec.ingress", "get", "baselinereport", "security-baseline", "-n", "payments", "-o", "jsonpath-as-json={.drifts}")
+	s.expect(`"manager": "kubectl-patch"`, "get", "baselinereport", "security-baseline", "-n", "payments", "-o", "jsonpath-as-json={.drifts}")
+	s.kubectl("get", "baselinereports", "--all-namespaces")
+
+	s.say("A namespace that is made later is hardened like the others.")
+	s.kubectl("create", "namespace", "checkout")
+	s.kubectl("wait", "--for=create", "networkpolicy/security-baseline-default-deny", "-n", "checkout", "--timeout=30s")
+	s.refused("violates PodSecurity", "run", "miner", "--image=miner", "--privileged", "-n", "checkout")
+	s.eventually("starter      3", "get", "securitybaselines")
+
+	s.say("A mistake is refused before it does harm.")
+	s.refused("bind admin, edit, view or a ClusterRole of your own", "patch", "securitybaseline", "production", "--type=json", "-p",
+		`[{"op":"replace","path":"/spec/rbac/roleBindings/0/roleRef/name","value":"cluster-admin"}]`)
+
+	s.say("Deleting a baseline keeps what it gave, unless it says deletionPolicy: Remove.")
+	s.kubectl("patch", "securitybaseline", "production", "starter", "--type=merge", "-p", `{"spec":{"deletionPolicy":"Remove"}}`)
+	s.kubectl("wait", "--for=jsonpath={.metadata.finalizers}", "securitybaselines", "--all", "--timeout=30s")
+	s.kubectl("delete", "securitybaseline", "production", "starter", "--timeout=60s")
+	s.kubectl("delete", "namespace", "checkout", "--timeout=60s")
+	s.say("Everything else is as it was.")
+	s.kubectl("get", "networkpolicies,rolebindings,baselinereports", "--all-namespaces")
+	s.same(before, s.snapshot())
+}
