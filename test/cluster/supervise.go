@@ -125,12 +125,10 @@ func startControllerManager(ctx context.Context, env *envtest.Environment, admin
 	if err := command.Start(); err != nil {
 		return nil, err
 	}
-	exited := make(chan error, 1)
-	go func() { exited <- command.Wait() }()
 	stop := func() error {
 		// It keeps no state, so there is nothing to end gracefully.
 		_ = command.Process.Kill()
-		<-exited
+		_ = command.Wait()
 		return log.Close()
 	}
 

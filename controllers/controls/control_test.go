@@ -1,0 +1,153 @@
+package controls
+
+import (
+	"flag"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"sigs.k8s.io/yaml"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// TestRender renders each testdata/NAME.yaml, a baseline and a namespace, and
+// compares with testdata/NAME.golden.yaml. To write these anew: go test -update.
+func TestRender(t *testing.T) {
+	inputs, err := filepath.Glob("testdata/*.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, input := range inputs {
+		name, isInput := strings.CutSuffix(filepath.Base(input), ".yaml")
+		if strings.HasSuffix(name, ".golden") || !isInput {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			var in struct {
+				Baseline  v1alpha1.SecurityBaseline
+				Namespace struct {
+					Labels, OwnLabels map[string]string
+				}
+			}
+			read(t, input, &in)
+			in.Baseline.Name = "production"
+			labels := map[string]string{}
+			maps.Copy(labels, in.Namespace.Labels)
+			maps.Copy(labels, in.Namespace.OwnLabels)
+			namespace := Namespace{Name: "payments", Labels: labels, OwnLabels: sets.KeySet(in.Namespace.OwnLabels)}
+			golden := strings.TrimSuffix(input, ".yaml") + ".golden.yaml"
+			got := renderAll(t, &in.Baseline, namespace)
+			if *update {
+				if err := os.WriteFile(golden, []byte(got), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(golden)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(want), got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func read(t *testing.T, path string, into any) {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := yaml.UnmarshalStrict(data, into); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// renderAll renders every control that the baseline declares, as YAML.
+func renderAll(t *testing.T, baseline *v1alpha1.SecurityBaseline, namespace Namespace) string {
+	t.Helper()
+	var out strings.Builder
+	for _, control := range All {
+		if !control.Declared(&baseline.Spec) {
+			continue
+		}
+		desired := control.Render(baseline, namespace)
+		summary := map[string]any{"control": control.Name}
+		if len(desired.NamespaceLabels) > 0 {
+			summary["namespaceLabels"] = desired.NamespaceLabels
+		}
+		if desired.KeptLabels.Len() > 0 {
+			summary["keptLabels"] = sets.List(desired.KeptLabels)
+		}
+		if len(desired.Findings) > 0 {
+			summary["findings"] = desired.Findings
+		}
+		documents := []any{summary}
+		for _, object := range desired.Objects {
+			documents = append(documents, object)
+		}
+		for _, document := range documents {
+			data, err := yaml.Marshal(document)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out.WriteString("---\n" + string(data))
+		}
+	}
+	return out.String()
+}
+
+func TestRevision(t *testing.T) {
+	baseline := func(change func(*v1alpha1.SecurityBaselineSpec)) *v1alpha1.SecurityBaseline {
+		out := &v1alpha1.SecurityBaseline{}
+		out.Name = "a"
+		out.Spec.PodSecurity = &v1alpha1.PodSecurity{Enforce: "baseline"}
+		change(&out.Spec)
+		return out
+	}
+	revision := func(b *v1alpha1.SecurityBaseline, namespace Namespace) string {
+		return podSecurity.Render(b, namespace).Revision()
+	}
+	same := func(*v1alpha1.SecurityBaselineSpec) {}
+	first := revision(baseline(same), Namespace{Name: "n"})
+
+	if again := revision(baseline(same), Namespace{Name: "n"}); again != first {
+		t.Errorf("the same baseline renders to %s and %s", first, again)
+	}
+	// Else an owner could hide a drift behind a moment of strictness.
+	strict := Namespace{Name: "n", Labels: map[string]string{"pod-security.kubernetes.io/enforce": "restricted"}}
+	if kept := revision(baseline(same), strict); kept != first {
+		t.Errorf("what an owner keeps stricter changes the revision from %s to %s", first, kept)
+	}
+	changed := baseline(func(spec *v1alpha1.SecurityBaselineSpec) { spec.PodSecurity.Enforce = "restricted" })
+	if revision(changed, Namespace{Name: "n"}) == first {
+		t.Error("another level has the same revision")
+	}
+	renamed := baseline(same)
+	renamed.Name = "b"
+	if revision(renamed, Namespace{Name: "n"}) == first {
+		t.Error("another baseline has the same revision")
+	}
+}
+
+func BenchmarkRender(b *testing.B) {
+	data, err := os.ReadFile("testdata/network-policies.yaml")
+	if err != nil {
+		b.Fatal(err)
+	}
+	var in struct{ Baseline v1alpha1.SecurityBaseline }
+	if err := yaml.Unmarshal(data, &in); err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		network.Render(&in.Baseline, Namespace{Name: "payments"}).Revision()
+	}
+}
