@@ -16,6 +16,7 @@ import (
 	"k8s.io/client-go/util/retry"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/controllers/controls"
@@ -117,6 +118,10 @@ func (r *namespaceReconciler) conclude(ctx context.Context, prior *v1alpha1.Base
 		}
 		refused = refused || outcomes[i].State == v1alpha1.StateFailed
 		drifted = drifted || len(outcomes[i].Drifts) > 0
+		for _, drift := range outcomes[i].Drifts {
+			log.FromContext(ctx).Info("Put a drift right", "baseline", drift.Baseline, "control", drift.Control,
+				"object", drift.Object, "fields", drift.Fields, "manager", drift.Manager, "operation", drift.Operation, "action", drift.Action)
+		}
 	}
 	if stale && !drifted && len(errs) == 0 {
 		// Nothing is known yet that is worth a word.

@@ -98,7 +98,11 @@ func Start(ctx context.Context) (*Cluster, error) {
 func (c *Cluster) Stop() error {
 	// The supervisor may have ended already; Wait tells.
 	_ = c.lifeline.Close()
-	return c.process.Wait()
+	// That the context is done is one way of asking it to stop.
+	if err := c.process.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("stopping the control plane: %w", err)
+	}
+	return nil
 }
 
 // Kubeconfig is the path of the admin's kubeconfig.
