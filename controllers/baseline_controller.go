@@ -3,6 +3,7 @@ package controllers
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -33,9 +34,11 @@ const (
 // of which it is the only writer, and holds it by a finalizer while what it gave
 // is being removed.
 type baselineReconciler struct {
-	client    client.Client
-	protected sets.Set[string]
-	now       func() time.Time
+	client      client.Client
+	live        client.Reader
+	protected   sets.Set[string]
+	evaluations *sync.RWMutex
+	now         func() time.Time
 }
 
 // +kubebuilder:rbac:groups=securitybaseline.io,resources=securitybaselines,verbs=get;list;watch;patch
@@ -133,7 +136,19 @@ func (r *baselineReconciler) finalize(ctx context.Context, baseline *v1alpha1.Se
 // leftovers returns the namespaces in which something that a baseline gave may
 // still be removed.
 func (r *baselineReconciler) leftovers(ctx context.Context, baseline string) (sets.Set[string], error) {
-	left, err := enforce.GivenIn(ctx, r.client, baseline)
+	left, err := r.leftoversIn(ctx, r.client, baseline)
+	if err != nil || left.Len() > 0 {
+		return left, err
+	}
+	// The cache may be behind, and evaluations under way that began before the
+	// baseline was deleted. Those that begin from now on see that it was.
+	r.evaluations.Lock()
+	r.evaluations.Unlock() //nolint:staticcheck // to wait is the purpose
+	return r.leftoversIn(ctx, r.live, baseline)
+}
+
+func (r *baselineReconciler) leftoversIn(ctx context.Context, reader client.Reader, baseline string) (sets.Set[string], error) {
+	left, err := enforce.GivenIn(ctx, reader, baseline)
 	if err != nil {
 		return nil, err
 	}

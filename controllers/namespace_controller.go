@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -41,6 +42,9 @@ type namespaceReconciler struct {
 	live      client.Reader
 	enforcer  *enforce.Enforcer
 	protected sets.Set[string]
+
+	// evaluations is held for reading during each evaluation.
+	evaluations *sync.RWMutex
 }
 
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch;patch
@@ -51,6 +55,9 @@ type namespaceReconciler struct {
 
 // Reconcile evaluates a namespace.
 func (r *namespaceReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
+	r.evaluations.RLock()
+	defer r.evaluations.RUnlock()
+
 	namespace := namespaceMetadata()
 	if err := r.client.Get(ctx, request.NamespacedName, namespace); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -76,16 +77,20 @@ func CacheOptions() cache.Options {
 func Setup(mgr ctrl.Manager, options Options) error {
 	protected := resolve.Protected(options.ProtectedNamespaces...)
 	writer := client.WithFieldOwner(mgr.GetClient(), v1alpha1.FieldManager)
+	evaluations := &sync.RWMutex{}
 	namespaces := &namespaceReconciler{
 		client:    writer,
 		live:      mgr.GetAPIReader(),
 		enforcer:  &enforce.Enforcer{Client: writer, Live: mgr.GetAPIReader(), Now: time.Now},
-		protected: protected,
+		protected: protected, evaluations: evaluations,
 	}
 	if err := setupNamespaces(mgr, namespaces); err != nil {
 		return fmt.Errorf("setting up the namespace controller: %w", err)
 	}
-	if err := setupBaselines(mgr, &baselineReconciler{client: writer, protected: protected, now: time.Now}); err != nil {
+	baselines := &baselineReconciler{
+		client: writer, live: mgr.GetAPIReader(), protected: protected, evaluations: evaluations, now: time.Now,
+	}
+	if err := setupBaselines(mgr, baselines); err != nil {
 		return fmt.Errorf("setting up the baseline controller: %w", err)
 	}
 	return nil

@@ -155,6 +155,34 @@ func TestDeletingABaselineRemovesExactlyWhatItGave(t *testing.T) {
 	}, other.Labels)
 }
 
+// What is being made in a namespace while the baseline is deleted goes with it.
+func TestDeletingABaselineThatIsStillBeingPutInPlaceLeavesNothing(t *testing.T) {
+	t.Parallel()
+	namespaces := make([]*corev1.Namespace, 0, 10)
+	for i := range cap(namespaces) {
+		namespaces = append(namespaces, newNamespace(t, fmt.Sprint(i), nil))
+	}
+	for i := range 10 {
+		spec := everything()
+		spec.DeletionPolicy = v1alpha1.DeletionRemove
+		spec.NamespaceSelector = selectTest(t)
+		baseline := &v1alpha1.SecurityBaseline{
+			// As if the operator had set the finalizer already.
+			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%d", suffix(t), i), Finalizers: []string{v1alpha1.Finalizer}},
+			Spec:       spec,
+		}
+		must(t, admin.Create(t.Context(), baseline))
+		if i%2 == 1 {
+			policy(t, namespaces[i].Name, "default-deny")
+		}
+		must(t, admin.Delete(t.Context(), baseline))
+		absent(t, "", baseline.Name, &v1alpha1.SecurityBaseline{})
+		for _, namespace := range namespaces {
+			equal(t, "what is left in "+namespace.Name, map[string]any{}, operatorParts(t, namespace.Name))
+		}
+	}
+}
+
 func TestDeletingABaselineDoesNotHangOnATerminatingNamespace(t *testing.T) {
 	t.Parallel()
 	namespace := newNamespace(t, "a", nil)
