@@ -13,21 +13,10 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
-	"github.com/securitybaseline/operator/controllers/enforce"
 	"github.com/securitybaseline/operator/controllers/report"
 	"github.com/securitybaseline/operator/controllers/resolve"
-)
-
-const (
-	// removalPoll is how often a baseline that is being deleted looks whether
-	// everything is gone.
-	removalPoll = time.Second
-	// removalTimeout is how long a baseline that is being deleted waits while
-	// nobody reports that a removal failed.
-	removalTimeout = 5 * time.Minute
 )
 
 // baselineReconciler sums the reports up into the status of a SecurityBaseline,
@@ -107,93 +96,6 @@ func (r *baselineReconciler) updateStatus(ctx context.Context, baseline *v1alpha
 		return fmt.Errorf("updating the status: %w", err)
 	}
 	return nil
-}
-
-// finalize lets a baseline go when what it gave is handed over, removed or to be
-// retained. It is never held up by a namespace that is going away, nor for long
-// by one in which the removal fails: that is reported there, and left.
-func (r *baselineReconciler) finalize(ctx context.Context, baseline *v1alpha1.SecurityBaseline) (ctrl.Result, error) {
-	if !controllerutil.ContainsFinalizer(baseline, v1alpha1.Finalizer) {
-		return ctrl.Result{}, nil
-	}
-	left := sets.New[string]()
-	if baseline.Spec.DeletionPolicy == v1alpha1.DeletionRemove {
-		var err error
-		if left, err = r.leftovers(ctx, baseline.Name); err != nil {
-			return ctrl.Result{}, err
-		}
-	}
-	if left.Len() == 0 {
-		return ctrl.Result{}, r.setFinalizer(ctx, baseline, false)
-	}
-	if r.now().Sub(baseline.DeletionTimestamp.Time) > removalTimeout {
-		log.FromContext(ctx).Info("Giving up the removal of what the baseline gave", "namespaces", sets.List(left), "after", removalTimeout)
-		return ctrl.Result{}, r.setFinalizer(ctx, baseline, false)
-	}
-	return ctrl.Result{RequeueAfter: removalPoll}, r.updateStatus(ctx, baseline, report.Removing(baseline, left.Len(), r.now()))
-}
-
-// leftovers returns the namespaces in which something that a baseline gave may
-// still be removed.
-func (r *baselineReconciler) leftovers(ctx context.Context, baseline string) (sets.Set[string], error) {
-	left, err := r.leftoversIn(ctx, r.client, baseline)
-	if err != nil || left.Len() > 0 {
-		return left, err
-	}
-	// The cache may be behind, and evaluations under way that began before the
-	// baseline was deleted. Those that begin from now on see that it was.
-	r.evaluations.Lock()
-	r.evaluations.Unlock() //nolint:staticcheck // to wait is the purpose
-	return r.leftoversIn(ctx, r.live, baseline)
-}
-
-func (r *baselineReconciler) leftoversIn(ctx context.Context, reader client.Reader, baseline string) (sets.Set[string], error) {
-	left, err := enforce.GivenIn(ctx, reader, baseline)
-	if err != nil {
-		return nil, err
-	}
-	for name := range left {
-		settled, err := r.settled(ctx, name, baseline)
-		if err != nil {
-			return nil, err
-		}
-		if settled {
-			left.Delete(name)
-		}
-	}
-	return left, nil
-}
-
-// settled says whether nothing more will be removed from a namespace: it is
-// going away, or a removal failed and its report says so.
-func (r *baselineReconciler) settled(ctx context.Context, name, baseline string) (bool, error) {
-	namespace := namespaceMetadata()
-	if err := r.client.Get(ctx, client.ObjectKey{Name: name}, namespace); err != nil {
-		return true, client.IgnoreNotFound(err)
-	}
-	if !namespace.DeletionTimestamp.IsZero() {
-		return true, nil
-	}
-	ledger := &v1alpha1.BaselineReport{}
-	if err := r.client.Get(ctx, reportKey(name), ledger); err != nil {
-		return false, client.IgnoreNotFound(err)
-	}
-	for _, control := range ledger.Controls {
-		removing := !observes(ledger, baseline) && control.Baseline == baseline
-		if removing && (control.State == v1alpha1.StateFailed || control.State == v1alpha1.StateConflict) {
-			return true, nil
-		}
-	}
-	return false, nil
-}
-
-func observes(ledger *v1alpha1.BaselineReport, baseline string) bool {
-	for _, observed := range ledger.Observed {
-		if observed.Name == baseline {
-			return true
-		}
-	}
-	return false
 }
 
 // setFinalizer makes the baseline bear the operator's finalizer, or not.
