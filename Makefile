@@ -13,9 +13,6 @@ CONTROLLER_GEN := $(LOCALBIN)/controller-gen-$(CONTROLLER_TOOLS_VERSION)
 KUSTOMIZE := $(LOCALBIN)/kustomize-$(KUSTOMIZE_VERSION)
 GOLANGCI_LINT := $(LOCALBIN)/golangci-lint-$(GOLANGCI_LINT_VERSION)
 
-# A control plane that KUBEBUILDER_ASSETS names is used instead of one built here.
-KUBEBUILDER_ASSETS ?= $(LOCALBIN)/k8s
-export KUBEBUILDER_ASSETS
 KUBECTL ?= kubectl
 
 SHELL := /usr/bin/env bash -o pipefail
@@ -68,12 +65,12 @@ verify: ## Fail if generated files, formatting or go.mod are out of date.
 	fi
 
 .PHONY: test
-test: controlplane ## Run the unit tests and the tests on the control plane. TESTFLAGS=-race is passed to go test.
+test: controlplane ## Run the unit tests and the tests on the control plane. TESTFLAGS are passed to go test.
 	go test -count=1 -timeout=20m $(TESTFLAGS) ./...
 
 .PHONY: controlplane
-controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl into bin/k8s, once.
-	@test/controlplane/build.sh "$(KUBEBUILDER_ASSETS)"
+controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl into bin/k8s, once. KUBEBUILDER_ASSETS is used instead if set.
+	@test/controlplane/build.sh $(LOCALBIN)/k8s
 
 ##@ Try it
 

@@ -1,20 +1,23 @@
 #!/usr/bin/env bash
 # Builds the control plane of go.mod into the given directory, unless that has
-# one already. Takes about five minutes on two cores, once.
+# this very one already. Takes about five minutes on two cores, once.
 set -euo pipefail
 cd "$(dirname "$0")"
 out=$1
 
 binaries=(etcd kube-apiserver kube-controller-manager kubectl)
-version=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
-# A directory that somebody else filled is taken as it is; ours is built again
-# when the versions change.
-wanted="$version $(sha256sum go.sum build.sh | sha256sum | cut -c1-16)"
-if [[ "$(cat "$out/.version" 2>/dev/null || echo "$wanted")" == "$wanted" ]]; then
-	missing=0
-	for binary in "${binaries[@]}"; do [[ -x "$out/$binary" ]] || missing=1; done
-	[[ $missing == 0 ]] && exit 0
+if [[ -n "${KUBEBUILDER_ASSETS:-}" ]]; then
+	for binary in "${binaries[@]}"; do
+		[[ -x "$KUBEBUILDER_ASSETS/$binary" ]] && continue
+		echo "KUBEBUILDER_ASSETS is set to $KUBEBUILDER_ASSETS, which has no $binary. Unset it to have everything built here." >&2
+		exit 1
+	done
+	exit 0
 fi
+
+version=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
+wanted="$version $(git hash-object go.sum build.sh | tr '\n' ' ')"
+[[ "$(cat "$out/.version" 2>/dev/null)" == "$wanted" ]] && exit 0
 
 echo "Building Kubernetes $version and etcd $(go list -m -f '{{.Version}}' go.etcd.io/etcd/server/v3) into $out, once; about five minutes on two cores."
 mkdir -p "$out"
