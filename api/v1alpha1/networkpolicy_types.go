@@ -123,7 +123,7 @@ type IPBlock struct {
 	// The range, such as 10.0.0.0/8 or 2001:db8::/64.
 	// +required
 	// +kubebuilder:validation:MaxLength=43
-	// +kubebuilder:validation:XValidation:rule="isCIDR(self)",message="ipBlock.cidr must be an address range such as 10.0.0.0/8 or 2001:db8::/64; for one address, add /32 or /128"
+	// +kubebuilder:validation:XValidation:rule="isCIDR(self) && string(cidr(self).masked()) == self",message="ipBlock.cidr must be an address range such as 10.0.0.0/8 or 2001:db8::/64, in its shortest form and without bits beyond the prefix; for one address, add /32 or /128"
 	CIDR string `json:"cidr"`
 
 	// Ranges within it that are left out.
@@ -131,7 +131,7 @@ type IPBlock struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=8
 	// +kubebuilder:validation:items:MaxLength=43
-	// +kubebuilder:validation:items:Format=cidr
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) && string(cidr(self).masked()) == self",message="ipBlock.except must hold address ranges such as 10.0.0.0/8 or 2001:db8::/64, in their shortest form and without bits beyond the prefix"
 	Except []string `json:"except,omitempty"`
 }
 
@@ -143,6 +143,7 @@ type LabelSelector struct {
 	// Labels that must have these values.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=16
+	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k).hasValue())",message="matchLabels must hold valid label keys, such as app or example.com/app"
 	MatchLabels map[string]LabelValue `json:"matchLabels,omitempty"`
 
 	// Further requirements, all of which must hold.

@@ -55,7 +55,6 @@ type SecurityBaselineSpec struct {
 	// The namespaces to govern, by their labels; {} selects every namespace.
 	// Namespaces of the cluster itself (kube-system, ...) are never governed.
 	// +required
-	// +kubebuilder:validation:XValidation:rule="!has(self.matchLabels) || self.matchLabels.all(k, !format.qualifiedName().validate(k).hasValue() && !format.labelValue().validate(self.matchLabels[k]).hasValue())",message="matchLabels must hold valid label keys, such as app or example.com/app, and values of at most 63 letters, digits, '-', '_' and '.'"
 	NamespaceSelector LabelSelector `json:"namespaceSelector"`
 
 	// Names of namespaces to leave alone although they are selected.
@@ -63,7 +62,7 @@ type SecurityBaselineSpec struct {
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=1024
 	// +kubebuilder:validation:items:MaxLength=63
-	// +kubebuilder:validation:items:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	// +kubebuilder:validation:items:XValidation:rule="!format.dns1123Label().validate(self).hasValue()",message="excludeNamespaces must hold the names of namespaces; for patterns, use namespaceSelector and labels"
 	ExcludeNamespaces []string `json:"excludeNamespaces,omitempty"`
 
 	// What becomes of what this baseline gave when it is deleted: Retain keeps
@@ -138,7 +137,8 @@ type PodSecurityLevel string
 // +kubebuilder:validation:XValidation:rule="has(self.defaultDeny) || (has(self.policies) && size(self.policies) > 0)",message="network says nothing; add defaultDeny, policies or both"
 // +kubebuilder:validation:XValidation:rule="!has(self.allow) || !has(self.allow.sameNamespace) || !self.allow.sameNamespace || has(self.defaultDeny)",message="network.allow.sameNamespace needs network.defaultDeny: where nothing is denied, an allowance would itself deny the rest"
 // +kubebuilder:validation:XValidation:rule="!has(self.allow) || !has(self.allow.dns) || !self.allow.dns || (has(self.defaultDeny) && 'Egress' in self.defaultDeny)",message="network.allow.dns needs Egress in network.defaultDeny: where egress is not denied, an allowance would itself deny the rest"
-// +kubebuilder:validation:XValidation:rule="(has(self.blockMetadataService) && !self.blockMetadataService) || !has(self.policies) || self.policies.all(p, (!has(p.spec.egress) || p.spec.egress.all(r, !has(r.to) || r.to.all(t, !has(t.ipBlock) || !(t.ipBlock.cidr in ['169.254.169.254/32', '100.100.100.200/32', 'fd00:ec2::254/128', 'fd20:ce::254/128'])))))",message="network.policies allows a cloud metadata address by itself, which blockMetadataService takes away; drop that ipBlock or set network.blockMetadataService to false"
+// +kubebuilder:validation:XValidation:rule="(has(self.blockMetadataService) && !self.blockMetadataService) || !has(self.policies) || self.policies.all(p, !has(p.spec.egress) || p.spec.egress.all(r, !has(r.to) || r.to.all(peer, !has(peer.ipBlock) || !(peer.ipBlock.cidr in ['169.254.169.254/32', '169.254.0.23/32', '169.254.42.42/32', '100.100.100.200/32', '192.0.0.192/32', 'fd00:ec2::254/128', 'fd20:ce::254/128', 'fd00:c1::a9fe:a9fe/128', 'fd00:42::42/128', 'fd00:a9fe:a9fe::1/128', 'fe80::a9fe:a9fe/128']))))",message="network.policies allows a cloud metadata address by itself, which blockMetadataService takes away; drop that ipBlock or set network.blockMetadataService to false"
+// +kubebuilder:validation:XValidation:rule="(has(self.blockMetadataService) && !self.blockMetadataService) || !has(self.policies) || self.policies.all(p, !has(p.spec.ingress) || p.spec.ingress.all(r, !has(r.from) || r.from.all(peer, !has(peer.ipBlock) || !(peer.ipBlock.cidr in ['169.254.169.254/32', '169.254.0.23/32', '169.254.42.42/32', '100.100.100.200/32', '192.0.0.192/32', 'fd00:ec2::254/128', 'fd20:ce::254/128', 'fd00:c1::a9fe:a9fe/128', 'fd00:42::42/128', 'fd00:a9fe:a9fe::1/128', 'fe80::a9fe:a9fe/128']))))",message="network.policies allows a cloud metadata address by itself, which blockMetadataService takes away; drop that ipBlock or set network.blockMetadataService to false"
 type Network struct {
 	// The directions in which every pod is denied all traffic that no
 	// NetworkPolicy allows.

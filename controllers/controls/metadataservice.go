@@ -8,7 +8,8 @@ import (
 )
 
 // metadataServices are the addresses at which clouds hand a node's identity and
-// credentials to whoever asks from it.
+// credentials to whoever asks from it. The rules of v1alpha1.Network list them
+// too.
 //
 // Left out on purpose: Azure's 168.63.129.16, from which its load balancers
 // probe pods, and 169.254.170.23 and fd00:ec2::23, EKS Pod Identity's, which
@@ -28,41 +29,23 @@ var metadataServices = []netip.Prefix{
 }
 
 // exceptMetadataServices cuts the metadata services out of every ipBlock that
-// contains one. An ipBlock that is one and nothing else goes, and a rule whose
-// last peer goes with it goes too: a rule without peers would allow every
-// address.
+// contains one. An ipBlock that is one and nothing else is refused by the CRD;
+// cut out of itself it would be refused by the API server.
 func exceptMetadataServices(policy *networkingv1.NetworkPolicySpec) {
-	policy.Ingress = slices.DeleteFunc(policy.Ingress, func(rule networkingv1.NetworkPolicyIngressRule) bool { return onlyMetadata(rule.From) })
-	for i := range policy.Ingress {
-		policy.Ingress[i].From = exceptInPeers(policy.Ingress[i].From)
+	for _, rule := range policy.Ingress {
+		exceptInPeers(rule.From)
 	}
-	policy.Egress = slices.DeleteFunc(policy.Egress, func(rule networkingv1.NetworkPolicyEgressRule) bool { return onlyMetadata(rule.To) })
-	for i := range policy.Egress {
-		policy.Egress[i].To = exceptInPeers(policy.Egress[i].To)
+	for _, rule := range policy.Egress {
+		exceptInPeers(rule.To)
 	}
 }
 
-func onlyMetadata(peers []networkingv1.NetworkPolicyPeer) bool {
-	return len(peers) > 0 && !slices.ContainsFunc(peers, func(peer networkingv1.NetworkPolicyPeer) bool { return !isMetadata(peer) })
-}
-
-func exceptInPeers(peers []networkingv1.NetworkPolicyPeer) []networkingv1.NetworkPolicyPeer {
-	peers = slices.DeleteFunc(peers, isMetadata)
+func exceptInPeers(peers []networkingv1.NetworkPolicyPeer) {
 	for i := range peers {
 		if peers[i].IPBlock != nil {
 			exceptInBlock(peers[i].IPBlock)
 		}
 	}
-	return peers
-}
-
-// isMetadata says whether the peer is a metadata service and nothing else.
-func isMetadata(peer networkingv1.NetworkPolicyPeer) bool {
-	if peer.IPBlock == nil {
-		return false
-	}
-	block, err := netip.ParsePrefix(peer.IPBlock.CIDR)
-	return err == nil && slices.Contains(metadataServices, block.Masked())
 }
 
 func exceptInBlock(block *networkingv1.IPBlock) {

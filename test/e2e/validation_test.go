@@ -79,7 +79,7 @@ func TestKubectlApplyRefuses(t *testing.T) {
 		{
 			name: "an excluded namespace that cannot be one",
 			spec: "namespaceSelector: {}\nexcludeNamespaces: [Team_A]\npodSecurity: {enforce: baseline}",
-			want: []string{"spec.excludeNamespaces[0]"},
+			want: []string{"spec.excludeNamespaces[0]", "must hold the names of namespaces"},
 		},
 
 		{
@@ -185,8 +185,43 @@ func TestKubectlApplyRefuses(t *testing.T) {
 		},
 		{
 			name: "an except that is no range",
-			spec: policies + "  - {name: a, spec: {ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.1]}}]}]}}",
-			want: []string{"spec.network.policies[0].spec.ingress[0].from[0].ipBlock.except[0]", "cidr"},
+			spec: policies + "  - {name: a, spec: {ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.1.2.3]}}]}]}}",
+			want: []string{"spec.network.policies[0].spec.ingress[0].from[0].ipBlock.except[0]", "ipBlock.except must hold address ranges"},
+		},
+		{
+			name: "an ipBlock with bits beyond its prefix",
+			spec: policies + "  - {name: a, spec: {ingress: [{from: [{ipBlock: {cidr: 10.0.0.1/8}}]}]}}",
+			want: []string{"spec.network.policies[0].spec.ingress[0].from[0].ipBlock.cidr", "without bits beyond the prefix"},
+		},
+		{
+			name: "an except with bits beyond its prefix",
+			spec: policies + "  - {name: a, spec: {ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.1.1.1/16]}}]}]}}",
+			want: []string{"spec.network.policies[0].spec.ingress[0].from[0].ipBlock.except[0]", "without bits beyond the prefix"},
+		},
+		{
+			name: "an except that is its ipBlock",
+			spec: policies + "  - {name: a, spec: {ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.0.0.0/8]}}]}]}}",
+			want: []string{"spec.network.policies[0].spec.ingress[0].from[0].ipBlock", "within ipBlock.cidr and smaller"},
+		},
+		{
+			name: "an except that is its ipBlock in another spelling",
+			spec: policies + "  - {name: a, spec: {ingress: [{from: [{ipBlock: {cidr: \"2001:db8::/64\", except: [\"2001:DB8:0::/64\"]}}]}]}}",
+			want: []string{"spec.network.policies[0].spec.ingress[0].from[0].ipBlock.except[0]", "shortest form"},
+		},
+		{
+			name: "a policy that selects pods by an invalid label key",
+			spec: policies + "  - {name: a, spec: {podSelector: {matchLabels: {\"a b\": c}}}}",
+			want: []string{"spec.network.policies[0].spec.podSelector.matchLabels", "valid label keys"},
+		},
+		{
+			name: "a peer that is selected by an invalid label key",
+			spec: policies + "  - {name: a, spec: {ingress: [{from: [{podSelector: {matchLabels: {Example.com/app: c}}}]}]}}",
+			want: []string{"spec.network.policies[0].spec.ingress[0].from[0].podSelector.matchLabels", "valid label keys"},
+		},
+		{
+			name: "a peer that is selected by an invalid expression",
+			spec: policies + "  - {name: a, spec: {ingress: [{from: [{podSelector: {matchExpressions: [{key: \"a b\", operator: Exists}]}}]}]}}",
+			want: []string{"spec.network.policies[0].spec.ingress[0].from[0].podSelector.matchExpressions[0].key"},
 		},
 		{
 			name: "a port out of range",
@@ -208,12 +243,6 @@ func TestKubectlApplyRefuses(t *testing.T) {
 			spec: policies + "  - {name: a, spec: {ingress: [{ports: [{protocol: ICMP}]}]}}",
 			want: []string{`ports[0].protocol: Unsupported value: "ICMP"`},
 		},
-		{
-			name: "an allowance of nothing but the metadata service, which is blocked",
-			spec: policies + "  - {name: a, spec: {policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 169.254.169.254/32}}]}]}}",
-			want: []string{"spec.network", "set network.blockMetadataService to false"},
-		},
-
 		{
 			name: "an rbac without bindings",
 			spec: "namespaceSelector: {}\nrbac: {roleBindings: []}",
@@ -302,6 +331,21 @@ func TestKubectlApplyRefuses(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// Blocked, it would be cut out of itself.
+func TestKubectlApplyRefusesAMetadataServiceByItself(t *testing.T) {
+	for _, address := range []string{
+		"169.254.169.254/32", "169.254.0.23/32", "169.254.42.42/32", "100.100.100.200/32", "192.0.0.192/32",
+		"fd00:ec2::254/128", "fd20:ce::254/128", "fd00:c1::a9fe:a9fe/128", "fd00:42::42/128", "fd00:a9fe:a9fe::1/128", "fe80::a9fe:a9fe/128",
+	} {
+		for _, rules := range []string{"policyTypes: [Egress], egress: [{to: ", "ingress: [{from: "} {
+			spec := "namespaceSelector: {}\nnetwork:\n  policies:\n  - {name: a, spec: {" + rules + "[{ipBlock: {cidr: \"" + address + "\"}}]}]}}"
+			if out, err := apply(t, "refused", indented(spec)); err == nil || !strings.Contains(out, "set network.blockMetadataService to false") {
+				t.Errorf("%s: %s", spec, out)
+			}
+		}
 	}
 }
 

@@ -168,7 +168,7 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         list:
           elementType:
-            scalar: untyped
+            scalar: string
           elementRelationship: atomic
 - name: com.github.securitybaseline.operator.api.v1alpha1.LabelSelector
   map:
