@@ -25,7 +25,7 @@ all: build
 
 .PHONY: help
 help: ## Show this help.
-	@awk 'BEGIN {FS = ":.*##"; printf "Usage:\n  make \033[36m<target>\033[0m\n"} /^[a-zA-Z_0-9-]+:.*?##/ { printf "  \033[36m%-16s\033[0m %s\n", $$1, $$2 } /^##@/ { printf "\n\033[1m%s\033[0m\n", substr($$0, 5) }' $(MAKEFILE_LIST)
+	@awk 'BEGIN {FS = ":.*##"; print "Usage: make <target>"} /^[a-zA-Z_0-9-]+:.*?##/ { printf "  %-16s %s\n", $$1, $$2 } /^##@/ { printf "\n%s\n", substr($$0, 5) }' $(MAKEFILE_LIST)
 
 ##@ Development
 
@@ -60,8 +60,7 @@ verify: ## Fail if generated files, formatting or go.mod are out of date.
 	$(MAKE) --no-print-directory generate manifests fmt; go mod tidy; (cd test/controlplane && go mod tidy); \
 	after="$$(git status --porcelain; git diff | git hash-object --stdin)"; \
 	if [[ "$$before" != "$$after" ]]; then \
-		git --no-pager diff --stat; \
-		echo "Out of date: commit what make generate manifests fmt and go mod tidy change."; exit 1; \
+		echo "Out of date; commit what make generate manifests fmt and go mod tidy changed:"; git status --short; exit 1; \
 	fi
 
 .PHONY: test
@@ -107,7 +106,7 @@ build-installer: $(KUSTOMIZE) ## Write dist/install.yaml, which installs the ima
 
 .PHONY: install
 install: $(KUSTOMIZE) ## Install the CRDs.
-	$(KUSTOMIZE) build config/crd | $(KUBECTL) apply --server-side -f -
+	$(KUSTOMIZE) build config/crd | $(KUBECTL) apply --server-side --force-conflicts -f -
 
 .PHONY: uninstall
 uninstall: $(KUSTOMIZE) delete-baselines ## Remove every SecurityBaseline and the CRDs.
@@ -115,7 +114,7 @@ uninstall: $(KUSTOMIZE) delete-baselines ## Remove every SecurityBaseline and th
 
 .PHONY: deploy
 deploy: $(KUSTOMIZE) ## Install the operator with the image IMG.
-	$(call render,default) | $(KUBECTL) apply --server-side -f -
+	$(call render,default) | $(KUBECTL) apply --server-side --force-conflicts -f -
 
 .PHONY: undeploy
 undeploy: $(KUSTOMIZE) delete-baselines ## Remove every SecurityBaseline, the CRDs and the operator.
@@ -125,8 +124,12 @@ undeploy: $(KUSTOMIZE) delete-baselines ## Remove every SecurityBaseline, the CR
 # gave.
 .PHONY: delete-baselines
 delete-baselines:
-	if $(KUBECTL) get crd securitybaselines.securitybaseline.io >/dev/null 2>&1; then \
-		$(KUBECTL) delete securitybaselines --all; \
+	@if $(KUBECTL) get crd securitybaselines.securitybaseline.io >/dev/null 2>&1; then \
+		$(KUBECTL) delete securitybaselines --all --timeout=5m || { \
+			echo "A baseline with deletionPolicy: Remove waits for the operator. Start it again or, to keep what the baseline gave:"; \
+			echo "  $(KUBECTL) patch securitybaseline NAME --type=merge -p '{\"metadata\":{\"finalizers\":null}}'"; \
+			exit 1; \
+		}; \
 	fi
 
 # render prints the kustomization $1 with the image IMG.
@@ -135,7 +138,7 @@ define render
 	(cd $$dir/config/manager && $(KUSTOMIZE) edit set image operator=$(IMG)) && $(KUSTOMIZE) build $$dir/config/$(1))
 endef
 
-##@ Tools
+# Tools
 
 # go-install-tool installs package $2 at version $3 as $1.
 define go-install-tool

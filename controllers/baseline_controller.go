@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -77,9 +78,7 @@ func (r *baselineReconciler) status(ctx context.Context, baseline *v1alpha1.Secu
 	}
 	byNamespace := make(map[string]*v1alpha1.BaselineReport, len(reports.Items))
 	for i := range reports.Items {
-		if reports.Items[i].Name == v1alpha1.ReportName {
-			byNamespace[reports.Items[i].Namespace] = &reports.Items[i]
-		}
+		byNamespace[reports.Items[i].Namespace] = &reports.Items[i]
 	}
 	return report.Status(baseline, selected, byNamespace, r.now()), nil
 }
@@ -91,8 +90,8 @@ func (r *baselineReconciler) updateStatus(ctx context.Context, baseline *v1alpha
 	updated := baseline.DeepCopy()
 	updated.Status = status
 	// At the version that was read, so that a status never describes a spec that
-	// it has not seen; where the spec has moved on, its event is under way.
-	if err := r.client.Status().Update(ctx, updated); client.IgnoreNotFound(err) != nil {
+	// it has not seen.
+	if err := r.client.Status().Update(ctx, updated); !movedOn(err) {
 		return fmt.Errorf("updating the status: %w", err)
 	}
 	return nil
@@ -110,8 +109,14 @@ func (r *baselineReconciler) setFinalizer(ctx context.Context, baseline *v1alpha
 		controllerutil.RemoveFinalizer(baseline, v1alpha1.Finalizer)
 	}
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	if err := r.client.Patch(ctx, baseline, patch); client.IgnoreNotFound(err) != nil {
+	if err := r.client.Patch(ctx, baseline, patch); !movedOn(err) {
 		return fmt.Errorf("updating the finalizer: %w", err)
 	}
 	return nil
+}
+
+// movedOn says whether a write succeeded, or came too late: the object has
+// changed or is gone, and the event that says so is under way.
+func movedOn(err error) bool {
+	return err == nil || apierrors.IsConflict(err) || apierrors.IsNotFound(err)
 }

@@ -17,6 +17,7 @@ import (
 // +kubebuilder:printcolumn:name="Drifts",type=integer,JSONPath=`.summary.drifts`
 // +kubebuilder:printcolumn:name="Last Drift",type=date,JSONPath=`.summary.lastDrift`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="self.metadata.name == 'security-baseline'",message="a BaselineReport is named security-baseline, one in each namespace; the operator writes it"
 type BaselineReport struct {
 	metav1.TypeMeta `json:",inline"`
 	// +optional

@@ -37,8 +37,8 @@ type NetworkPolicySpec struct {
 	// +kubebuilder:validation:MaxItems=8
 	Egress []NetworkPolicyEgressRule `json:"egress,omitempty"`
 
-	// The directions that the policy is about. Where absent: Ingress, and Egress
-	// if there are egress rules, as in Kubernetes.
+	// The directions, Ingress, Egress or both, that the policy is about. Where
+	// absent: Ingress, and Egress if there are egress rules, as in Kubernetes.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=2

@@ -47,7 +47,7 @@ type SecurityBaselineList struct {
 type SecurityBaselineSpec struct {
 	// Which baseline governs a control where several select a namespace and
 	// declare it: the one with the highest priority, then the oldest, then the
-	// first by name.
+	// first by name. 0 unless stated.
 	// +optional
 	// +kubebuilder:default=0
 	Priority int32 `json:"priority,omitempty"`
@@ -65,9 +65,9 @@ type SecurityBaselineSpec struct {
 	// +kubebuilder:validation:items:XValidation:rule="!format.dns1123Label().validate(self).hasValue()",message="excludeNamespaces must hold the names of namespaces; for patterns, use namespaceSelector and labels"
 	ExcludeNamespaces []string `json:"excludeNamespaces,omitempty"`
 
-	// What becomes of what this baseline gave when it is deleted: Retain keeps
-	// it, so that deleting one object by mistake does not open a cluster;
-	// Remove takes exactly that away.
+	// What happens, when this baseline is deleted, to the objects and labels that
+	// it gave: Retain, the default, keeps them, so that deleting one object by
+	// mistake does not open a cluster; Remove removes exactly these.
 	// +optional
 	// +kubebuilder:default=Retain
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
@@ -117,7 +117,7 @@ type PodSecurity struct {
 	Warn PodSecurityLevel `json:"warn,omitempty"`
 
 	// The version of the standards: that of a Kubernetes minor release, or
-	// latest.
+	// latest, which is the default.
 	// +optional
 	// +kubebuilder:default=latest
 	// +kubebuilder:validation:MaxLength=16
@@ -140,8 +140,8 @@ type PodSecurityLevel string
 // +kubebuilder:validation:XValidation:rule="(has(self.blockMetadataService) && !self.blockMetadataService) || !has(self.policies) || self.policies.all(p, !has(p.spec.egress) || p.spec.egress.all(r, !has(r.to) || r.to.all(peer, !has(peer.ipBlock) || !(peer.ipBlock.cidr in ['169.254.169.254/32', '169.254.0.23/32', '169.254.42.42/32', '100.100.100.200/32', '192.0.0.192/32', 'fd00:ec2::254/128', 'fd20:ce::254/128', 'fd00:c1::a9fe:a9fe/128', 'fd00:42::42/128', 'fd00:a9fe:a9fe::1/128', 'fe80::a9fe:a9fe/128']))))",message="network.policies allows a cloud metadata address by itself, which blockMetadataService takes away; drop that ipBlock or set network.blockMetadataService to false"
 // +kubebuilder:validation:XValidation:rule="(has(self.blockMetadataService) && !self.blockMetadataService) || !has(self.policies) || self.policies.all(p, !has(p.spec.ingress) || p.spec.ingress.all(r, !has(r.from) || r.from.all(peer, !has(peer.ipBlock) || !(peer.ipBlock.cidr in ['169.254.169.254/32', '169.254.0.23/32', '169.254.42.42/32', '100.100.100.200/32', '192.0.0.192/32', 'fd00:ec2::254/128', 'fd20:ce::254/128', 'fd00:c1::a9fe:a9fe/128', 'fd00:42::42/128', 'fd00:a9fe:a9fe::1/128', 'fe80::a9fe:a9fe/128']))))",message="network.policies allows a cloud metadata address by itself, which blockMetadataService takes away; drop that ipBlock or set network.blockMetadataService to false"
 type Network struct {
-	// The directions in which every pod is denied all traffic that no
-	// NetworkPolicy allows.
+	// The directions, Ingress, Egress or both, in which every pod is denied all
+	// traffic that no NetworkPolicy allows.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=2
@@ -162,7 +162,8 @@ type Network struct {
 
 	// Cut the addresses of the clouds' metadata services, which hand out the
 	// node's credentials, out of every ipBlock that contains them. A rule that
-	// names no peer at all allows every address and is not changed.
+	// names no peer at all allows every address and is not changed. True unless
+	// stated.
 	// +optional
 	// +kubebuilder:default=true
 	BlockMetadataService *bool `json:"blockMetadataService,omitempty"`

@@ -95,7 +95,7 @@ type SecurityBaselineStatus struct {
 
 	// How many namespaces are in which state.
 	// +optional
-	Namespaces NamespaceCounts `json:"namespaces,omitzero"`
+	Namespaces NamespaceCounts `json:"namespaces"`
 
 	// How many namespaces are in which state, for each declared control.
 	// +optional

@@ -79,9 +79,12 @@ func (e *Enforcer) Enforce(ctx context.Context, namespace *metav1.PartialObjectM
 	if err != nil {
 		return nil, err
 	}
-	runs := make([]*run, 0, len(tasks))
+	runs, wanted := make([]*run, 0, len(tasks)), sets.New[string]()
 	for i := range tasks {
-		runs = append(runs, &run{Enforcer: e, Task: &tasks[i], namespace: namespace, have: have, gone: gone})
+		for _, object := range tasks[i].Desired.Objects {
+			wanted.Insert(e.id(object))
+		}
+		runs = append(runs, &run{Enforcer: e, Task: &tasks[i], namespace: namespace, have: have, wanted: wanted, gone: gone})
 	}
 	e.enforceLabels(ctx, runs)
 	var outcomes []Outcome
@@ -129,8 +132,11 @@ type run struct {
 	*Enforcer
 	*Task
 	namespace *metav1.PartialObjectMetadata
-	have      map[string]client.Object
-	gone      func(baseline string) bool
+	// have is what is in the namespace, wanted what any control wants there, by
+	// id.
+	have   map[string]client.Object
+	wanted sets.Set[string]
+	gone   func(baseline string) bool
 
 	drifts    []v1alpha1.Drift
 	conflicts []string
@@ -144,13 +150,10 @@ type run struct {
 // enforceObjects makes what is wanted first and removes what is not after, so
 // that a namespace that changes hands is never without.
 func (r *run) enforceObjects(ctx context.Context) {
-	wanted := sets.New[string]()
 	for _, object := range r.Desired.Objects {
-		id := r.id(object)
-		wanted.Insert(id)
-		r.note(id, explained(object, r.enforceObject(ctx, object)))
+		r.note(r.id(object), explained(object, r.enforceObject(ctx, object)))
 	}
-	r.prune(ctx, wanted)
+	r.prune(ctx)
 }
 
 // note sorts what became of an object.

@@ -52,7 +52,7 @@ func (r *run) enforceObject(ctx context.Context, want client.Object) error {
 			return err
 		}
 		if !labelled(have) && !wroteIt(have.GetManagedFields()) {
-			return conflictError{"exists and was not made by the operator, so it is left alone; rename or delete it, or rename what asks for it in the baseline"}
+			return conflictError{"exists and was not made by the operator, so it is left alone; delete it, or make it again under another name"}
 		}
 	}
 	paths := differences(have, want)
@@ -107,13 +107,13 @@ func (r *run) replaceRoleBinding(ctx context.Context, have client.Object, want *
 	return client.IgnoreNotFound(r.Client.Delete(ctx, standIn, exactly(standIn)))
 }
 
-// prune removes what the operator made for this control and nobody wants here
-// any more.
-func (r *run) prune(ctx context.Context, wanted sets.Set[string]) {
+// prune removes what the operator made for this control and no control wants
+// here any more.
+func (r *run) prune(ctx context.Context) {
 	for _, id := range slices.Sorted(maps.Keys(r.have)) {
 		object := r.have[id]
 		labels := object.GetLabels()
-		if wanted.Has(id) || !labelled(object) || labels[v1alpha1.ControlLabel] != string(r.Control.Name) || !object.GetDeletionTimestamp().IsZero() {
+		if r.wanted.Has(id) || !labelled(object) || labels[v1alpha1.ControlLabel] != string(r.Control.Name) || !object.GetDeletionTimestamp().IsZero() {
 			continue
 		}
 		if r.Baseline == nil && !r.gone(labels[v1alpha1.BaselineLabel]) {
@@ -134,7 +134,8 @@ func (r *run) remove(ctx context.Context, object client.Object) error {
 	if err != nil {
 		return client.IgnoreNotFound(err)
 	}
-	if !labelled(live) {
+	if !maps.Equal(mark(live), mark(object)) {
+		// The cache is behind: what it is now is for another evaluation.
 		return nil
 	}
 	if !wroteIt(live.GetManagedFields()) {
@@ -150,32 +151,43 @@ func exactly(object client.Object) client.Preconditions {
 }
 
 // GivenIn returns the names of the namespaces in which something is that a
-// baseline gave, what is being deleted already left out.
+// baseline gave and prune or enforceLabels would remove, what is being deleted
+// already left out.
 func GivenIn(ctx context.Context, reader client.Reader, baseline string) (sets.Set[string], error) {
 	namespaces := sets.New[string]()
-	collect := func(list client.ObjectList, label string, namespaceOf func(client.Object) string) error {
-		if err := reader.List(ctx, list, client.MatchingLabels{label: baseline}); err != nil {
+	collect := func(list client.ObjectList, labels client.MatchingLabels, collect func(client.Object)) error {
+		if err := reader.List(ctx, list, labels); err != nil {
 			return fmt.Errorf("listing what baseline %s gave: %w", baseline, err)
 		}
 		return meta.EachListItem(list, func(item runtime.Object) error {
-			if object := item.(client.Object); object.GetDeletionTimestamp().IsZero() {
-				namespaces.Insert(namespaceOf(object))
-			}
+			collect(item.(client.Object))
 			return nil
 		})
 	}
-	for _, list := range lists() {
-		if err := collect(list, v1alpha1.BaselineLabel, client.Object.GetNamespace); err != nil {
-			return nil, err
-		}
-	}
 	for _, control := range controls.All {
+		ofControl := client.MatchingLabels{v1alpha1.BaselineLabel: baseline, v1alpha1.ControlLabel: string(control.Name)}
+		for _, list := range lists() {
+			err := collect(list, ofControl, func(object client.Object) {
+				if object.GetDeletionTimestamp().IsZero() {
+					namespaces.Insert(object.GetNamespace())
+				}
+			})
+			if err != nil {
+				return nil, err
+			}
+		}
 		if len(control.NamespaceLabels) == 0 {
 			continue
 		}
+		label := control.NamespaceLabels[0]
 		list := &metav1.PartialObjectMetadataList{}
 		list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("NamespaceList"))
-		if err := collect(list, control.NamespaceLabels[0], client.Object.GetName); err != nil {
+		err := collect(list, client.MatchingLabels{label: baseline}, func(namespace client.Object) {
+			if OwnLabels(namespace.GetManagedFields()).Has(label) {
+				namespaces.Insert(namespace.GetName())
+			}
+		})
+		if err != nil {
 			return nil, err
 		}
 	}

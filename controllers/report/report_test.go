@@ -141,7 +141,7 @@ func TestStatus(t *testing.T) {
 		},
 		{
 			name:       "no namespace at all",
-			conditions: states{"Ready": "True/NothingGoverned", "Drifted": "False/NoDrift", "Compliant": "True/AsDeclared"},
+			conditions: states{"Ready": "True/NothingGoverned", "Drifted": "False/NoDrift", "Compliant": "True/NothingGoverned"},
 		},
 		{
 			name:       "a namespace without a report, and one of an earlier generation",
@@ -194,7 +194,7 @@ func TestStatus(t *testing.T) {
 			selected:   []string{"n"},
 			reports:    reports{"n": with(control("PodSecurity", "b", "Failed"), control("Network", "b", "Drifted"))},
 			namespaces: v1alpha1.NamespaceCounts{StateCounts: v1alpha1.StateCounts{Overridden: 1}},
-			conditions: states{"Ready": "True/NothingGoverned", "Drifted": "False/NoDrift", "Compliant": "True/AsDeclared"},
+			conditions: states{"Ready": "True/NothingGoverned", "Drifted": "False/NoDrift", "Compliant": "True/NothingGoverned"},
 		},
 		{
 			name:       "what could not be removed from a namespace that is not selected",

@@ -89,8 +89,7 @@ func (s *sum) addRecord(namespace string, report *v1alpha1.BaselineReport) {
 		s.drifts += control.Drifts
 		if control.State != v1alpha1.StateCompliant {
 			s.violations = append(s.violations, v1alpha1.Violation{
-				Namespace: namespace, Control: control.Name, State: control.State,
-				Message: Truncate(control.Message, maxViolationMessage),
+				Namespace: namespace, Control: control.Name, State: control.State, Message: control.Message,
 			})
 		}
 	}
@@ -131,7 +130,10 @@ func (s *sum) status(now time.Time) v1alpha1.SecurityBaselineStatus {
 	slices.SortFunc(s.violations, func(a, b v1alpha1.Violation) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Control, b.Control))
 	})
-	status.Violations = slices.Clip(s.violations[:min(len(s.violations), maxViolations)])
+	status.Violations = slices.Clone(s.violations[:min(len(s.violations), maxViolations)])
+	for i := range status.Violations {
+		status.Violations[i].Message = Truncate(status.Violations[i].Message, maxViolationMessage)
+	}
 	status.ViolationsTotal = int32(len(s.violations))
 	status.Drifts = s.drifts
 	// The newest drift is remembered when its namespace is gone.
@@ -167,7 +169,7 @@ func (s *sum) setConditions(conditions *[]metav1.Condition, now time.Time) {
 	if drifted != "" {
 		set.condition(v1alpha1.ConditionDrifted, metav1.ConditionTrue, v1alpha1.ReasonDriftFound, drifted)
 	} else {
-		set.condition(v1alpha1.ConditionDrifted, metav1.ConditionFalse, v1alpha1.ReasonNoDrift, "nothing differs from the baseline")
+		set.condition(v1alpha1.ConditionDrifted, metav1.ConditionFalse, v1alpha1.ReasonNoDrift, "no drift is waiting to be put right")
 	}
 
 	switch {
@@ -175,6 +177,8 @@ func (s *sum) setConditions(conditions *[]metav1.Condition, now time.Time) {
 		set.condition(v1alpha1.ConditionCompliant, metav1.ConditionFalse, s.nonComplianceReason(), violation)
 	case s.namespaces.Pending > 0:
 		set.condition(v1alpha1.ConditionCompliant, metav1.ConditionUnknown, v1alpha1.ReasonEvaluating, evaluating)
+	case s.namespaces.Governed == 0:
+		set.condition(v1alpha1.ConditionCompliant, metav1.ConditionTrue, v1alpha1.ReasonNothingGoverned, s.nothingGoverned())
 	default:
 		set.condition(v1alpha1.ConditionCompliant, metav1.ConditionTrue, v1alpha1.ReasonAsDeclared,
 			fmt.Sprintf("%d of %d namespaces are as the baseline says", s.namespaces.Compliant, s.namespaces.Governed))

@@ -28,7 +28,7 @@ const (
 // Deployment to run on: the operator runs as a process of this machine.
 func (c *Cluster) Install(ctx context.Context) error {
 	for _, args := range [][]string{
-		{"apply", "-k", filepath.Join(Root(), "config", "default")},
+		{"apply", "--server-side", "--force-conflicts", "-k", filepath.Join(Root(), "config", "default")},
 		{"wait", "--for=condition=Established", "crd", "--all", "--timeout=60s"},
 	} {
 		if out, err := c.Kubectl(ctx, args...).CombinedOutput(); err != nil {

@@ -64,6 +64,11 @@ func run(ctx context.Context) (err error) {
 	if os.Getenv("KEEP") == "" {
 		return nil
 	}
+	s.say("Applied again, for you to explore.")
+	s.kubectl("apply", "-k", "config/samples")
+	if s.err != nil {
+		return s.err
+	}
 	fmt.Printf("\nEverything is left running. To explore, in another terminal:\n\n"+
 		"  export KUBECONFIG=%s PATH=%s:$PATH\n  kubectl get securitybaselines\n\nCtrl-C stops everything.\n",
 		local.Kubeconfig(), filepath.Dir(local.Kubectl(ctx).Path))

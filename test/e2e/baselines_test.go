@@ -225,6 +225,32 @@ func TestDeletingABaselineDoesNotHangOnAnObjectThatSomebodyHolds(t *testing.T) {
 	bare(t, namespace.Name)
 }
 
+// Labels that somebody copied, in a namespace that no baseline ever governed.
+func TestDeletingABaselineDoesNotHangOnWhatOnlyLooksGiven(t *testing.T) {
+	t.Parallel()
+	spec := everything()
+	spec.DeletionPolicy = v1alpha1.DeletionRemove
+	baseline := newBaseline(t, "all", spec)
+	other := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		Name: suffix(t) + "-other", Labels: map[string]string{v1alpha1.PodSecurityBaselineLabel: baseline.Name},
+	}}
+	must(t, admin.Create(t.Context(), other))
+	t.Cleanup(func() { remove(t, other) })
+	for name, labels := range map[string]map[string]string{
+		"half": {v1alpha1.BaselineLabel: baseline.Name},
+		"full": {v1alpha1.BaselineLabel: baseline.Name, v1alpha1.ControlLabel: "Network"},
+	} {
+		must(t, admin.Create(t.Context(), &networkingv1.NetworkPolicy{
+			ObjectMeta: metav1.ObjectMeta{Namespace: other.Name, Name: name, Labels: labels},
+		}))
+	}
+	ready(t, baseline, hasCondition(v1alpha1.ConditionCompliant, metav1.ConditionFalse, v1alpha1.ReasonConflict))
+	must(t, admin.Delete(t.Context(), baseline))
+	absent(t, "", baseline.Name, &v1alpha1.SecurityBaseline{})
+	get(t, other.Name, "half", &networkingv1.NetworkPolicy{})
+	get(t, other.Name, "full", &networkingv1.NetworkPolicy{})
+}
+
 func TestDeletingABaselineDoesNotHangOnARefusedRemoval(t *testing.T) {
 	t.Parallel()
 	namespace := newNamespace(t, "a", nil)

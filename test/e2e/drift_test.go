@@ -74,7 +74,8 @@ func foreignParts(t *testing.T, namespace string) map[string]string {
 			record(fmt.Sprintf("%T", object), object)
 			return
 		}
-		record(object.GetName(), []any{object.GetAnnotations(), object.GetLabels()["example.com/owner"]})
+		// The UID tells that an object was healed, not made again.
+		record(object.GetName(), []any{object.GetUID(), object.GetAnnotations(), object.GetLabels()["example.com/owner"]})
 	}
 	in := client.InNamespace(namespace)
 	var policies networkingv1.NetworkPolicyList
@@ -166,6 +167,39 @@ func TestDriftIsHealed(t *testing.T) {
 			},
 			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-default-deny",
 				Fields:  []string{"metadata.labels.securitybaseline.io/baseline"},
+				Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
+		},
+		{
+			name: "a policy is relabelled as another control's",
+			drift: func(w world) {
+				change(w.t, policy(w.t, w.namespace, "default-deny"), func(p *networkingv1.NetworkPolicy) {
+					p.Labels[v1alpha1.ControlLabel] = "RBAC"
+				})
+			},
+			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-default-deny",
+				Fields:  []string{"metadata.labels.securitybaseline.io/control"},
+				Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
+		},
+		{
+			name: "a policy is relabelled as an earlier control's",
+			drift: func(w world) {
+				change(w.t, policy(w.t, w.namespace, "default-deny"), func(p *networkingv1.NetworkPolicy) {
+					p.Labels[v1alpha1.ControlLabel] = "PodSecurity"
+				})
+			},
+			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-default-deny",
+				Fields:  []string{"metadata.labels.securitybaseline.io/control"},
+				Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
+		},
+		{
+			name: "a binding is relabelled as another control's",
+			drift: func(w world) {
+				change(w.t, get(w.t, w.namespace, "security-baseline-developers", &rbacv1.RoleBinding{}), func(b *rbacv1.RoleBinding) {
+					b.Labels[v1alpha1.ControlLabel] = "Network"
+				})
+			},
+			want: v1alpha1.Drift{Control: "RBAC", Object: "RoleBinding/security-baseline-developers",
+				Fields:  []string{"metadata.labels.securitybaseline.io/control"},
 				Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
 		},
 		{

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"maps"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -54,10 +56,19 @@ func must(t *testing.T, err error) {
 	}
 }
 
-// suffix makes the name of a test the name of an object.
+var notInNames = regexp.MustCompile("[^a-z0-9]+")
+
+// suffix makes the name of a test the name of an object, which is short and no
+// other test's.
 func suffix(t *testing.T) string {
-	name := strings.ToLower(strings.NewReplacer("/", "-", "_", "-", " ", "-", ",", "", "'", "").Replace(strings.TrimPrefix(t.Name(), "Test")))
-	return strings.Trim(name[:min(len(name), 40)], "-")
+	const readable = 32
+	name := notInNames.ReplaceAllString(strings.ToLower(strings.TrimPrefix(t.Name(), "Test")), "-")
+	if len(name) <= readable {
+		return name
+	}
+	hash := fnv.New32a()
+	_, _ = hash.Write([]byte(name))
+	return fmt.Sprintf("%s-%08x", strings.Trim(name[:readable], "-"), hash.Sum32())
 }
 
 // forTest is the label by which a test's baselines select a test's namespaces.

@@ -218,7 +218,7 @@ func TestAnObjectThatTheOperatorDidNotMakeIsLeftAlone(t *testing.T) {
 
 	ready(t, baseline, hasCondition(v1alpha1.ConditionCompliant, metav1.ConditionFalse, v1alpha1.ReasonConflict))
 	equal(t, "violations", []v1alpha1.Violation{{Namespace: namespace.Name, Control: "Network", State: "Conflict",
-		Message: "NetworkPolicy/security-baseline-default-deny exists and was not made by the operator, so it is left alone; rename or delete it, or rename what asks for it in the baseline"}},
+		Message: "NetworkPolicy/security-baseline-default-deny exists and was not made by the operator, so it is left alone; delete it, or make it again under another name"}},
 		baseline.Status.Violations)
 	unchanged := policy(t, namespace.Name, "default-deny")
 	equal(t, "their policy", theirs.ResourceVersion, unchanged.ResourceVersion)

@@ -13,8 +13,8 @@ import (
 // allowed all the same. It becomes NetworkPolicies, which the cluster's network
 // plugin must support to have any effect.
 type NetworkApplyConfiguration struct {
-	// The directions in which every pod is denied all traffic that no
-	// NetworkPolicy allows.
+	// The directions, Ingress, Egress or both, in which every pod is denied all
+	// traffic that no NetworkPolicy allows.
 	DefaultDeny []apiv1alpha1.Direction `json:"defaultDeny,omitempty"`
 	// The usual allowances.
 	Allow *NetworkAllowApplyConfiguration `json:"allow,omitempty"`
@@ -23,7 +23,8 @@ type NetworkApplyConfiguration struct {
 	Policies []NamedNetworkPolicyApplyConfiguration `json:"policies,omitempty"`
 	// Cut the addresses of the clouds' metadata services, which hand out the
 	// node's credentials, out of every ipBlock that contains them. A rule that
-	// names no peer at all allows every address and is not changed.
+	// names no peer at all allows every address and is not changed. True unless
+	// stated.
 	BlockMetadataService *bool `json:"blockMetadataService,omitempty"`
 }
 

@@ -25,8 +25,8 @@ type NetworkPolicySpecApplyConfiguration struct {
 	Ingress []NetworkPolicyIngressRuleApplyConfiguration `json:"ingress,omitempty"`
 	// Which traffic from these pods is allowed.
 	Egress []NetworkPolicyEgressRuleApplyConfiguration `json:"egress,omitempty"`
-	// The directions that the policy is about. Where absent: Ingress, and Egress
-	// if there are egress rules, as in Kubernetes.
+	// The directions, Ingress, Egress or both, that the policy is about. Where
+	// absent: Ingress, and Egress if there are egress rules, as in Kubernetes.
 	PolicyTypes []apiv1alpha1.Direction `json:"policyTypes,omitempty"`
 }
 

@@ -21,7 +21,7 @@ type PodSecurityApplyConfiguration struct {
 	// Whoever creates pods below this level is warned.
 	Warn *apiv1alpha1.PodSecurityLevel `json:"warn,omitempty"`
 	// The version of the standards: that of a Kubernetes minor release, or
-	// latest.
+	// latest, which is the default.
 	Version *string `json:"version,omitempty"`
 }
 

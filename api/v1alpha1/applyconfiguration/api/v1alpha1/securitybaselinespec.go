@@ -14,16 +14,16 @@ import (
 type SecurityBaselineSpecApplyConfiguration struct {
 	// Which baseline governs a control where several select a namespace and
 	// declare it: the one with the highest priority, then the oldest, then the
-	// first by name.
+	// first by name. 0 unless stated.
 	Priority *int32 `json:"priority,omitempty"`
 	// The namespaces to govern, by their labels; {} selects every namespace.
 	// Namespaces of the cluster itself (kube-system, ...) are never governed.
 	NamespaceSelector *LabelSelectorApplyConfiguration `json:"namespaceSelector,omitempty"`
 	// Names of namespaces to leave alone although they are selected.
 	ExcludeNamespaces []string `json:"excludeNamespaces,omitempty"`
-	// What becomes of what this baseline gave when it is deleted: Retain keeps
-	// it, so that deleting one object by mistake does not open a cluster;
-	// Remove takes exactly that away.
+	// What happens, when this baseline is deleted, to the objects and labels that
+	// it gave: Retain, the default, keeps them, so that deleting one object by
+	// mistake does not open a cluster; Remove removes exactly these.
 	DeletionPolicy *apiv1alpha1.DeletionPolicy `json:"deletionPolicy,omitempty"`
 	// The Pod Security Standards that pods must meet.
 	PodSecurity *PodSecurityApplyConfiguration `json:"podSecurity,omitempty"`
