@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -33,6 +32,8 @@ const (
 	// retryStale is how soon an evaluation is repeated that found the cache
 	// behind the API server.
 	retryStale = 100 * time.Millisecond
+	// recordTimeout is how long writing a report may take.
+	recordTimeout = 10 * time.Second
 )
 
 // namespaceReconciler makes one namespace as the baselines that select it say,
@@ -76,11 +77,11 @@ func (r *namespaceReconciler) Reconcile(ctx context.Context, request ctrl.Reques
 
 	governance := resolve.Govern(namespace, baselines.Items, r.protected)
 	tasks := plan(namespace, governance, prior)
-	outcomes, err := r.enforcer.Enforce(ctx, namespace, tasks, func(baseline string) bool { return gone(baselines.Items, baseline) })
+	outcomes, err := r.enforcer.Enforce(ctx, namespace, tasks, func(baseline string) bool { return r.gone(baselines.Items, baseline) })
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	return r.conclude(ctx, prior, governance, tasks, outcomes, namespace.Name)
+	return r.conclude(ctx, prior, governance, outcomes, namespace.Name)
 }
 
 // plan says what is to be done for each control.
@@ -104,44 +105,50 @@ func plan(namespace *metav1.PartialObjectMetadata, governance resolve.Governance
 
 // gone says whether what a baseline gave is to be removed where nobody governs
 // it any more: the baseline is there and does not want it, or is being deleted
-// and takes it along. What a baseline that was deleted gave is retained.
-func gone(baselines []v1alpha1.SecurityBaseline, name string) bool {
-	return slices.ContainsFunc(baselines, func(baseline v1alpha1.SecurityBaseline) bool {
-		return baseline.Name == name &&
-			(baseline.DeletionTimestamp.IsZero() || baseline.Spec.DeletionPolicy == v1alpha1.DeletionRemove)
-	})
+// and takes it along. What a baseline that was deleted gave is retained, and
+// what one whose selector does not parse gave stays until it does.
+func (r *namespaceReconciler) gone(baselines []v1alpha1.SecurityBaseline, name string) bool {
+	for i := range baselines {
+		baseline := &baselines[i]
+		if baseline.Name != name {
+			continue
+		}
+		if !baseline.DeletionTimestamp.IsZero() {
+			return baseline.Spec.DeletionPolicy == v1alpha1.DeletionRemove
+		}
+		_, err := resolve.Selector(baseline, r.protected)
+		return err == nil
+	}
+	return false
 }
 
-// conclude writes the report and says when to look again.
+// conclude logs the drifts, writes the report and says when to look again.
 func (r *namespaceReconciler) conclude(ctx context.Context, prior *v1alpha1.BaselineReport, governance resolve.Governance,
-	tasks []enforce.Task, outcomes []enforce.Outcome, namespace string) (ctrl.Result, error) {
+	outcomes []enforce.Outcome, namespace string) (ctrl.Result, error) {
 	var errs []error
-	stale, refused, drifted := false, false, false
+	stale, refused := false, false
 	for i := range outcomes {
-		if apierrors.IsConflict(outcomes[i].Err) {
-			stale = true
-		} else if outcomes[i].Err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", outcomes[i].Control, outcomes[i].Err))
+		outcome := &outcomes[i]
+		stale = stale || outcome.Stale
+		refused = refused || outcome.State == v1alpha1.StateFailed
+		if outcome.Err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", outcome.Control, outcome.Err))
 		}
-		refused = refused || outcomes[i].State == v1alpha1.StateFailed
-		drifted = drifted || len(outcomes[i].Drifts) > 0
-		for _, drift := range outcomes[i].Drifts {
+		for _, drift := range outcome.Drifts {
 			log.FromContext(ctx).Info("Put a drift right", "baseline", drift.Baseline, "control", drift.Control,
 				"object", drift.Object, "fields", drift.Fields, "manager", drift.Manager, "operation", drift.Operation, "action", drift.Action)
 		}
 	}
-	if stale && !drifted && len(errs) == 0 {
-		// Nothing is known yet that is worth a word.
-		return ctrl.Result{RequeueAfter: retryStale}, nil
-	}
-	err := r.write(ctx, prior, namespace, func(prior v1alpha1.BaselineReportData) v1alpha1.BaselineReportData {
-		return report.Next(prior, governance, tasks, outcomes)
+	// What was healed must be recorded, also while the operator is being stopped.
+	recording, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
+	defer cancel()
+	err := r.write(recording, prior, namespace, func(prior v1alpha1.BaselineReportData) v1alpha1.BaselineReportData {
+		return report.Next(prior, governance, outcomes)
 	})
+	if err := errors.Join(append(errs, err)...); err != nil {
+		return ctrl.Result{}, err
+	}
 	switch {
-	case err != nil:
-		return ctrl.Result{}, errors.Join(append(errs, err)...)
-	case len(errs) > 0:
-		return ctrl.Result{}, errors.Join(errs...)
 	case stale:
 		return ctrl.Result{RequeueAfter: retryStale}, nil
 	case refused:
@@ -181,7 +188,7 @@ func (r *namespaceReconciler) writeOnce(ctx context.Context, current *v1alpha1.B
 	var err error
 	switch {
 	case nothing && exists:
-		err = client.IgnoreNotFound(r.client.Delete(ctx, current))
+		err = client.IgnoreNotFound(r.client.Delete(ctx, current, enforce.Exactly(current)))
 	case nothing, exists && equality.Semantic.DeepEqual(current.BaselineReportData, next):
 		return nil
 	case exists:

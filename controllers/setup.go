@@ -108,7 +108,7 @@ func setupNamespaces(mgr ctrl.Manager, reconciler reconcile.Reconciler) error {
 		Watches(&v1alpha1.SecurityBaseline{}, everyNamespace, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&networkingv1.NetworkPolicy{}, itsNamespace(), builder.WithPredicates(concernsUs())).
 		Watches(&rbacv1.RoleBinding{}, itsNamespace(), builder.WithPredicates(concernsUs())).
-		Watches(&v1alpha1.BaselineReport{}, itsNamespace()).
+		Watches(&v1alpha1.BaselineReport{}, itsNamespace(), builder.WithPredicates(deletions())).
 		WithOptions(controllerOptions(namespaceWorkers)).
 		Complete(reconciler)
 }
@@ -140,18 +140,22 @@ func controllerOptions(workers int) controller.Options {
 }
 
 // concernsUs passes the objects that the operator made, or whose names it may
-// want, before or after a change.
+// want.
 func concernsUs() predicate.Predicate {
-	concerns := func(object client.Object) bool {
-		_, labelled := object.GetLabels()[v1alpha1.BaselineLabel]
-		return labelled || strings.HasPrefix(object.GetName(), v1alpha1.ObjectNamePrefix)
-	}
-	return predicate.Or(predicate.NewPredicateFuncs(concerns), predicate.Funcs{
-		CreateFunc:  func(event.CreateEvent) bool { return false },
-		UpdateFunc:  func(e event.UpdateEvent) bool { return concerns(e.ObjectOld) },
-		DeleteFunc:  func(event.DeleteEvent) bool { return false },
-		GenericFunc: func(event.GenericEvent) bool { return false },
+	return predicate.NewPredicateFuncs(func(object client.Object) bool {
+		return strings.HasPrefix(object.GetName(), v1alpha1.ObjectNamePrefix)
 	})
+}
+
+// deletions passes deletions only. The operator alone writes reports: that one
+// was written is no news to it, and an evaluation whose report differs each time
+// would never end.
+func deletions() predicate.Predicate {
+	return predicate.Funcs{
+		CreateFunc:  func(event.CreateEvent) bool { return false },
+		UpdateFunc:  func(event.UpdateEvent) bool { return false },
+		GenericFunc: func(event.GenericEvent) bool { return false },
+	}
 }
 
 // itsNamespace enqueues the namespace of an object.

@@ -2,6 +2,7 @@ package v1alpha1
 
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // BaselineReport says what the baselines demand of the namespace that it is in,
@@ -106,19 +107,28 @@ type ControlReport struct {
 	// +listType=atomic
 	Findings []string `json:"findings,omitempty"`
 
-	// A fingerprint of what the baseline asks for here. What differs while this
-	// is unchanged was changed by someone: it is drift.
+	// What was put in place: the operator's ledger. What differs from it while
+	// the baseline asks for the same was changed by someone: it is drift.
 	// +optional
-	Revision string `json:"revision,omitempty"`
-
-	// What of it is not in place, as Kind/name.
-	// +optional
-	// +listType=set
-	Unplaced []string `json:"unplaced,omitempty"`
+	// +listType=map
+	// +listMapKey=object
+	Placed []PlacedObject `json:"placed,omitempty"`
 
 	// How many drifts of this control were seen since the baseline governs it.
 	// +optional
 	Drifts int64 `json:"drifts,omitempty"`
+}
+
+// PlacedObject is an object as it was put in place.
+type PlacedObject struct {
+	// The object, as Kind/name.
+	Object string `json:"object"`
+
+	// Its UID: an object of the same name that was made again is another one.
+	UID types.UID `json:"uid"`
+
+	// A fingerprint of what was asked for.
+	Revision string `json:"revision"`
 }
 
 // Drift is a difference from a baseline that somebody made.

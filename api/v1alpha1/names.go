@@ -27,8 +27,8 @@ const (
 	// operator's: so it may be allowed to bind further roles.
 	AggregateLabel = "rbac.securitybaseline.io/aggregate-to-operator"
 
-	// Finalizer keeps a SecurityBaseline until what it gave is handed over,
-	// removed or deliberately kept.
+	// Finalizer keeps a SecurityBaseline with deletionPolicy: Remove until what it
+	// gave is removed or handed over.
 	Finalizer = "securitybaseline.io/finalizer"
 
 	// FieldManager is the name under which the operator writes; managedFields

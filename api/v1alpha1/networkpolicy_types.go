@@ -234,8 +234,11 @@ func (s *LabelSelector) ToUpstream() *metav1.LabelSelector {
 		return nil
 	}
 	out := &metav1.LabelSelector{}
+	if len(s.MatchLabels) > 0 {
+		out.MatchLabels = make(map[string]string, len(s.MatchLabels))
+	}
 	for key, value := range s.MatchLabels {
-		metav1.AddLabelToSelector(out, key, string(value))
+		out.MatchLabels[key] = string(value)
 	}
 	for _, requirement := range s.MatchExpressions {
 		out.MatchExpressions = append(out.MatchExpressions, metav1.LabelSelectorRequirement(requirement))

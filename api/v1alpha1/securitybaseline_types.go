@@ -55,6 +55,7 @@ type SecurityBaselineSpec struct {
 	// The namespaces to govern, by their labels; {} selects every namespace.
 	// Namespaces of the cluster itself (kube-system, ...) are never governed.
 	// +required
+	// +kubebuilder:validation:XValidation:rule="!has(self.matchExpressions) || self.matchExpressions.all(e, !format.qualifiedName().validate(e.key).hasValue())",message="matchExpressions must have valid label keys, such as app or example.com/app"
 	NamespaceSelector LabelSelector `json:"namespaceSelector"`
 
 	// Names of namespaces to leave alone although they are selected.

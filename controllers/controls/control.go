@@ -75,13 +75,13 @@ func (c Control) Render(baseline *v1alpha1.SecurityBaseline, namespace Namespace
 	return desired
 }
 
-// Revision is a fingerprint of what is asked: equal for equal Desired.
-// KeptLabels and Findings, which follow what others do, are not part of it.
-func (d Desired) Revision() string {
+// Revision is a fingerprint of something that is asked for: an object, or the
+// labels of the namespace. It is equal for what is equal.
+func Revision(asked any) string {
 	hash := fnv.New64a()
 	// Marshalling Kubernetes' own types cannot fail, and sorts maps by key.
-	if err := json.NewEncoder(hash).Encode([]any{d.Objects, d.NamespaceLabels}); err != nil {
-		panic(fmt.Sprintf("marshalling desired objects: %v", err))
+	if err := json.NewEncoder(hash).Encode(asked); err != nil {
+		panic(fmt.Sprintf("marshalling what is asked for: %v", err))
 	}
 	return fmt.Sprintf("%016x", hash.Sum64())
 }

@@ -114,7 +114,7 @@ func TestRevision(t *testing.T) {
 		return out
 	}
 	revision := func(b *v1alpha1.SecurityBaseline, namespace Namespace) string {
-		return podSecurity.Render(b, namespace).Revision()
+		return Revision(podSecurity.Render(b, namespace).NamespaceLabels)
 	}
 	same := func(*v1alpha1.SecurityBaselineSpec) {}
 	first := revision(baseline(same), Namespace{Name: "n"})
@@ -148,6 +148,8 @@ func BenchmarkRender(b *testing.B) {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		network.Render(&in.Baseline, Namespace{Name: "payments"}).Revision()
+		for _, object := range network.Render(&in.Baseline, Namespace{Name: "payments"}).Objects {
+			Revision(object)
+		}
 	}
 }

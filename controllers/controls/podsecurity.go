@@ -50,7 +50,7 @@ func renderPodSecurity(baseline *v1alpha1.SecurityBaseline, namespace Namespace)
 			continue
 		}
 		desired.KeptLabels.Insert(mode.levelLabel)
-		if !namespace.OwnLabels.Has(mode.versionLabel) {
+		if !namespace.OwnLabels.Has(mode.versionLabel) && !older(namespace.Labels[mode.versionLabel], podSecurityVersion(want)) {
 			desired.KeptLabels.Insert(mode.versionLabel)
 		}
 		desired.Findings = append(desired.Findings,
@@ -72,4 +72,19 @@ func podSecurityVersion(spec *v1alpha1.PodSecurity) string {
 func stricter(current string, wanted v1alpha1.PodSecurityLevel) bool {
 	level, err := podsecurityapi.ParseLevel(current)
 	return err == nil && podsecurityapi.CompareLevels(level, podsecurityapi.Level(wanted)) > 0
+}
+
+// older says whether a version is before the wanted one, whose checks it may
+// lack. Where the label is absent, the API server's default holds: latest.
+func older(current, wanted string) bool {
+	if current == "" {
+		return false
+	}
+	have, err := podsecurityapi.ParseVersion(current)
+	if err != nil {
+		return true
+	}
+	// The CRD refuses a wanted version that does not parse.
+	want, err := podsecurityapi.ParseVersion(wanted)
+	return err == nil && have.Older(want)
 }

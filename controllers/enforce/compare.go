@@ -95,15 +95,6 @@ func labelled(object client.Object) bool {
 	return ok
 }
 
-// mark returns the labels that say whose an object is.
-func mark(object client.Object) map[string]string {
-	labels := object.GetLabels()
-	return map[string]string{
-		v1alpha1.BaselineLabel: labels[v1alpha1.BaselineLabel],
-		v1alpha1.ControlLabel:  labels[v1alpha1.ControlLabel],
-	}
-}
-
 // contains says whether one of the paths is the path.
 func contains(paths []fieldpath.Path, path fieldpath.Path) bool {
 	return slices.ContainsFunc(paths, path.Equals)

@@ -10,9 +10,11 @@ import (
 	"strings"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
@@ -57,20 +59,24 @@ type Outcome struct {
 	// something could not be removed, the one that gave it.
 	Baseline string
 
-	State   v1alpha1.State
-	Message string
-	Drifts  []v1alpha1.Drift
+	State    v1alpha1.State
+	Message  string
+	Findings []string
+	Drifts   []v1alpha1.Drift
 
-	// Unplaced is what could not be put in place, as Kind/name.
-	Unplaced []string
+	// Placed is what is in place, or was and will be again.
+	Placed []v1alpha1.PlacedObject
 
-	// Err is what may succeed if tried again: the API server did not answer, or
-	// the cache was behind.
+	// Stale says that the cache was behind: the task is to be done again at once.
+	Stale bool
+
+	// Err is what may succeed if tried again later: the API server did not
+	// answer, or not as it should.
 	Err error
 }
 
 // Enforce makes a namespace as the tasks say, and returns an outcome for each
-// task that is governed or whose removal failed. Tasks fail alone.
+// task that is governed or whose removal did not succeed. Tasks fail alone.
 //
 // gone says of a baseline's name that what it gave, and nobody governs now, is
 // to be removed.
@@ -139,10 +145,11 @@ type run struct {
 	gone   func(baseline string) bool
 
 	drifts    []v1alpha1.Drift
+	placed    []v1alpha1.PlacedObject
 	conflicts []string
 	failures  []string
 	errs      []error
-	unplaced  []string
+	stale     bool
 	// givenBy is the baseline whose leftovers could not be removed.
 	givenBy string
 }
@@ -151,33 +158,70 @@ type run struct {
 // that a namespace that changes hands is never without.
 func (r *run) enforceObjects(ctx context.Context) {
 	for _, object := range r.Desired.Objects {
-		r.note(r.id(object), explained(object, r.enforceObject(ctx, object)))
+		uid, err := r.enforceObject(ctx, object)
+		r.place(r.id(object), uid, controls.Revision(object), explained(object, err))
 	}
 	r.prune(ctx)
 }
 
-// note sorts what became of an object.
+// place notes that something that is wanted is in place or, where err says that
+// it is not, what was there when it was last.
+func (r *run) place(id string, uid types.UID, revision string, err error) {
+	if err == nil {
+		r.placed = append(r.placed, v1alpha1.PlacedObject{Object: id, UID: uid, Revision: revision})
+		return
+	}
+	if before := r.ledger(id); before != nil {
+		r.placed = append(r.placed, *before)
+	}
+	r.note(id, err)
+}
+
+// ledger returns what the report says was put in place, or nil.
+func (r *run) ledger(id string) *v1alpha1.PlacedObject {
+	if r.Ledger == nil {
+		return nil
+	}
+	for i := range r.Ledger.Placed {
+		if r.Ledger.Placed[i].Object == id {
+			return &r.Ledger.Placed[i]
+		}
+	}
+	return nil
+}
+
+// inPlace says whether something was put in place just as it is wanted now. If
+// it differs, somebody changed it: it drifted.
+func (r *run) inPlace(id, revision string) bool {
+	before := r.ledger(id)
+	return before != nil && before.Revision == revision
+}
+
+// note sorts what went wrong.
 func (r *run) note(id string, err error) {
 	var conflict conflictError
 	switch {
 	case err == nil, Vanishing(err):
-		return
 	case errors.As(err, &conflict):
 		r.conflicts = append(r.conflicts, fmt.Sprintf("%s %s", id, conflict))
 	case refused(err):
 		r.failures = append(r.failures, fmt.Sprintf("%s: %v", id, err))
+	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
+		r.stale = true
 	default:
 		r.errs = append(r.errs, fmt.Errorf("%s: %w", id, err))
 	}
-	r.unplaced = append(r.unplaced, id)
 }
 
 func (r *run) outcome() *Outcome {
-	outcome := &Outcome{Control: r.Control.Name, Baseline: r.givenBy, Drifts: r.drifts, Unplaced: r.unplaced, Err: errors.Join(r.errs...)}
+	outcome := &Outcome{
+		Control: r.Control.Name, Baseline: r.givenBy, Findings: r.Desired.Findings,
+		Drifts: r.drifts, Placed: r.placed, Stale: r.stale, Err: errors.Join(r.errs...),
+	}
 	if r.Baseline != nil {
 		outcome.Baseline = r.Baseline.Name
 	}
-	problems := append(append([]string{}, r.failures...), r.conflicts...)
+	problems := slices.Concat(r.failures, r.conflicts)
 	for _, err := range r.errs {
 		problems = append(problems, err.Error())
 	}
@@ -189,21 +233,18 @@ func (r *run) outcome() *Outcome {
 		outcome.State = v1alpha1.StateConflict
 	case len(r.errs) > 0:
 		outcome.State = v1alpha1.StateDrifted
+	case r.stale:
+		outcome.State = v1alpha1.StateDrifted
+		if r.Ledger != nil && r.Ledger.Baseline == outcome.Baseline {
+			// It is looked at again at once: no news yet.
+			outcome.State, outcome.Message = r.Ledger.State, r.Ledger.Message
+		}
 	case r.Baseline == nil:
 		return nil
 	default:
 		outcome.State = v1alpha1.StateCompliant
 	}
 	return outcome
-}
-
-// inPlace says whether an object, or the namespace's labels, was as the baseline
-// asks when the report was written, and the baseline asks for the same now. What
-// differs then was changed by somebody: it drifted.
-func (r *run) inPlace(id string) bool {
-	return r.Ledger != nil && r.Baseline != nil &&
-		r.Ledger.Baseline == r.Baseline.Name && r.Ledger.Revision == r.Desired.Revision() &&
-		!slices.Contains(r.Ledger.Unplaced, id)
 }
 
 func (r *run) drifted(id string, paths []fieldpath.Path, by author, action v1alpha1.DriftAction) {

@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/controls"
 )
 
 // enforceLabels makes the labels of the namespace as all controls together want
@@ -24,39 +25,43 @@ func (e *Enforcer) enforceLabels(ctx context.Context, runs []*run) {
 	for _, r := range runs {
 		maps.Copy(want, r.wantedLabels(own))
 	}
-	if len(labelDifferences(namespace.Labels, want)) == 0 && sets.KeySet(want).IsSuperset(own) {
-		return
+	var err error
+	if len(labelDifferences(namespace.Labels, want)) > 0 || !sets.KeySet(want).IsSuperset(own) {
+		// At the namespace and the version that were compared: applied without, it
+		// would make a namespace again that was just deleted.
+		err = e.Client.Apply(ctx, corev1ac.Namespace(namespace.Name).
+			WithUID(namespace.UID).WithResourceVersion(namespace.ResourceVersion).
+			WithLabels(want), client.ForceOwnership)
 	}
-	// At the namespace and the version that were compared: applied without, it
-	// would make a namespace again that was just deleted.
-	err := e.Client.Apply(ctx, corev1ac.Namespace(namespace.Name).
-		WithUID(namespace.UID).WithResourceVersion(namespace.ResourceVersion).
-		WithLabels(want), client.ForceOwnership)
 	for _, r := range runs {
 		r.noteLabels(own, err)
 	}
 }
 
-// noteLabels notes what became of this control's labels, where any were to
-// change.
+// noteLabels notes what became of this control's labels; err is of the write for
+// all controls.
 func (r *run) noteLabels(own sets.Set[string], err error) {
+	id, revision := "Namespace/"+r.namespace.Name, controls.Revision(r.Desired.NamespaceLabels)
 	want := r.wantedLabels(own)
 	paths := labelDifferences(r.namespace.Labels, want)
 	released := own.Intersection(sets.New(r.Control.NamespaceLabels...)).Difference(sets.KeySet(want))
 	if len(paths) == 0 && released.Len() == 0 {
-		return
+		err = nil // it was not about this control
 	}
-	id := "Namespace/" + r.namespace.Name
-	if err != nil {
-		if r.Baseline == nil {
+	if r.Baseline == nil {
+		if err != nil {
 			r.givenBy = r.labelsGivenBy()
 		}
 		r.note(id, err)
 		return
 	}
-	if r.inPlace(id) && len(paths) > 0 {
+	if len(r.Control.NamespaceLabels) == 0 {
+		return
+	}
+	if err == nil && len(paths) > 0 && r.inPlace(id, revision) {
 		r.drifted(id, paths, attribute(r.namespace.ManagedFields, paths), v1alpha1.DriftConfigured)
 	}
+	r.place(id, r.namespace.UID, revision, err)
 }
 
 // wantedLabels returns the labels that this control wants on the namespace:

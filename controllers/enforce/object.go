@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -12,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
@@ -23,47 +25,70 @@ import (
 // operationDelete stands in a drift's operation where the object was gone.
 const operationDelete = "Delete"
 
-// enforceObject makes one object as wanted. It writes only where something
-// differs, and never into an object that the operator did not make.
-func (r *run) enforceObject(ctx context.Context, want client.Object) error {
-	id := r.id(want)
-	have, ok := r.have[id]
-	if !ok {
-		err := r.Client.Create(ctx, want.DeepCopyObject().(client.Object))
-		if err == nil && r.inPlace(id) {
-			r.drifted(id, nil, author{operation: operationDelete}, v1alpha1.DriftCreated)
-		}
-		if !apierrors.IsAlreadyExists(err) {
-			return err
-		}
+// enforceObject makes one object as wanted and returns its UID. It writes only
+// where something differs, and never into an object that the operator did not
+// make.
+func (r *run) enforceObject(ctx context.Context, want client.Object) (types.UID, error) {
+	have, ok := r.have[r.id(want)]
+	switch {
+	case !ok:
+		return r.create(ctx, want)
+	case len(differences(have, want)) == 0:
+		return have.GetUID(), nil
+	case labelled(have) && !r.inPlace(r.id(want), controls.Revision(want)):
+		// It is the baseline that changed, so nobody need be asked who did.
+		return r.settle(ctx, have, want)
+	}
+	live, err := r.live(ctx, want)
+	if apierrors.IsNotFound(err) {
+		return r.create(ctx, want)
+	}
+	if err != nil {
+		return "", err
+	}
+	return r.settle(ctx, live, want)
+}
+
+func (r *run) create(ctx context.Context, want client.Object) (types.UID, error) {
+	made := want.DeepCopyObject().(client.Object)
+	err := r.Client.Create(ctx, made)
+	if apierrors.IsAlreadyExists(err) {
 		// The cache is behind.
-		if have, err = r.live(ctx, want); err != nil {
-			return err
+		live, err := r.live(ctx, want)
+		if err != nil {
+			return "", err
 		}
+		return r.settle(ctx, live, want)
 	}
-	if len(differences(have, want)) == 0 {
-		return nil
+	if id := r.id(want); err == nil && r.inPlace(id, controls.Revision(want)) {
+		r.drifted(id, nil, author{operation: operationDelete}, v1alpha1.DriftCreated)
 	}
-	drift := r.inPlace(id)
-	if drift || !labelled(have) {
-		// Who changed it, and whose it is, only the API server knows.
-		var err error
-		if have, err = r.live(ctx, want); err != nil {
-			return err
-		}
-		if !labelled(have) && !wroteIt(have.GetManagedFields()) {
-			return conflictError{"exists and was not made by the operator, so it is left alone; delete it, or make it again under another name"}
-		}
-	}
+	return made.GetUID(), err
+}
+
+// settle makes an object that exists as wanted.
+func (r *run) settle(ctx context.Context, have, want client.Object) (types.UID, error) {
+	id := r.id(want)
 	paths := differences(have, want)
 	if len(paths) == 0 {
-		return nil
+		return have.GetUID(), nil
 	}
-	action, err := r.heal(ctx, have, want, paths)
-	if err == nil && drift {
+	if !r.ours(have) {
+		return "", conflictError{"exists and was not made by the operator, so it is left alone; delete it, or make it again under another name"}
+	}
+	uid, action, err := r.heal(ctx, have, want, paths)
+	if err == nil && r.inPlace(id, controls.Revision(want)) {
 		r.drifted(id, paths, attribute(have.GetManagedFields(), paths), action)
 	}
-	return err
+	return uid, err
+}
+
+// ours says whether the operator made an object of a name that it wants: its
+// label says so or, where that was stripped, managedFields or, where these were
+// cleared too, the ledger.
+func (r *run) ours(object client.Object) bool {
+	before := r.ledger(r.id(object))
+	return labelled(object) || wroteIt(object.GetManagedFields()) || before != nil && before.UID == object.GetUID()
 }
 
 // live reads an object from the API server.
@@ -75,36 +100,43 @@ func (r *run) live(ctx context.Context, object client.Object) (client.Object, er
 	return live, nil
 }
 
-func (r *run) heal(ctx context.Context, have, want client.Object, paths []fieldpath.Path) (v1alpha1.DriftAction, error) {
+func (r *run) heal(ctx context.Context, have, want client.Object, paths []fieldpath.Path) (types.UID, v1alpha1.DriftAction, error) {
 	if contains(paths, roleRefPath) {
-		return v1alpha1.DriftReplaced, r.replaceRoleBinding(ctx, have, want.(*rbacv1.RoleBinding))
+		uid, err := r.replaceRoleBinding(ctx, have, want.(*rbacv1.RoleBinding))
+		return uid, v1alpha1.DriftReplaced, err
 	}
 	healed := have.DeepCopyObject().(client.Object)
 	overwrite(healed, want)
 	// A full Update at the version that was compared: server-side apply would
 	// leave alone what we leave unstated, such as an ingress list that someone
 	// added.
-	return v1alpha1.DriftConfigured, r.Client.Update(ctx, healed)
+	return have.GetUID(), v1alpha1.DriftConfigured, r.Client.Update(ctx, healed)
 }
 
+// standInSuffix cannot end the name of a binding that a baseline asks for.
+const standInSuffix = ":stand-in"
+
 // replaceRoleBinding replaces a binding whose roleRef, which is immutable, is to
-// change. A stand-in of another name bridges the moment in which there is no
-// binding of the right one, and finds out first whether the API server lets the
-// operator bind the role at all. Should anything fail midway, prune removes the
-// stand-in.
-func (r *run) replaceRoleBinding(ctx context.Context, have client.Object, want *rbacv1.RoleBinding) error {
-	standIn := want.DeepCopy()
-	standIn.Name, standIn.GenerateName = "", want.Name+"-"
+// change, and returns the UID of the new one. A stand-in of another name bridges
+// the moment in which there is no binding of the right one, and finds out first
+// whether the API server lets the operator bind the role at all. Should anything
+// fail midway, prune removes the stand-in.
+func (r *run) replaceRoleBinding(ctx context.Context, have client.Object, want *rbacv1.RoleBinding) (types.UID, error) {
+	if held := have.GetFinalizers(); len(held) > 0 {
+		return "", conflictError{fmt.Sprintf("grants another role, and cannot be replaced while it has the finalizers %v; remove them", held)}
+	}
+	standIn, made := want.DeepCopy(), want.DeepCopy()
+	standIn.Name += standInSuffix
 	if err := r.Client.Create(ctx, standIn); err != nil {
-		return err
+		return "", err
 	}
-	if err := r.Client.Delete(ctx, have, exactly(have)); client.IgnoreNotFound(err) != nil {
-		return err
+	if err := r.Client.Delete(ctx, have, Exactly(have)); client.IgnoreNotFound(err) != nil {
+		return "", err
 	}
-	if err := r.Client.Create(ctx, want.DeepCopy()); err != nil {
-		return err
+	if err := r.Client.Create(ctx, made); err != nil {
+		return "", err
 	}
-	return client.IgnoreNotFound(r.Client.Delete(ctx, standIn, exactly(standIn)))
+	return made.UID, client.IgnoreNotFound(r.Client.Delete(ctx, standIn, Exactly(standIn)))
 }
 
 // prune removes what the operator made for this control and no control wants
@@ -112,41 +144,29 @@ func (r *run) replaceRoleBinding(ctx context.Context, have client.Object, want *
 func (r *run) prune(ctx context.Context) {
 	for _, id := range slices.Sorted(maps.Keys(r.have)) {
 		object := r.have[id]
-		labels := object.GetLabels()
-		if r.wanted.Has(id) || !labelled(object) || labels[v1alpha1.ControlLabel] != string(r.Control.Name) || !object.GetDeletionTimestamp().IsZero() {
+		giver := object.GetLabels()[v1alpha1.BaselineLabel]
+		if r.wanted.Has(id) || !given(object, r.Control.Name) || r.Baseline == nil && !r.gone(giver) {
 			continue
 		}
-		if r.Baseline == nil && !r.gone(labels[v1alpha1.BaselineLabel]) {
-			continue
-		}
-		err := r.remove(ctx, object)
+		err := client.IgnoreNotFound(r.Client.Delete(ctx, object, Exactly(object)))
 		if err != nil && r.Baseline == nil {
-			r.givenBy = labels[v1alpha1.BaselineLabel]
+			r.givenBy = giver
 		}
 		r.note(id, err)
 	}
 }
 
-// remove deletes an object if the operator wrote it: someone may have copied it,
-// labels and all.
-func (r *run) remove(ctx context.Context, object client.Object) error {
-	live, err := r.live(ctx, object)
-	if err != nil {
-		return client.IgnoreNotFound(err)
-	}
-	if !maps.Equal(mark(live), mark(object)) {
-		// The cache is behind: what it is now is for another evaluation.
-		return nil
-	}
-	if !wroteIt(live.GetManagedFields()) {
-		return conflictError{fmt.Sprintf("bears the label %s and was not made by the operator; it is left alone. Remove the label", v1alpha1.BaselineLabel)}
-	}
-	return client.IgnoreNotFound(r.Client.Delete(ctx, live, exactly(live)))
+// given says whether an object was given by a baseline under a control, by its
+// name and its labels, and is not being deleted already. A copy under a name that
+// the operator does not give is not.
+func given(object client.Object, control v1alpha1.ControlName) bool {
+	return labelled(object) && object.GetLabels()[v1alpha1.ControlLabel] == string(control) &&
+		strings.HasPrefix(object.GetName(), v1alpha1.ObjectNamePrefix) && object.GetDeletionTimestamp().IsZero()
 }
 
-// exactly makes a deletion concern an object as it was read, and no other of its
+// Exactly makes a deletion concern an object as it was read, and no other of its
 // name.
-func exactly(object client.Object) client.Preconditions {
+func Exactly(object client.Object) client.Preconditions {
 	return client.Preconditions{UID: new(object.GetUID()), ResourceVersion: new(object.GetResourceVersion())}
 }
 
@@ -168,7 +188,7 @@ func GivenIn(ctx context.Context, reader client.Reader, baseline string) (sets.S
 		ofControl := client.MatchingLabels{v1alpha1.BaselineLabel: baseline, v1alpha1.ControlLabel: string(control.Name)}
 		for _, list := range lists() {
 			err := collect(list, ofControl, func(object client.Object) {
-				if object.GetDeletionTimestamp().IsZero() {
+				if given(object, control.Name) {
 					namespaces.Insert(object.GetNamespace())
 				}
 			})

@@ -32,9 +32,9 @@ func worst(a, b v1alpha1.State) v1alpha1.State {
 	})
 }
 
-// Next returns what a namespace's report says after an evaluation. tasks are
-// what was evaluated, outcomes what came of it, prior what the report said.
-func Next(prior v1alpha1.BaselineReportData, governance resolve.Governance, tasks []enforce.Task, outcomes []enforce.Outcome) v1alpha1.BaselineReportData {
+// Next returns what a namespace's report says after an evaluation. outcomes are
+// what came of it, prior what the report said.
+func Next(prior v1alpha1.BaselineReportData, governance resolve.Governance, outcomes []enforce.Outcome) v1alpha1.BaselineReportData {
 	next := v1alpha1.BaselineReportData{Drifts: prior.Drifts, Summary: v1alpha1.ReportSummary{Drifts: prior.Summary.Drifts}}
 	for _, baseline := range governance.Selecting {
 		next.Observed = append(next.Observed, v1alpha1.ObservedBaseline{Name: baseline.Name, Generation: baseline.Generation})
@@ -42,7 +42,7 @@ func Next(prior v1alpha1.BaselineReportData, governance resolve.Governance, task
 	slices.SortFunc(next.Observed, func(a, b v1alpha1.ObservedBaseline) int { return cmp.Compare(a.Name, b.Name) })
 
 	for i := range outcomes {
-		next.Controls = append(next.Controls, controlReport(prior, tasks, &outcomes[i]))
+		next.Controls = append(next.Controls, controlReport(prior, &outcomes[i]))
 		next.Summary.Drifts += int64(len(outcomes[i].Drifts))
 		next.Drifts = append(slices.Clone(outcomes[i].Drifts), next.Drifts...)
 	}
@@ -52,16 +52,10 @@ func Next(prior v1alpha1.BaselineReportData, governance resolve.Governance, task
 	return next
 }
 
-func controlReport(prior v1alpha1.BaselineReportData, tasks []enforce.Task, outcome *enforce.Outcome) v1alpha1.ControlReport {
+func controlReport(prior v1alpha1.BaselineReportData, outcome *enforce.Outcome) v1alpha1.ControlReport {
 	control := v1alpha1.ControlReport{
-		Name: outcome.Control, Baseline: outcome.Baseline, State: outcome.State,
-		Message: Truncate(outcome.Message, maxMessage), Unplaced: outcome.Unplaced, Drifts: int64(len(outcome.Drifts)),
-	}
-	for i := range tasks {
-		if tasks[i].Control.Name == outcome.Control && tasks[i].Baseline != nil {
-			control.Findings = tasks[i].Desired.Findings
-			control.Revision = tasks[i].Desired.Revision()
-		}
+		Name: outcome.Control, Baseline: outcome.Baseline, State: outcome.State, Message: Truncate(outcome.Message, maxMessage),
+		Findings: outcome.Findings, Placed: outcome.Placed, Drifts: int64(len(outcome.Drifts)),
 	}
 	if before := ControlIn(prior, outcome.Control); before != nil && before.Baseline == outcome.Baseline {
 		control.Drifts += before.Drifts

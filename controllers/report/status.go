@@ -94,10 +94,17 @@ func (s *sum) addRecord(namespace string, report *v1alpha1.BaselineReport) {
 		}
 	}
 	for _, drift := range report.Drifts {
-		if drift.Baseline == s.baseline.Name && (s.lastDrift == nil || s.lastDrift.Time.Before(&drift.Time)) {
-			s.lastDrift = &v1alpha1.NamespacedDrift{Namespace: namespace, Drift: drift}
+		candidate := &v1alpha1.NamespacedDrift{Namespace: namespace, Drift: drift}
+		if drift.Baseline == s.baseline.Name && (s.lastDrift == nil || newer(candidate, s.lastDrift)) {
+			s.lastDrift = candidate
 		}
 	}
+}
+
+// newer orders drifts by time and, times being whole seconds, by what they are
+// about.
+func newer(a, b *v1alpha1.NamespacedDrift) bool {
+	return cmp.Or(b.Time.Compare(a.Time.Time), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Object, b.Object)) < 0
 }
 
 // evaluated says whether a report is about the baseline's generation.
@@ -272,5 +279,8 @@ func InvalidSelector(baseline *v1alpha1.SecurityBaseline, err error, now time.Ti
 	set.presentWhile(v1alpha1.ConditionReconciling, false, "", "")
 	set.presentWhile(v1alpha1.ConditionStalled, true, v1alpha1.ReasonInvalidSelector, err.Error())
 	set.condition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonInvalidSelector, err.Error())
+	set.condition(v1alpha1.ConditionDrifted, metav1.ConditionUnknown, v1alpha1.ReasonInvalidSelector, err.Error())
+	set.condition(v1alpha1.ConditionCompliant, metav1.ConditionUnknown, v1alpha1.ReasonInvalidSelector, err.Error())
+	status.Namespaces, status.Controls = v1alpha1.NamespaceCounts{}, nil
 	return status
 }

@@ -12,6 +12,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
@@ -216,6 +217,20 @@ func TestDriftIsHealed(t *testing.T) {
 					"metadata.labels.securitybaseline.io/baseline", "metadata.labels.securitybaseline.io/control",
 					"spec.ingress",
 				}, Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
+		},
+		{
+			name: "a policy is opened, and its labels and managedFields are cleared at once",
+			drift: func(w world) {
+				patch := `{"metadata":{"managedFields":[{}],"labels":{"securitybaseline.io/baseline":null,"securitybaseline.io/control":null,"app.kubernetes.io/managed-by":null}},` +
+					`"spec":{"podSelector":{"matchLabels":{"a":"b"}},"policyTypes":["Egress"],"egress":[{}]}}`
+				must(w.t, admin.Patch(w.t.Context(), policy(w.t, w.namespace, "default-deny"), client.RawPatch(types.MergePatchType, []byte(patch))))
+			},
+			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-default-deny",
+				Fields: []string{
+					"metadata.labels.app.kubernetes.io/managed-by",
+					"metadata.labels.securitybaseline.io/baseline", "metadata.labels.securitybaseline.io/control",
+					"spec.podSelector", "spec.policyTypes", "spec.egress",
+				}, Action: v1alpha1.DriftConfigured},
 		},
 		{
 			name: "a pod-security label is lowered",

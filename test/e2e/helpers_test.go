@@ -22,13 +22,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/config"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers"
 	"github.com/securitybaseline/operator/controllers/report"
 )
 
 const (
 	// patience is how long a test waits for what must come; it comes within a
 	// fraction of that.
-	patience = 60 * time.Second
+	patience = 2 * time.Minute
 	glance   = 20 * time.Millisecond
 )
 
@@ -222,9 +223,9 @@ func isGone(err error) error {
 	return err
 }
 
-// refuseDeletions makes the API server refuse to delete objects of a resource in
-// a namespace.
-func refuseDeletions(t *testing.T, namespace, resource string) {
+// refuse makes the API server refuse the operator an operation on policies and
+// bindings in a namespace, until the function that it returns is called.
+func refuse(t *testing.T, namespace string, operation admissionregistrationv1.OperationType) (lift func()) {
 	t.Helper()
 	name := suffix(t)
 	policy := &admissionregistrationv1.ValidatingAdmissionPolicy{
@@ -232,11 +233,15 @@ func refuseDeletions(t *testing.T, namespace, resource string) {
 		Spec: admissionregistrationv1.ValidatingAdmissionPolicySpec{
 			MatchConstraints: &admissionregistrationv1.MatchResources{ResourceRules: []admissionregistrationv1.NamedRuleWithOperations{{
 				RuleWithOperations: admissionregistrationv1.RuleWithOperations{
-					Operations: []admissionregistrationv1.OperationType{admissionregistrationv1.Delete},
-					Rule:       admissionregistrationv1.Rule{APIGroups: []string{"*"}, APIVersions: []string{"*"}, Resources: []string{resource}},
+					Operations: []admissionregistrationv1.OperationType{operation},
+					Rule: admissionregistrationv1.Rule{
+						APIGroups: []string{"*"}, APIVersions: []string{"*"}, Resources: []string{"networkpolicies", "rolebindings"},
+					},
 				},
 			}}},
-			Validations: []admissionregistrationv1.Validation{{Expression: "request.namespace != '" + namespace + "'", Message: "kept by another policy"}},
+			Validations: []admissionregistrationv1.Validation{{
+				Expression: "request.namespace != '" + namespace + "' || request.userInfo.username == 'admin'", Message: "refused by another policy",
+			}},
 		},
 	}
 	binding := &admissionregistrationv1.ValidatingAdmissionPolicyBinding{
@@ -247,16 +252,34 @@ func refuseDeletions(t *testing.T, namespace, resource string) {
 	}
 	must(t, admin.Create(t.Context(), policy))
 	must(t, admin.Create(t.Context(), binding))
-	t.Cleanup(func() { remove(t, binding); remove(t, policy) })
+	lift = func() { remove(t, binding); remove(t, policy) }
+	t.Cleanup(lift)
+
 	// The API server takes a moment to heed it.
+	restConfig, err := local.Operator(t.Context())
+	must(t, err)
+	operator, err := client.New(restConfig, client.Options{Scheme: controllers.Scheme()})
+	must(t, err)
 	probe := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "probe"}}
+	must(t, admin.Create(t.Context(), probe))
+	attempts := map[admissionregistrationv1.OperationType]func(context.Context) error{
+		admissionregistrationv1.Create: func(ctx context.Context) error {
+			fresh := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "fresh"}}
+			return operator.Create(ctx, fresh, client.DryRunAll)
+		},
+		admissionregistrationv1.Update: func(ctx context.Context) error {
+			return operator.Update(ctx, probe.DeepCopy(), client.DryRunAll)
+		},
+		admissionregistrationv1.Delete: func(ctx context.Context) error {
+			return operator.Delete(ctx, probe.DeepCopy(), client.DryRunAll)
+		},
+	}
 	eventually(t, func(ctx context.Context) error {
-		if err := admin.Create(ctx, probe.DeepCopy()); client.IgnoreAlreadyExists(err) != nil {
-			return err
-		}
-		if err := admin.Delete(ctx, probe.DeepCopy()); err == nil {
+		if err := attempts[operation](ctx); err == nil {
 			return errors.New("not refused yet")
 		}
 		return nil
 	})
+	must(t, admin.Delete(t.Context(), probe))
+	return lift
 }

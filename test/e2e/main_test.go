@@ -3,13 +3,20 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
+	"sync"
 	"sync/atomic"
 	"testing"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -30,6 +37,8 @@ var (
 	stopOperator func() error
 	// operatorWrites counts what the operator asked the API server to change.
 	operatorWrites atomic.Int64
+	// careless are the operator's requests that did not state what they are about.
+	careless sync.Map
 )
 
 func TestMain(m *testing.M) {
@@ -63,6 +72,11 @@ func run(m *testing.M) (int, error) {
 		return 0, err
 	}
 	code := m.Run()
+	careless.Range(func(request, err any) bool {
+		fmt.Fprintln(os.Stderr, request, err)
+		code = 1
+		return true
+	})
 	return code, stopOperator()
 }
 
@@ -74,7 +88,8 @@ func startOperator(ctx context.Context) (func() error, error) {
 		return nil, err
 	}
 	config.WarningHandlerWithContext = rest.NoWarnings{}
-	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return countWrites{next} })
+	config.ContentType = runtime.ContentTypeJSON // to be looked at
+	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return writes{next} })
 	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme:  controllers.Scheme(),
 		Cache:   controllers.CacheOptions(),
@@ -97,11 +112,45 @@ func startOperator(ctx context.Context) (func() error, error) {
 	}, nil
 }
 
-type countWrites struct{ next http.RoundTripper }
+// writes watches over what the operator writes.
+type writes struct{ next http.RoundTripper }
 
-func (c countWrites) RoundTrip(request *http.Request) (*http.Response, error) {
+func (w writes) RoundTrip(request *http.Request) (*http.Response, error) {
 	if request.Method != http.MethodGet {
 		operatorWrites.Add(1)
 	}
-	return c.next.RoundTrip(request)
+	if err := statesVersion(request); err != nil {
+		careless.Store(request.Method+" "+request.URL.Path, err)
+	}
+	return w.next.RoundTrip(request)
+}
+
+// statesVersion returns an error unless a change or a deletion states the UID or
+// the version that it is about: else it could undo what it has not seen, or make
+// a namespace again that was just deleted.
+func statesVersion(request *http.Request) error {
+	switch request.Method {
+	case http.MethodPut, http.MethodPatch, http.MethodDelete:
+	default:
+		return nil
+	}
+	data, err := io.ReadAll(request.Body)
+	if err != nil {
+		return err
+	}
+	request.Body = io.NopCloser(bytes.NewReader(data))
+	var body struct {
+		Metadata      metav1.ObjectMeta
+		Preconditions metav1.Preconditions
+	}
+	if err := json.Unmarshal(data, &body); err != nil {
+		return err
+	}
+	switch apply := request.Header.Get("Content-Type") == string(types.ApplyYAMLPatchType); {
+	case request.Method == http.MethodDelete && (body.Preconditions.UID == nil || body.Preconditions.ResourceVersion == nil),
+		request.Method != http.MethodDelete && body.Metadata.ResourceVersion == "",
+		apply && body.Metadata.UID == "":
+		return fmt.Errorf("no version is stated: %s", data)
+	}
+	return nil
 }

@@ -241,13 +241,11 @@ func TestACopyOfAnObjectOfOursIsNotDeleted(t *testing.T) {
 		Spec:       original.Spec,
 	}
 	must(t, admin.Create(t.Context(), theirs))
-	current := evaluated(t, namespace.Name, baseline, v1alpha1.StateConflict)
-	equal(t, "the message",
-		"NetworkPolicy/copy bears the label securitybaseline.io/baseline and was not made by the operator; it is left alone. Remove the label",
-		current.Controls[1].Message)
-	get(t, namespace.Name, "copy", &networkingv1.NetworkPolicy{})
-	change(t, theirs, func(p *networkingv1.NetworkPolicy) { p.Labels = nil })
+	change(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.Network = nil })
 	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	absent(t, namespace.Name, original.Name, &networkingv1.NetworkPolicy{})
+	kept := get(t, namespace.Name, "copy", &networkingv1.NetworkPolicy{})
+	equal(t, "the copy", theirs.ResourceVersion, kept.ResourceVersion)
 }
 
 func TestSubjectsFollowALabelOfTheNamespace(t *testing.T) {

@@ -56,6 +56,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.NetworkPolicySpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ObservedBaseline"):
 		return &apiv1alpha1.ObservedBaselineApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PlacedObject"):
+		return &apiv1alpha1.PlacedObjectApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PodSecurity"):
 		return &apiv1alpha1.PodSecurityApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RBAC"):

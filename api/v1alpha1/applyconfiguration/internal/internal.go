@@ -110,18 +110,17 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: name
       type:
         namedType: com.github.securitybaseline.operator.api.v1alpha1.ControlName
-    - name: revision
-      type:
-        scalar: string
-    - name: state
-      type:
-        namedType: com.github.securitybaseline.operator.api.v1alpha1.State
-    - name: unplaced
+    - name: placed
       type:
         list:
           elementType:
-            scalar: string
+            namedType: com.github.securitybaseline.operator.api.v1alpha1.PlacedObject
           elementRelationship: associative
+          keys:
+          - object
+    - name: state
+      type:
+        namedType: com.github.securitybaseline.operator.api.v1alpha1.State
 - name: com.github.securitybaseline.operator.api.v1alpha1.DeletionPolicy
   scalar: string
 - name: com.github.securitybaseline.operator.api.v1alpha1.Direction
@@ -409,6 +408,18 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: name
       type:
         scalar: string
+- name: com.github.securitybaseline.operator.api.v1alpha1.PlacedObject
+  map:
+    fields:
+    - name: object
+      type:
+        scalar: string
+    - name: revision
+      type:
+        scalar: string
+    - name: uid
+      type:
+        namedType: io.k8s.apimachinery.pkg.types.UID
 - name: com.github.securitybaseline.operator.api.v1alpha1.PodSecurity
   map:
     fields:

@@ -19,11 +19,9 @@ type ControlReportApplyConfiguration struct {
 	Message *string `json:"message,omitempty"`
 	// What is worth knowing although it is compliant.
 	Findings []string `json:"findings,omitempty"`
-	// A fingerprint of what the baseline asks for here. What differs while this
-	// is unchanged was changed by someone: it is drift.
-	Revision *string `json:"revision,omitempty"`
-	// What of it is not in place, as Kind/name.
-	Unplaced []string `json:"unplaced,omitempty"`
+	// What was put in place: the operator's ledger. What differs from it while
+	// the baseline asks for the same was changed by someone: it is drift.
+	Placed []PlacedObjectApplyConfiguration `json:"placed,omitempty"`
 	// How many drifts of this control were seen since the baseline governs it.
 	Drifts *int64 `json:"drifts,omitempty"`
 }
@@ -76,20 +74,15 @@ func (b *ControlReportApplyConfiguration) WithFindings(values ...string) *Contro
 	return b
 }
 
-// WithRevision sets the Revision field in the declarative configuration to the given value
-// and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the Revision field is set to the value of the last call.
-func (b *ControlReportApplyConfiguration) WithRevision(value string) *ControlReportApplyConfiguration {
-	b.Revision = &value
-	return b
-}
-
-// WithUnplaced adds the given value to the Unplaced field in the declarative configuration
+// WithPlaced adds the given value to the Placed field in the declarative configuration
 // and returns the receiver, so that objects can be build by chaining "With" function invocations.
-// If called multiple times, values provided by each call will be appended to the Unplaced field.
-func (b *ControlReportApplyConfiguration) WithUnplaced(values ...string) *ControlReportApplyConfiguration {
+// If called multiple times, values provided by each call will be appended to the Placed field.
+func (b *ControlReportApplyConfiguration) WithPlaced(values ...*PlacedObjectApplyConfiguration) *ControlReportApplyConfiguration {
 	for i := range values {
-		b.Unplaced = append(b.Unplaced, values[i])
+		if values[i] == nil {
+			panic("nil value passed to WithPlaced")
+		}
+		b.Placed = append(b.Placed, *values[i])
 	}
 	return b
 }
