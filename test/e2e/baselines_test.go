@@ -241,8 +241,7 @@ func TestDeletingABaselineDoesNotHangOnWhatOnlyLooksGiven(t *testing.T) {
 	other := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
 		Name: suffix(t) + "-other", Labels: map[string]string{v1alpha1.PodSecurityBaselineLabel: baseline.Name},
 	}}
-	must(t, admin.Create(t.Context(), other))
-	t.Cleanup(func() { remove(t, other) })
+	create(t, other)
 	for name, labels := range map[string]map[string]string{
 		"half": {v1alpha1.BaselineLabel: baseline.Name},
 		"full": {v1alpha1.BaselineLabel: baseline.Name, v1alpha1.ControlLabel: "Network"},
@@ -283,8 +282,7 @@ func TestARoleThatTheOperatorMayNotBindIsAFailedControl(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Name: suffix(t) + "-secrets"},
 		Rules:      []rbacv1.PolicyRule{{APIGroups: []string{""}, Resources: []string{"secrets"}, Verbs: []string{"get"}}},
 	}
-	must(t, admin.Create(t.Context(), role))
-	t.Cleanup(func() { remove(t, role) })
+	create(t, role)
 	spec := everything()
 	spec.RBAC.RoleBindings = append(spec.RBAC.RoleBindings,
 		v1alpha1.NamedRoleBinding{Name: "secrets", RoleRef: v1alpha1.RoleRef{Kind: "ClusterRole", Name: role.Name},
@@ -310,11 +308,9 @@ func TestARoleThatTheOperatorMayNotBindIsAFailedControl(t *testing.T) {
 		Rules: []rbacv1.PolicyRule{{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"clusterroles"},
 			ResourceNames: []string{role.Name}, Verbs: []string{"bind"}}},
 	}
-	must(t, admin.Create(t.Context(), allow))
-	t.Cleanup(func() { remove(t, allow) })
+	create(t, allow)
 	created := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: role.Name + "-missing"}}
-	must(t, admin.Create(t.Context(), created))
-	t.Cleanup(func() { remove(t, created) })
+	create(t, created)
 	current = evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 	equal(t, "drifts", int64(0), current.Summary.Drifts)
 	get(t, namespace.Name, "security-baseline-secrets", &rbacv1.RoleBinding{})

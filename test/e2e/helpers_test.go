@@ -82,8 +82,7 @@ func newNamespace(t *testing.T, name string, labels map[string]string) *corev1.N
 	t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: suffix(t) + "-" + name, Labels: forTest(t)}}
 	maps.Copy(namespace.Labels, labels)
-	must(t, admin.Create(t.Context(), namespace))
-	t.Cleanup(func() { remove(t, namespace) })
+	create(t, namespace)
 	return namespace
 }
 
@@ -92,9 +91,16 @@ func newBaseline(t *testing.T, name string, spec v1alpha1.SecurityBaselineSpec) 
 	t.Helper()
 	spec.NamespaceSelector = selectTest(t)
 	baseline := &v1alpha1.SecurityBaseline{ObjectMeta: metav1.ObjectMeta{Name: suffix(t) + "-" + name}, Spec: spec}
-	must(t, admin.Create(t.Context(), baseline))
-	t.Cleanup(func() { remove(t, baseline) })
+	create(t, baseline)
 	return baseline
+}
+
+// create makes an object, when that of an earlier run of the test is gone, and
+// deletes it at the end of the test.
+func create(t *testing.T, object client.Object) {
+	t.Helper()
+	eventually(t, func(ctx context.Context) error { return admin.Create(ctx, object) })
+	t.Cleanup(func() { remove(t, object) })
 }
 
 func selectTest(t *testing.T) v1alpha1.LabelSelector {
@@ -250,10 +256,9 @@ func refuse(t *testing.T, namespace string, operation admissionregistrationv1.Op
 			PolicyName: name, ValidationActions: []admissionregistrationv1.ValidationAction{admissionregistrationv1.Deny},
 		},
 	}
-	must(t, admin.Create(t.Context(), policy))
-	must(t, admin.Create(t.Context(), binding))
+	create(t, policy)
+	create(t, binding)
 	lift = func() { remove(t, binding); remove(t, policy) }
-	t.Cleanup(lift)
 
 	// The API server takes a moment to heed it.
 	restConfig, err := local.Operator(t.Context())

@@ -89,7 +89,7 @@ func TestProtectedNamespacesAreNeverGoverned(t *testing.T) {
 	}
 	baseline.Spec.DeletionPolicy = v1alpha1.DeletionRemove
 	baseline.Spec.NamespaceSelector = v1alpha1.LabelSelector{}
-	must(t, admin.Create(t.Context(), baseline))
+	create(t, baseline)
 	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 	evaluated(t, metav1.NamespaceDefault, baseline, v1alpha1.StateCompliant)
 	ready(t, baseline, hasCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonEvaluated))
