@@ -3,7 +3,6 @@ package controllers
 import (
 	"context"
 	"fmt"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -27,7 +26,7 @@ type baselineReconciler struct {
 	client      client.Client
 	live        client.Reader
 	protected   sets.Set[string]
-	evaluations *sync.RWMutex
+	evaluations *evaluations
 	now         func() time.Time
 }
 

@@ -2,6 +2,7 @@ package controllers
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -23,6 +24,8 @@ const (
 	// removalTimeout is how long a baseline that is being deleted waits where
 	// nobody reports that a removal failed.
 	removalTimeout = 5 * time.Minute
+	// evaluationsTimeout is how long it waits at a time for evaluations under way.
+	evaluationsTimeout = 5 * time.Second
 )
 
 // finalize lets a baseline go when what it gave is handed over, removed or to be
@@ -65,8 +68,11 @@ func (r *baselineReconciler) leftovers(ctx context.Context, baseline string) (le
 	}
 	// The cache may be behind, and evaluations under way that began before the
 	// baseline was deleted. Those that begin from now on see that it was.
-	r.evaluations.Lock()
-	r.evaluations.Unlock() //nolint:staticcheck // to wait is the purpose
+	waiting, cancel := context.WithTimeout(ctx, evaluationsTimeout)
+	defer cancel()
+	if err := r.evaluations.wait(waiting); err != nil {
+		return left, fmt.Errorf("waiting for evaluations under way: %w", err)
+	}
 	return r.leftoversIn(ctx, r.live, baseline)
 }
 
@@ -76,7 +82,7 @@ func (r *baselineReconciler) leftoversIn(ctx context.Context, reader client.Read
 	if err != nil {
 		return left, err
 	}
-	for name := range namespaces {
+	for name, given := range namespaces {
 		namespace, ledger := namespaceMetadata(), &v1alpha1.BaselineReport{}
 		if err := r.client.Get(ctx, client.ObjectKey{Name: name}, namespace); client.IgnoreNotFound(err) != nil {
 			return left, err
@@ -87,7 +93,7 @@ func (r *baselineReconciler) leftoversIn(ctx context.Context, reader client.Read
 		if err := r.client.Get(ctx, reportKey(name), ledger); client.IgnoreNotFound(err) != nil {
 			return left, err
 		}
-		if removalRefused(ledger, baseline) {
+		if removalRefused(ledger, baseline, given) {
 			left.refused.Insert(name)
 		} else {
 			left.pending.Insert(name)
@@ -97,20 +103,17 @@ func (r *baselineReconciler) leftoversIn(ctx context.Context, reader client.Read
 }
 
 // removalRefused says whether a report, written since the baseline governs
-// nothing any more, says of all that is left of it that it cannot be removed.
-func removalRefused(ledger *v1alpha1.BaselineReport, baseline string) bool {
+// nothing any more, says of every control of which it left something that this
+// cannot be removed.
+func removalRefused(ledger *v1alpha1.BaselineReport, baseline string, given sets.Set[v1alpha1.ControlName]) bool {
 	if slices.ContainsFunc(ledger.Observed, func(observed v1alpha1.ObservedBaseline) bool { return observed.Name == baseline }) {
 		return false
 	}
-	refused := false
-	for _, control := range ledger.Controls {
-		if control.Baseline != baseline {
-			continue
-		}
-		if control.State != v1alpha1.StateFailed && control.State != v1alpha1.StateConflict {
+	for name := range given {
+		control := report.ControlIn(ledger.BaselineReportData, name)
+		if control == nil || control.State != v1alpha1.StateFailed && control.State != v1alpha1.StateConflict {
 			return false
 		}
-		refused = true
 	}
-	return refused
+	return true
 }

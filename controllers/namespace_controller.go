@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -44,8 +43,7 @@ type namespaceReconciler struct {
 	enforcer  *enforce.Enforcer
 	protected sets.Set[string]
 
-	// evaluations is held for reading during each evaluation.
-	evaluations *sync.RWMutex
+	evaluations *evaluations
 }
 
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch;patch
@@ -56,8 +54,7 @@ type namespaceReconciler struct {
 
 // Reconcile evaluates a namespace.
 func (r *namespaceReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
-	r.evaluations.RLock()
-	defer r.evaluations.RUnlock()
+	defer r.evaluations.begin()()
 
 	namespace := namespaceMetadata()
 	if err := r.client.Get(ctx, request.NamespacedName, namespace); err != nil {
@@ -177,7 +174,7 @@ func (r *namespaceReconciler) write(ctx context.Context, current *v1alpha1.Basel
 }
 
 func behind(err error) bool {
-	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err)
+	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
 }
 
 func (r *namespaceReconciler) writeOnce(ctx context.Context, current *v1alpha1.BaselineReport, namespace string, next v1alpha1.BaselineReportData) error {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"strings"
-	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -39,6 +38,11 @@ const (
 	// coalesce is how long changes of reports are collected before a status is
 	// summed up.
 	coalesce = time.Second
+	// evaluationTimeout is how long an evaluation may take: an API server that
+	// does not answer must not occupy a worker for ever.
+	evaluationTimeout = 2 * time.Minute
+	// reportCheck is how long after a report was written it is looked at again.
+	reportCheck = 10 * time.Second
 	// firstRetry and lastRetry bound how soon an evaluation that failed
 	// unexpectedly is tried again.
 	firstRetry = 100 * time.Millisecond
@@ -77,18 +81,18 @@ func CacheOptions() cache.Options {
 func Setup(mgr ctrl.Manager, options Options) error {
 	protected := resolve.Protected(options.ProtectedNamespaces...)
 	writer := client.WithFieldOwner(mgr.GetClient(), v1alpha1.FieldManager)
-	evaluations := &sync.RWMutex{}
+	underWay := &evaluations{}
 	namespaces := &namespaceReconciler{
 		client:    writer,
 		live:      mgr.GetAPIReader(),
 		enforcer:  &enforce.Enforcer{Client: writer, Live: mgr.GetAPIReader(), Now: time.Now},
-		protected: protected, evaluations: evaluations,
+		protected: protected, evaluations: underWay,
 	}
 	if err := setupNamespaces(mgr, namespaces); err != nil {
 		return fmt.Errorf("setting up the namespace controller: %w", err)
 	}
 	baselines := &baselineReconciler{
-		client: writer, live: mgr.GetAPIReader(), protected: protected, evaluations: evaluations, now: time.Now,
+		client: writer, live: mgr.GetAPIReader(), protected: protected, evaluations: underWay, now: time.Now,
 	}
 	if err := setupBaselines(mgr, baselines); err != nil {
 		return fmt.Errorf("setting up the baseline controller: %w", err)
@@ -108,7 +112,7 @@ func setupNamespaces(mgr ctrl.Manager, reconciler reconcile.Reconciler) error {
 		Watches(&v1alpha1.SecurityBaseline{}, everyNamespace, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&networkingv1.NetworkPolicy{}, itsNamespace(), builder.WithPredicates(concernsUs())).
 		Watches(&rbacv1.RoleBinding{}, itsNamespace(), builder.WithPredicates(concernsUs())).
-		Watches(&v1alpha1.BaselineReport{}, itsNamespace(), builder.WithPredicates(deletions())).
+		Watches(&v1alpha1.BaselineReport{}, itsNamespaceLater()).
 		WithOptions(controllerOptions(namespaceWorkers)).
 		Complete(reconciler)
 }
@@ -134,6 +138,7 @@ func controllerOptions(workers int) controller.Options {
 	return controller.Options{
 		MaxConcurrentReconciles: workers,
 		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
+		ReconciliationTimeout:   evaluationTimeout,
 		// A standby fills its caches before it is elected.
 		EnableWarmup: new(true),
 	}
@@ -147,22 +152,25 @@ func concernsUs() predicate.Predicate {
 	})
 }
 
-// deletions passes deletions only. The operator alone writes reports: that one
-// was written is no news to it, and an evaluation whose report differs each time
-// would never end.
-func deletions() predicate.Predicate {
-	return predicate.Funcs{
-		CreateFunc:  func(event.CreateEvent) bool { return false },
-		UpdateFunc:  func(event.UpdateEvent) bool { return false },
-		GenericFunc: func(event.GenericEvent) bool { return false },
-	}
-}
-
 // itsNamespace enqueues the namespace of an object.
 func itsNamespace() handler.EventHandler {
 	return handler.EnqueueRequestsFromMapFunc(func(_ context.Context, object client.Object) []reconcile.Request {
 		return []reconcile.Request{{NamespacedName: client.ObjectKey{Name: object.GetNamespace()}}}
 	})
+}
+
+// itsNamespaceLater enqueues the namespace of a report at once if the report is
+// gone, and a while after it was written: somebody else may have written it. At
+// once, an evaluation whose report differs each time would never end.
+func itsNamespaceLater() handler.EventHandler {
+	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+	request := func(report client.Object) reconcile.Request {
+		return reconcile.Request{NamespacedName: client.ObjectKey{Name: report.GetNamespace()}}
+	}
+	return handler.Funcs{
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { q.AddAfter(request(e.ObjectNew), reportCheck) },
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { q.Add(request(e.Object)) },
+	}
 }
 
 func allNamespaces(ctx context.Context, reader client.Reader) []reconcile.Request {

@@ -10,7 +10,6 @@ import (
 	"strings"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -204,10 +203,10 @@ func (r *run) note(id string, err error) {
 	case err == nil, Vanishing(err):
 	case errors.As(err, &conflict):
 		r.conflicts = append(r.conflicts, fmt.Sprintf("%s %s", id, conflict))
+	case outdated(err):
+		r.stale = true
 	case refused(err):
 		r.failures = append(r.failures, fmt.Sprintf("%s: %v", id, err))
-	case apierrors.IsConflict(err), apierrors.IsNotFound(err):
-		r.stale = true
 	default:
 		r.errs = append(r.errs, fmt.Errorf("%s: %w", id, err))
 	}
@@ -234,7 +233,7 @@ func (r *run) outcome() *Outcome {
 	case len(r.errs) > 0:
 		outcome.State = v1alpha1.StateDrifted
 	case r.stale:
-		outcome.State = v1alpha1.StateDrifted
+		outcome.State, outcome.Message = v1alpha1.StateDrifted, "is being put in place"
 		if r.Ledger != nil && r.Ledger.Baseline == outcome.Baseline {
 			// It is looked at again at once: no news yet.
 			outcome.State, outcome.Message = r.Ledger.State, r.Ledger.Message

@@ -3,6 +3,7 @@ package enforce
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -62,11 +63,24 @@ func Vanishing(err error) bool {
 		apierrors.IsNotFound(err) && details(err).Kind == "namespaces"
 }
 
-// refused says whether the API server said no and would say so again.
+// refused says whether the API server, or admission, said no and would say so
+// again.
 func refused(err error) bool {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) || outdated(err) {
+		return false
+	}
+	code := status.Status().Code
+	return code >= http.StatusBadRequest && code < http.StatusInternalServerError &&
+		code != http.StatusRequestTimeout && code != http.StatusTooManyRequests && !apierrors.IsAlreadyExists(err)
+}
+
+// outdated says whether a write failed because the object is not as it was read.
+// The API server says of which object; an admission webhook that answers with
+// the same code does not.
+func outdated(err error) bool {
 	var bind bindError
-	return errors.As(err, &bind) || apierrors.IsForbidden(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) ||
-		apierrors.IsMethodNotSupported(err) || apierrors.IsRequestEntityTooLargeError(err)
+	return (apierrors.IsConflict(err) || apierrors.IsNotFound(err)) && details(err).Name != "" && !errors.As(err, &bind)
 }
 
 // details are what an error says it is about.

@@ -60,10 +60,13 @@ func (r *run) create(ctx context.Context, want client.Object) (types.UID, error)
 		}
 		return r.settle(ctx, live, want)
 	}
-	if id := r.id(want); err == nil && r.inPlace(id, controls.Revision(want)) {
+	if err != nil {
+		return "", err
+	}
+	if id := r.id(want); r.inPlace(id, controls.Revision(want)) {
 		r.drifted(id, nil, author{operation: operationDelete}, v1alpha1.DriftCreated)
 	}
-	return made.GetUID(), err
+	return made.GetUID(), asWritten(made, want)
 }
 
 // settle makes an object that exists as wanted.
@@ -84,11 +87,16 @@ func (r *run) settle(ctx context.Context, have, want client.Object) (types.UID, 
 }
 
 // ours says whether the operator made an object of a name that it wants: its
-// label says so or, where that was stripped, managedFields or, where these were
-// cleared too, the ledger.
+// label says so or, where that was stripped, the ledger by its UID or, where the
+// ledger knows nothing, managedFields.
 func (r *run) ours(object client.Object) bool {
-	before := r.ledger(r.id(object))
-	return labelled(object) || wroteIt(object.GetManagedFields()) || before != nil && before.UID == object.GetUID()
+	if labelled(object) {
+		return true
+	}
+	if before := r.ledger(r.id(object)); before != nil {
+		return before.UID == object.GetUID()
+	}
+	return wroteIt(object.GetManagedFields())
 }
 
 // live reads an object from the API server.
@@ -110,7 +118,18 @@ func (r *run) heal(ctx context.Context, have, want client.Object, paths []fieldp
 	// A full Update at the version that was compared: server-side apply would
 	// leave alone what we leave unstated, such as an ingress list that someone
 	// added.
-	return have.GetUID(), v1alpha1.DriftConfigured, r.Client.Update(ctx, healed)
+	if err := r.Client.Update(ctx, healed); err != nil {
+		return "", v1alpha1.DriftConfigured, err
+	}
+	return have.GetUID(), v1alpha1.DriftConfigured, asWritten(healed, want)
+}
+
+// asWritten returns an error where admission changed what was written.
+func asWritten(written, want client.Object) error {
+	if paths := differences(written, want); len(paths) > 0 {
+		return fmt.Errorf("was changed on its way in by somebody's admission webhook or policy: %v", pathStrings(paths))
+	}
+	return nil
 }
 
 // standInSuffix cannot end the name of a binding that a baseline asks for.
@@ -127,7 +146,9 @@ func (r *run) replaceRoleBinding(ctx context.Context, have client.Object, want *
 	}
 	standIn, made := want.DeepCopy(), want.DeepCopy()
 	standIn.Name += standInSuffix
-	if err := r.Client.Create(ctx, standIn); err != nil {
+	if err := r.Client.Create(ctx, standIn); apierrors.IsAlreadyExists(err) {
+		return "", conflictError{fmt.Sprintf("grants another role, and cannot be replaced while there is a RoleBinding %s; delete that one", standIn.Name)}
+	} else if err != nil {
 		return "", err
 	}
 	if err := r.Client.Delete(ctx, have, Exactly(have)); client.IgnoreNotFound(err) != nil {
@@ -170,11 +191,17 @@ func Exactly(object client.Object) client.Preconditions {
 	return client.Preconditions{UID: new(object.GetUID()), ResourceVersion: new(object.GetResourceVersion())}
 }
 
-// GivenIn returns the names of the namespaces in which something is that a
-// baseline gave and prune or enforceLabels would remove, what is being deleted
-// already left out.
-func GivenIn(ctx context.Context, reader client.Reader, baseline string) (sets.Set[string], error) {
-	namespaces := sets.New[string]()
+// GivenIn returns, by the names of the namespaces, the controls of which
+// something is there that a baseline gave and prune or enforceLabels would
+// remove, what is being deleted already left out.
+func GivenIn(ctx context.Context, reader client.Reader, baseline string) (map[string]sets.Set[v1alpha1.ControlName], error) {
+	namespaces := map[string]sets.Set[v1alpha1.ControlName]{}
+	add := func(namespace string, control v1alpha1.ControlName) {
+		if namespaces[namespace] == nil {
+			namespaces[namespace] = sets.New[v1alpha1.ControlName]()
+		}
+		namespaces[namespace].Insert(control)
+	}
 	collect := func(list client.ObjectList, labels client.MatchingLabels, collect func(client.Object)) error {
 		if err := reader.List(ctx, list, labels); err != nil {
 			return fmt.Errorf("listing what baseline %s gave: %w", baseline, err)
@@ -189,7 +216,7 @@ func GivenIn(ctx context.Context, reader client.Reader, baseline string) (sets.S
 		for _, list := range lists() {
 			err := collect(list, ofControl, func(object client.Object) {
 				if given(object, control.Name) {
-					namespaces.Insert(object.GetNamespace())
+					add(object.GetNamespace(), control.Name)
 				}
 			})
 			if err != nil {
@@ -203,8 +230,8 @@ func GivenIn(ctx context.Context, reader client.Reader, baseline string) (sets.S
 		list := &metav1.PartialObjectMetadataList{}
 		list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("NamespaceList"))
 		err := collect(list, client.MatchingLabels{label: baseline}, func(namespace client.Object) {
-			if OwnLabels(namespace.GetManagedFields()).Has(label) {
-				namespaces.Insert(namespace.GetName())
+			if OwnLabels(namespace.GetManagedFields()).HasAny(control.NamespaceLabels...) {
+				add(namespace.GetName(), control.Name)
 			}
 		})
 		if err != nil {

@@ -177,6 +177,9 @@ func TestErrorsAreSorted(t *testing.T) {
 		{"a role that does not exist", explained(viewBinding(), apierrors.NewNotFound(bindings, "view")), false, true},
 		{"a binding that is gone is tried again", explained(viewBinding(), apierrors.NewNotFound(bindings, "other")), false, false},
 		{"a version that is not the last is tried again", apierrors.NewConflict(policies, "p", errors.New("changed")), false, false},
+		{"a webhook that says no in its own way is a refusal", &apierrors.StatusError{ErrStatus: metav1.Status{Code: 409, Reason: "Conflict", Message: "denied"}}, false, true},
+		{"whatever its code", &apierrors.StatusError{ErrStatus: metav1.Status{Code: 406, Message: "denied"}}, false, true},
+		{"too many requests are tried again", apierrors.NewTooManyRequests("later", 1), false, false},
 		{"an API server that is tired is tried again", apierrors.NewServiceUnavailable("tired"), false, false},
 		{"no answer is tried again", fmt.Errorf("connection refused"), false, false},
 	} {

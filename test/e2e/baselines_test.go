@@ -275,6 +275,22 @@ func TestDeletingABaselineDoesNotHangOnARefusedRemoval(t *testing.T) {
 	}
 }
 
+func TestDeletingABaselineDoesNotHangOnARefusedRemovalUnderAnotherBaseline(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t, "a", nil)
+	low := newBaseline(t, "low", denyAll())
+	spec := everything()
+	spec.DeletionPolicy, spec.Priority = v1alpha1.DeletionRemove, 10
+	high := newBaseline(t, "high", spec)
+	evaluated(t, namespace.Name, high, v1alpha1.StateCompliant)
+	refuse(t, namespace.Name, admissionregistrationv1.Delete)
+
+	must(t, admin.Delete(t.Context(), high))
+	absent(t, "", high.Name, &v1alpha1.SecurityBaseline{})
+	policy(t, namespace.Name, "from-ingress") // refused, and left
+	equal(t, "who governs", low.Name, policy(t, namespace.Name, "default-deny").Labels[v1alpha1.BaselineLabel])
+}
+
 func TestARoleThatTheOperatorMayNotBindIsAFailedControl(t *testing.T) {
 	t.Parallel()
 	namespace := newNamespace(t, "a", nil)
@@ -388,6 +404,25 @@ func TestARoleBindingThatSomebodyHoldsIsNotFoughtOver(t *testing.T) {
 	change(t, binding, func(b *rbacv1.RoleBinding) { b.Finalizers = nil })
 	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 	equal(t, "the role", "view", get(t, namespace.Name, binding.Name, &rbacv1.RoleBinding{}).RoleRef.Name)
+}
+
+func TestAForeignStandInIsAConflict(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t, "a", nil)
+	baseline := newBaseline(t, "all", everything())
+	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	theirs := &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Name, Name: "security-baseline-developers:stand-in"},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "view"},
+	}
+	create(t, theirs)
+	change(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.RBAC.RoleBindings[0].RoleRef.Name = "view" })
+	current := evaluated(t, namespace.Name, baseline, v1alpha1.StateConflict)
+	equal(t, "the message", "RoleBinding/security-baseline-developers grants another role, and cannot be replaced while there is "+
+		"a RoleBinding security-baseline-developers:stand-in; delete that one", current.Controls[2].Message)
+	must(t, admin.Delete(t.Context(), theirs))
+	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	equal(t, "the role", "view", get(t, namespace.Name, "security-baseline-developers", &rbacv1.RoleBinding{}).RoleRef.Name)
 }
 
 func TestARefusedReplacementIsNotRepeatedAtOnce(t *testing.T) {

@@ -248,6 +248,22 @@ func TestACopyOfAnObjectOfOursIsNotDeleted(t *testing.T) {
 	equal(t, "the copy", theirs.ResourceVersion, kept.ResourceVersion)
 }
 
+func TestAReportThatSomebodyElseWroteIsWrittenAgain(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t, "a", nil)
+	baseline := newBaseline(t, "all", everything())
+	current := evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	change(t, current.DeepCopy(), func(r *v1alpha1.BaselineReport) {
+		r.State = v1alpha1.StateFailed
+		r.Controls[0].State = v1alpha1.StateFailed
+	})
+	again := evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	equal(t, "the report", current.BaselineReportData, again.BaselineReportData)
+
+	must(t, admin.Delete(t.Context(), again))
+	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+}
+
 func TestSubjectsFollowALabelOfTheNamespace(t *testing.T) {
 	t.Parallel()
 	namespace := newNamespace(t, "a", map[string]string{"team": "payments"})

@@ -1,0 +1,33 @@
+package controllers
+
+import (
+	"context"
+	"errors"
+	"testing"
+)
+
+func TestEvaluationsAreWaitedForThatBeganBefore(t *testing.T) {
+	var e evaluations
+	if err := e.wait(t.Context()); err != nil {
+		t.Errorf("with none under way: %v", err)
+	}
+
+	endFirst := e.begin()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := e.wait(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("with one under way: %v", err)
+	}
+
+	waited := make(chan error)
+	go func() { waited <- e.wait(t.Context()) }()
+	endFirst()
+	if err := <-waited; err != nil {
+		t.Errorf("when it has ended: %v", err)
+	}
+	// Another that begins is not held up, and one that has ended is forgotten.
+	e.begin()()
+	if err := e.wait(t.Context()); err != nil || len(e.underWay) != 0 {
+		t.Errorf("%v, %d under way", err, len(e.underWay))
+	}
+}
