@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -124,12 +125,15 @@ func (e *Enforcer) observe(ctx context.Context, namespace string) (map[string]cl
 
 // id names an object within its namespace, as Kind/name.
 func (e *Enforcer) id(object client.Object) string {
-	// The scheme holds every kind in lists.
+	return e.kind(object).Kind + "/" + object.GetName()
+}
+
+func (e *Enforcer) kind(object client.Object) schema.GroupVersionKind {
 	gvk, err := apiutil.GVKForObject(object, e.Client.Scheme())
 	if err != nil {
-		panic(fmt.Sprintf("the scheme does not know %T: %v", object, err))
+		panic(fmt.Sprintf("the scheme must hold every kind in lists: %v", err))
 	}
-	return gvk.Kind + "/" + object.GetName()
+	return gvk
 }
 
 // run is a task being done.

@@ -101,11 +101,13 @@ func (r *run) ours(object client.Object) bool {
 
 // live reads an object from the API server.
 func (r *run) live(ctx context.Context, object client.Object) (client.Object, error) {
-	live := object.DeepCopyObject().(client.Object)
-	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(object), live); err != nil {
+	// Read into an empty one: decoding adds to the maps that it finds.
+	empty, err := r.Client.Scheme().New(r.kind(object))
+	if err != nil {
 		return nil, err
 	}
-	return live, nil
+	live := empty.(client.Object)
+	return live, r.Live.Get(ctx, client.ObjectKeyFromObject(object), live)
 }
 
 func (r *run) heal(ctx context.Context, have, want client.Object, paths []fieldpath.Path) (types.UID, v1alpha1.DriftAction, error) {
