@@ -3,7 +3,6 @@ package controllers
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -106,7 +105,7 @@ func (r *baselineReconciler) leftoversIn(ctx context.Context, reader client.Read
 // nothing any more, says of every control of which it left something that this
 // cannot be removed.
 func removalRefused(ledger *v1alpha1.BaselineReport, baseline string, given sets.Set[v1alpha1.ControlName]) bool {
-	if slices.ContainsFunc(ledger.Observed, func(observed v1alpha1.ObservedBaseline) bool { return observed.Name == baseline }) {
+	if ledger.Observes(baseline) {
 		return false
 	}
 	for name := range given {

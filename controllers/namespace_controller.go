@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,6 +16,7 @@ import (
 	"k8s.io/client-go/util/retry"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
@@ -72,6 +74,9 @@ func (r *namespaceReconciler) Reconcile(ctx context.Context, request ctrl.Reques
 		return ctrl.Result{}, fmt.Errorf("reading the report: %w", err)
 	}
 
+	baselines.Items = slices.DeleteFunc(baselines.Items, func(baseline v1alpha1.SecurityBaseline) bool {
+		return unheld(&baseline) && !prior.Observes(baseline.Name)
+	})
 	governance := resolve.Govern(namespace, baselines.Items, r.protected)
 	tasks := plan(namespace, governance, prior)
 	outcomes, err := r.enforcer.Enforce(ctx, namespace, tasks, func(baseline string) bool { return r.gone(baselines.Items, baseline) })
@@ -79,6 +84,14 @@ func (r *namespaceReconciler) Reconcile(ctx context.Context, request ctrl.Reques
 		return ctrl.Result{}, err
 	}
 	return r.conclude(ctx, prior, governance, outcomes, namespace.Name)
+}
+
+// unheld says whether a baseline is to take what it gave along, and could be
+// deleted before that because it bears no finalizer yet. It gives nothing to a
+// namespace that it has not given anything to before.
+func unheld(baseline *v1alpha1.SecurityBaseline) bool {
+	return baseline.Spec.DeletionPolicy == v1alpha1.DeletionRemove && baseline.DeletionTimestamp.IsZero() &&
+		!controllerutil.ContainsFinalizer(baseline, v1alpha1.Finalizer)
 }
 
 // plan says what is to be done for each control.

@@ -109,7 +109,7 @@ func setupNamespaces(mgr ctrl.Manager, reconciler reconcile.Reconciler) error {
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("namespace").
 		For(&corev1.Namespace{}, builder.OnlyMetadata).
-		Watches(&v1alpha1.SecurityBaseline{}, everyNamespace, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&v1alpha1.SecurityBaseline{}, everyNamespace, builder.WithPredicates(changesWhatHolds())).
 		Watches(&networkingv1.NetworkPolicy{}, itsNamespace(), builder.WithPredicates(concernsUs())).
 		Watches(&rbacv1.RoleBinding{}, itsNamespace(), builder.WithPredicates(concernsUs())).
 		Watches(&v1alpha1.BaselineReport{}, itsNamespaceLater()).
@@ -142,6 +142,16 @@ func controllerOptions(workers int) controller.Options {
 		// A standby fills its caches before it is elected.
 		EnableWarmup: new(true),
 	}
+}
+
+// changesWhatHolds passes the changes of a baseline that bear on namespaces: not
+// those of its status.
+func changesWhatHolds() predicate.Predicate {
+	return predicate.Or(predicate.GenerationChangedPredicate{}, predicate.Funcs{
+		UpdateFunc: func(e event.UpdateEvent) bool {
+			return unheld(e.ObjectOld.(*v1alpha1.SecurityBaseline)) != unheld(e.ObjectNew.(*v1alpha1.SecurityBaseline))
+		},
+	})
 }
 
 // concernsUs passes the objects that the operator made, or whose names it may

@@ -1,6 +1,8 @@
 package v1alpha1
 
 import (
+	"slices"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -55,6 +57,12 @@ type BaselineReportData struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=20
 	Drifts []Drift `json:"drifts,omitempty"`
+}
+
+// Observes says whether the report is about a namespace that the baseline of
+// this name selects.
+func (r *BaselineReportData) Observes(baseline string) bool {
+	return slices.ContainsFunc(r.Observed, func(observed ObservedBaseline) bool { return observed.Name == baseline })
 }
 
 // BaselineReportList is a list of BaselineReports.
