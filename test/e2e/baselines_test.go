@@ -173,11 +173,10 @@ func TestDeletingABaselineThatIsStillBeingPutInPlaceLeavesNothing(t *testing.T) 
 		}
 		spec.DeletionPolicy = v1alpha1.DeletionRemove
 		spec.NamespaceSelector = selectTest(t)
-		baseline := &v1alpha1.SecurityBaseline{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%d", suffix(t), i)}, Spec: spec}
-		if i%2 == 0 {
-			// As if the operator had set it already; without, it may be deleted before
-			// it gave anything.
-			baseline.Finalizers = []string{v1alpha1.Finalizer}
+		baseline := &v1alpha1.SecurityBaseline{
+			// As if the operator had set the finalizer already.
+			ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%d", suffix(t), i), Finalizers: []string{v1alpha1.Finalizer}},
+			Spec:       spec,
 		}
 		must(t, admin.Create(t.Context(), baseline))
 		if i%3 == 1 {
