@@ -5,10 +5,8 @@ import (
 	"fmt"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -60,9 +58,8 @@ func (r *baselineReconciler) status(ctx context.Context, baseline *v1alpha1.Secu
 		return report.InvalidSelector(baseline, err, r.now()), nil
 	}
 	// What is read here is only looked at, so it need not be copied.
-	var namespaces metav1.PartialObjectMetadataList
-	namespaces.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("NamespaceList"))
-	if err := r.client.List(ctx, &namespaces, client.UnsafeDisableDeepCopy); err != nil {
+	namespaces := namespaceMetadataList()
+	if err := r.client.List(ctx, namespaces, client.UnsafeDisableDeepCopy); err != nil {
 		return v1alpha1.SecurityBaselineStatus{}, fmt.Errorf("listing namespaces: %w", err)
 	}
 	var reports v1alpha1.BaselineReportList

@@ -223,3 +223,10 @@ func namespaceMetadata() *metav1.PartialObjectMetadata {
 	namespace.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
 	return namespace
 }
+
+// namespaceMetadataList returns an empty list of the same.
+func namespaceMetadataList() *metav1.PartialObjectMetadataList {
+	namespaces := &metav1.PartialObjectMetadataList{}
+	namespaces.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("NamespaceList"))
+	return namespaces
+}

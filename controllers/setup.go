@@ -11,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -162,10 +161,19 @@ func concernsUs() predicate.Predicate {
 	})
 }
 
+// queue is what handlers enqueue into.
+type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+
+// requestFor asks for an evaluation of a namespace, or of a baseline: neither is
+// in a namespace.
+func requestFor(name string) reconcile.Request {
+	return reconcile.Request{NamespacedName: client.ObjectKey{Name: name}}
+}
+
 // itsNamespace enqueues the namespace of an object.
 func itsNamespace() handler.EventHandler {
 	return handler.EnqueueRequestsFromMapFunc(func(_ context.Context, object client.Object) []reconcile.Request {
-		return []reconcile.Request{{NamespacedName: client.ObjectKey{Name: object.GetNamespace()}}}
+		return []reconcile.Request{requestFor(object.GetNamespace())}
 	})
 }
 
@@ -173,26 +181,23 @@ func itsNamespace() handler.EventHandler {
 // gone, and a while after it was written: somebody else may have written it. At
 // once, an evaluation whose report differs each time would never end.
 func itsNamespaceLater() handler.EventHandler {
-	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
-	request := func(report client.Object) reconcile.Request {
-		return reconcile.Request{NamespacedName: client.ObjectKey{Name: report.GetNamespace()}}
-	}
 	return handler.Funcs{
-		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) { q.AddAfter(request(e.ObjectNew), reportCheck) },
-		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { q.Add(request(e.Object)) },
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
+			q.AddAfter(requestFor(e.ObjectNew.GetNamespace()), reportCheck)
+		},
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { q.Add(requestFor(e.Object.GetNamespace())) },
 	}
 }
 
 func allNamespaces(ctx context.Context, reader client.Reader) []reconcile.Request {
-	var namespaces metav1.PartialObjectMetadataList
-	namespaces.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("NamespaceList"))
-	if err := reader.List(ctx, &namespaces, client.UnsafeDisableDeepCopy); err != nil {
+	namespaces := namespaceMetadataList()
+	if err := reader.List(ctx, namespaces, client.UnsafeDisableDeepCopy); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "Listing namespaces from the cache")
 		return nil
 	}
 	requests := make([]reconcile.Request, 0, len(namespaces.Items))
 	for i := range namespaces.Items {
-		requests = append(requests, reconcile.Request{NamespacedName: client.ObjectKey{Name: namespaces.Items[i].Name}})
+		requests = append(requests, requestFor(namespaces.Items[i].Name))
 	}
 	return requests
 }
@@ -225,14 +230,13 @@ func baselinesIn(report *v1alpha1.BaselineReport) sets.Set[string] {
 // coalesced enqueues the baselines that an object bears on, before or after a
 // change, a moment later: many changes at once make one evaluation.
 func coalesced(bearsOn func(context.Context, client.Object) sets.Set[string]) handler.EventHandler {
-	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
-	enqueue := func(ctx context.Context, queue queue, objects ...client.Object) {
+	enqueue := func(ctx context.Context, q queue, objects ...client.Object) {
 		names := sets.New[string]()
 		for _, object := range objects {
 			names = names.Union(bearsOn(ctx, object))
 		}
 		for name := range names {
-			queue.AddAfter(reconcile.Request{NamespacedName: client.ObjectKey{Name: name}}, coalesce)
+			q.AddAfter(requestFor(name), coalesce)
 		}
 	}
 	return handler.Funcs{
