@@ -10,7 +10,6 @@ import (
 
 	"go.uber.org/zap/zapcore"
 	_ "k8s.io/client-go/plugin/pkg/client/auth" // kubeconfigs of every kind, for make run
-	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
@@ -73,11 +72,7 @@ func run() error {
 	if err != nil {
 		return fmt.Errorf("finding the API server: %w", err)
 	}
-	// The API server's priority and fairness share it out better than a limit
-	// here could.
-	config.QPS = -1
-	// Warnings of Pod Security admission are about pods of other people.
-	config.WarningHandlerWithContext = rest.NoWarnings{}
+	controllers.ConfigureClient(config)
 	mgr, err := ctrl.NewManager(config, options)
 	if err != nil {
 		return fmt.Errorf("making the manager: %w", err)

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -25,6 +26,7 @@ type baselineReconciler struct {
 	live        client.Reader
 	protected   sets.Set[string]
 	evaluations *evaluations
+	events      events.EventRecorder
 	now         func() time.Time
 }
 
@@ -35,7 +37,11 @@ type baselineReconciler struct {
 func (r *baselineReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	baseline := &v1alpha1.SecurityBaseline{}
 	if err := r.client.Get(ctx, request.NamespacedName, baseline); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err)
+		if apierrors.IsNotFound(err) {
+			forgetBaseline(request.Name)
+			return ctrl.Result{}, nil
+		}
+		return ctrl.Result{}, fmt.Errorf("reading the baseline: %w", err)
 	}
 	if !baseline.DeletionTimestamp.IsZero() {
 		return r.finalize(ctx, baseline)
@@ -45,17 +51,36 @@ func (r *baselineReconciler) Reconcile(ctx context.Context, request ctrl.Request
 	if err := r.setFinalizer(ctx, baseline, baseline.Spec.DeletionPolicy == v1alpha1.DeletionRemove); err != nil {
 		return ctrl.Result{}, err
 	}
-	status, err := r.status(ctx, baseline)
+	now := r.now()
+	status, err := r.status(ctx, baseline, now)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{}, r.updateStatus(ctx, baseline, status)
+	written, err := r.updateStatus(ctx, baseline, status)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if written {
+		r.announce(baseline, report.Due(baseline, now))
+	}
+	if status.ObservedGeneration == baseline.Generation && status.Namespaces.Pending == 0 {
+		lastEvaluation.WithLabelValues(baseline.Name).Set(float64(now.Unix()))
+	}
+	return ctrl.Result{RequeueAfter: until(report.NextDeadline(baseline, now), now)}, nil
 }
 
-func (r *baselineReconciler) status(ctx context.Context, baseline *v1alpha1.SecurityBaseline) (v1alpha1.SecurityBaselineStatus, error) {
+// until returns how long it is from now; zero if the time is.
+func until(when, now time.Time) time.Duration {
+	if when.IsZero() {
+		return 0
+	}
+	return max(when.Sub(now), time.Millisecond)
+}
+
+func (r *baselineReconciler) status(ctx context.Context, baseline *v1alpha1.SecurityBaseline, now time.Time) (v1alpha1.SecurityBaselineStatus, error) {
 	selects, err := resolve.Selector(baseline, r.protected)
 	if err != nil {
-		return report.InvalidSelector(baseline, err, r.now()), nil
+		return report.InvalidSelector(baseline, err, now), nil
 	}
 	// What is read here is only looked at, so it need not be copied.
 	namespaces := namespaceMetadataList()
@@ -76,21 +101,23 @@ func (r *baselineReconciler) status(ctx context.Context, baseline *v1alpha1.Secu
 	for i := range reports.Items {
 		byNamespace[reports.Items[i].Namespace] = &reports.Items[i]
 	}
-	return report.Status(baseline, selected, byNamespace, r.now()), nil
+	return report.Status(baseline, selected, byNamespace, now), nil
 }
 
-func (r *baselineReconciler) updateStatus(ctx context.Context, baseline *v1alpha1.SecurityBaseline, status v1alpha1.SecurityBaselineStatus) error {
+// updateStatus writes a status that differs, and says whether it did.
+func (r *baselineReconciler) updateStatus(ctx context.Context, baseline *v1alpha1.SecurityBaseline, status v1alpha1.SecurityBaselineStatus) (bool, error) {
 	if equality.Semantic.DeepEqual(baseline.Status, status) {
-		return nil
+		return false, nil
 	}
 	updated := baseline.DeepCopy()
 	updated.Status = status
 	// At the version that was read, so that a status never describes a spec that
 	// it has not seen.
-	if err := r.client.Status().Update(ctx, updated); !movedOn(err) {
-		return fmt.Errorf("updating the status: %w", err)
+	err := r.client.Status().Update(ctx, updated)
+	if !movedOn(err) {
+		return false, fmt.Errorf("updating the status: %w", err)
 	}
-	return nil
+	return err == nil, nil
 }
 
 // setFinalizer makes the baseline bear the operator's finalizer, or not.

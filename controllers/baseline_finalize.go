@@ -43,7 +43,8 @@ func (r *baselineReconciler) finalize(ctx context.Context, baseline *v1alpha1.Se
 	}
 	overdue := r.now().Sub(baseline.DeletionTimestamp.Time) > removalTimeout
 	if left.pending.Len() > 0 && !overdue {
-		return ctrl.Result{RequeueAfter: removalPoll}, r.updateStatus(ctx, baseline, report.Removing(baseline, left.pending.Len(), r.now()))
+		_, err := r.updateStatus(ctx, baseline, report.Removing(baseline, left.pending.Len(), r.now()))
+		return ctrl.Result{RequeueAfter: removalPoll}, err
 	}
 	if abandoned := left.pending.Union(left.refused); abandoned.Len() > 0 {
 		log.FromContext(ctx).Info("What the baseline gave could not be removed everywhere and stays", "namespaces", sets.List(abandoned))
@@ -109,7 +110,7 @@ func removalRefused(ledger *v1alpha1.BaselineReport, baseline string, given sets
 		return false
 	}
 	for name := range given {
-		control := report.ControlIn(ledger.BaselineReportData, name)
+		control := report.GoverningIn(ledger.BaselineReportData, name)
 		if control == nil || control.State != v1alpha1.StateFailed && control.State != v1alpha1.StateConflict {
 			return false
 		}

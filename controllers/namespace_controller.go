@@ -13,11 +13,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/tools/events"
 	"k8s.io/client-go/util/retry"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/controllers/controls"
@@ -46,12 +46,18 @@ type namespaceReconciler struct {
 	protected sets.Set[string]
 
 	evaluations *evaluations
+	workloads   *workloads
+	noticed     *noticed
+	events      events.EventRecorder
+	now         func() time.Time
 }
 
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=get;list;watch;patch
 // +kubebuilder:rbac:groups=networking.k8s.io,resources=networkpolicies,verbs=get;list;watch;create;update;delete
 // +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=rolebindings,verbs=get;list;watch;create;update;delete
 // +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=clusterroles,verbs=bind,resourceNames=view;edit;admin
+// +kubebuilder:rbac:groups=apps,resources=deployments;statefulsets;daemonsets,verbs=list;watch
+// +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups=securitybaseline.io,resources=baselinereports,verbs=get;list;watch;create;update;delete
 
 // Reconcile evaluates a namespace.
@@ -59,10 +65,12 @@ func (r *namespaceReconciler) Reconcile(ctx context.Context, request ctrl.Reques
 	defer r.evaluations.begin()()
 
 	namespace := namespaceMetadata()
-	if err := r.client.Get(ctx, request.NamespacedName, namespace); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err)
+	if err := r.client.Get(ctx, request.NamespacedName, namespace); client.IgnoreNotFound(err) != nil {
+		return ctrl.Result{}, fmt.Errorf("reading the namespace: %w", err)
 	}
-	if !namespace.DeletionTimestamp.IsZero() {
+	if namespace.UID == "" || !namespace.DeletionTimestamp.IsZero() {
+		r.workloads.forget(request.Name)
+		r.noticed.forget(request.Name)
 		return ctrl.Result{}, nil
 	}
 	var baselines v1alpha1.SecurityBaselineList
@@ -77,13 +85,18 @@ func (r *namespaceReconciler) Reconcile(ctx context.Context, request ctrl.Reques
 	baselines.Items = slices.DeleteFunc(baselines.Items, func(baseline v1alpha1.SecurityBaseline) bool {
 		return unheld(&baseline) && !prior.Observes(baseline.Name)
 	})
-	governance := resolve.Govern(namespace, baselines.Items, r.protected)
-	tasks := plan(namespace, governance, prior)
+	noticed := r.noticed.take(namespace.Name, r.now())
+	governance := resolve.Govern(namespace, baselines.Items, r.protected, r.now())
+	tasks := plan(governance, prior)
 	outcomes, err := r.enforcer.Enforce(ctx, namespace, tasks, func(baseline string) bool { return r.gone(baselines.Items, baseline) })
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	return r.conclude(ctx, prior, governance, outcomes, namespace.Name)
+	done := evaluation{namespace, prior, governance, outcomes, noticed}
+	if !done.finished() {
+		r.noticed.again(namespace.Name, noticed)
+	}
+	return r.conclude(ctx, done)
 }
 
 // unheld says whether a baseline is to take what it gave along, and could be
@@ -95,28 +108,44 @@ func unheld(baseline *v1alpha1.SecurityBaseline) bool {
 }
 
 // plan says what is to be done for each control.
-func plan(namespace *metav1.PartialObjectMetadata, governance resolve.Governance, prior *v1alpha1.BaselineReport) []enforce.Task {
-	observed := controls.Namespace{
-		Name: namespace.Name, Labels: namespace.Labels, OwnLabels: enforce.OwnLabels(namespace.ManagedFields),
-	}
+func plan(governance resolve.Governance, prior *v1alpha1.BaselineReport) []enforce.Task {
 	tasks := make([]enforce.Task, 0, len(controls.All))
 	for _, control := range controls.All {
-		task := enforce.Task{
-			Control: control, Baseline: governance.Governing[control.Name],
-			Ledger: report.ControlIn(prior.BaselineReportData, control.Name),
+		governing := governance.Governing[control.Name]
+		ledger := report.GoverningIn(prior.BaselineReportData, control.Name)
+		if ledger == nil && governing != nil {
+			// It may have been in Audit mode.
+			ledger = report.EntryIn(prior.BaselineReportData, control.Name, governing.Name)
 		}
-		if task.Baseline != nil {
-			task.Desired = control.Render(task.Baseline, observed)
+		tasks = append(tasks, enforce.Task{Control: control, Baseline: governing, Ledger: ledger})
+		for _, auditing := range governance.Auditing[control.Name] {
+			tasks = append(tasks, enforce.Task{
+				Control: control, Baseline: auditing, Findings: rivalry(auditing, governing),
+				Ledger:  report.EntryIn(prior.BaselineReportData, control.Name, auditing.Name),
+				Current: slices.Contains(prior.Observed, v1alpha1.ObservedBaseline{Name: auditing.Name, Generation: auditing.Generation}),
+			})
 		}
-		tasks = append(tasks, task)
 	}
 	return tasks
 }
 
+// rivalry says what would become of a control that one baseline audits and
+// another governs.
+func rivalry(auditing, governing *v1alpha1.SecurityBaseline) []string {
+	switch {
+	case governing == nil:
+		return nil
+	case resolve.Precedes(auditing, governing):
+		return []string{fmt.Sprintf("in Enforce mode, it would take this control over from baseline %s", governing.Name)}
+	}
+	return []string{fmt.Sprintf("in Enforce mode, nothing would change here: baseline %s has precedence; raise spec.priority to take this control over", governing.Name)}
+}
+
 // gone says whether what a baseline gave is to be removed where nobody governs
 // it any more: the baseline is there and does not want it, or is being deleted
-// and takes it along. What a baseline that was deleted gave is retained, and
-// what one whose selector does not parse gave stays until it does.
+// and takes it along. What a baseline that was deleted gave is retained, what one
+// in Audit mode gave stays as it is, and what one whose selector does not parse
+// gave stays until it does.
 func (r *namespaceReconciler) gone(baselines []v1alpha1.SecurityBaseline, name string) bool {
 	for i := range baselines {
 		baseline := &baselines[i]
@@ -127,44 +156,84 @@ func (r *namespaceReconciler) gone(baselines []v1alpha1.SecurityBaseline, name s
 			return baseline.Spec.DeletionPolicy == v1alpha1.DeletionRemove
 		}
 		_, err := resolve.Selector(baseline, r.protected)
-		return err == nil
+		return err == nil && !baseline.Spec.Audits()
 	}
 	return false
 }
 
-// conclude logs the drifts, writes the report and says when to look again.
-func (r *namespaceReconciler) conclude(ctx context.Context, prior *v1alpha1.BaselineReport, governance resolve.Governance,
-	outcomes []enforce.Outcome, namespace string) (ctrl.Result, error) {
+// evaluation is what was found in a namespace and done about it.
+type evaluation struct {
+	namespace  *metav1.PartialObjectMetadata
+	prior      *v1alpha1.BaselineReport
+	governance resolve.Governance
+	outcomes   []enforce.Outcome
+	// noticed is when the first of the events came that led to it.
+	noticed time.Time
+}
+
+// finished says whether nothing is left to be put right.
+func (e *evaluation) finished() bool {
+	return !slices.ContainsFunc(e.outcomes, func(outcome enforce.Outcome) bool {
+		return outcome.Stale || outcome.After > 0 || outcome.Err != nil || outcome.State == v1alpha1.StateFailed
+	})
+}
+
+// conclude writes the report, tells of drifts and says when to look again.
+func (r *namespaceReconciler) conclude(ctx context.Context, done evaluation) (ctrl.Result, error) {
 	var errs []error
-	stale, refused := false, false
-	for i := range outcomes {
-		outcome := &outcomes[i]
-		stale = stale || outcome.Stale
-		refused = refused || outcome.State == v1alpha1.StateFailed
-		if outcome.Err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", outcome.Control, outcome.Err))
-		}
-		for _, drift := range outcome.Drifts {
-			log.FromContext(ctx).Info("Put a drift right", "baseline", drift.Baseline, "control", drift.Control,
-				"object", drift.Object, "fields", drift.Fields, "manager", drift.Manager, "operation", drift.Operation, "action", drift.Action)
+	for i := range done.outcomes {
+		if err := done.outcomes[i].Err; err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", done.outcomes[i].Control, err))
 		}
 	}
 	// What was healed must be recorded, also while the operator is being stopped.
 	recording, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
 	defer cancel()
-	err := r.write(recording, prior, namespace, func(prior v1alpha1.BaselineReportData) v1alpha1.BaselineReportData {
-		return report.Next(prior, governance, outcomes)
+	now := r.now()
+	var before, next v1alpha1.BaselineReportData
+	err := r.write(recording, done.prior, done.namespace.Name, func(prior v1alpha1.BaselineReportData) v1alpha1.BaselineReportData {
+		before, next = prior, report.Next(prior, done.governance, done.outcomes, now)
+		return next
 	})
+	r.tell(ctx, done, before, next)
 	if err := errors.Join(append(errs, err)...); err != nil {
 		return ctrl.Result{}, err
 	}
-	switch {
-	case stale:
-		return ctrl.Result{RequeueAfter: retryStale}, nil
-	case refused:
-		return ctrl.Result{RequeueAfter: wait.Jitter(retryRefused, 1)}, nil
+	return ctrl.Result{RequeueAfter: r.lookAgain(done, next, now)}, nil
+}
+
+// lookAgain returns how soon a namespace is to be evaluated again although
+// nothing happens to it; zero if it need not be.
+func (r *namespaceReconciler) lookAgain(done evaluation, next v1alpha1.BaselineReportData, now time.Time) time.Duration {
+	var soonest time.Duration
+	in := func(after time.Duration) {
+		if after > 0 && (soonest == 0 || after < soonest) {
+			soonest = after
+		}
 	}
-	return ctrl.Result{}, nil
+	unsettled := false
+	for i := range done.outcomes {
+		outcome := &done.outcomes[i]
+		unsettled = unsettled || outcome.Unsettled
+		switch {
+		case outcome.Stale:
+			in(retryStale)
+		case outcome.After > 0:
+			in(outcome.After)
+		case outcome.State == v1alpha1.StateFailed:
+			in(wait.Jitter(retryRefused, 1))
+		}
+	}
+	if unsettled {
+		in(r.workloads.lookAgain(done.namespace.Name, now))
+	}
+	in(until(done.governance.Until, now))
+	for i := range next.Drifts {
+		if ends := report.ContestEnds(&next.Drifts[i]); now.Before(ends) {
+			in(until(ends, now))
+		}
+	}
+	return soonest
 }
 
 // write writes the report if it differs from what it was, makes it where it is

@@ -3,18 +3,23 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apimachinery/pkg/util/sets"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
@@ -23,11 +28,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/controllers/enforce"
+	"github.com/securitybaseline/operator/controllers/report"
 	"github.com/securitybaseline/operator/controllers/resolve"
 )
 
@@ -50,6 +57,9 @@ const (
 
 // Options configure the operator.
 type Options struct {
+	// Now is the time; time.Now unless stated.
+	Now func() time.Time
+
 	// ProtectedNamespaces are never governed, in addition to the cluster's own.
 	ProtectedNamespaces []string
 }
@@ -62,58 +72,115 @@ func Scheme() *runtime.Scheme {
 	return scheme
 }
 
+// ConfigureClient makes a configuration the operator's: Setup's manager must have
+// it.
+func ConfigureClient(config *rest.Config) {
+	// The API server's priority and fairness share it out better than a limit
+	// here could.
+	config.QPS = -1
+	config.WarningHandlerWithContext = enforce.Warnings{}
+}
+
 // CacheOptions returns what the cache holds: no managedFields, except those of
-// namespaces, which tell whose a label is.
+// namespaces, which tell whose a label is; of workloads nothing but where they
+// are.
 func CacheOptions() cache.Options {
 	keep := func(object any) (any, error) { return object, nil }
+	byObject := map[client.Object]cache.ByObject{namespaceMetadata(): {Transform: keep}}
+	for _, workload := range workloadMetadata() {
+		byObject[workload] = cache.ByObject{Transform: stripMetadata}
+	}
 	return cache.Options{
 		DefaultTransform: cache.TransformStripManagedFields(),
-		ByObject:         map[client.Object]cache.ByObject{namespaceMetadata(): {Transform: keep}},
+		ByObject:         byObject,
 		// Every watch is registered below: a read of anything else is a mistake,
 		// not a reason to watch it.
 		ReaderFailOnMissingInformer: true,
 	}
 }
 
-// Setup adds the reconcilers to a manager whose scheme is Scheme's and whose
-// cache options are CacheOptions'.
+// stripMetadata leaves of an object what tells it from others and when it
+// changed.
+func stripMetadata(object any) (any, error) {
+	if whole, ok := object.(*metav1.PartialObjectMetadata); ok {
+		return &metav1.PartialObjectMetadata{TypeMeta: whole.TypeMeta, ObjectMeta: metav1.ObjectMeta{
+			Namespace: whole.Namespace, Name: whole.Name, UID: whole.UID, ResourceVersion: whole.ResourceVersion,
+		}}, nil
+	}
+	return object, nil
+}
+
+// workloadMetadata returns the kinds whose changes tell that the pods of a
+// namespace may have changed. The metadata tells that they did: that of pods
+// would be ten times as much.
+func workloadMetadata() []*metav1.PartialObjectMetadata {
+	deployments, statefulSets, daemonSets := &metav1.PartialObjectMetadata{}, &metav1.PartialObjectMetadata{}, &metav1.PartialObjectMetadata{}
+	deployments.SetGroupVersionKind(appsv1.SchemeGroupVersion.WithKind("Deployment"))
+	statefulSets.SetGroupVersionKind(appsv1.SchemeGroupVersion.WithKind("StatefulSet"))
+	daemonSets.SetGroupVersionKind(appsv1.SchemeGroupVersion.WithKind("DaemonSet"))
+	return []*metav1.PartialObjectMetadata{deployments, statefulSets, daemonSets}
+}
+
+// Setup adds the reconcilers to a manager whose configuration is ConfigureClient's,
+// whose scheme is Scheme's and whose cache options are CacheOptions'.
 func Setup(mgr ctrl.Manager, options Options) error {
+	if _, ok := mgr.GetConfig().WarningHandlerWithContext.(enforce.Warnings); !ok {
+		return errors.New("the manager's configuration must be ConfigureClient's: without its warnings, every pod seems to meet every level")
+	}
+	now := options.Now
+	if now == nil {
+		now = time.Now
+	}
 	protected := resolve.Protected(options.ProtectedNamespaces...)
 	writer := client.WithFieldOwner(mgr.GetClient(), v1alpha1.FieldManager)
+	recorder := mgr.GetEventRecorder(v1alpha1.FieldManager)
 	underWay := &evaluations{}
 	namespaces := &namespaceReconciler{
 		client:    writer,
 		live:      mgr.GetAPIReader(),
-		enforcer:  &enforce.Enforcer{Client: writer, Live: mgr.GetAPIReader(), Now: time.Now},
-		protected: protected, evaluations: underWay,
+		enforcer:  &enforce.Enforcer{Client: writer, Live: mgr.GetAPIReader(), Now: now},
+		protected: protected, evaluations: underWay, workloads: &workloads{}, noticed: &noticed{}, events: recorder, now: now,
 	}
 	if err := setupNamespaces(mgr, namespaces); err != nil {
 		return fmt.Errorf("setting up the namespace controller: %w", err)
 	}
 	baselines := &baselineReconciler{
-		client: writer, live: mgr.GetAPIReader(), protected: protected, evaluations: underWay, now: time.Now,
+		client: writer, live: mgr.GetAPIReader(), protected: protected, evaluations: underWay, events: recorder, now: now,
 	}
 	if err := setupBaselines(mgr, baselines); err != nil {
 		return fmt.Errorf("setting up the baseline controller: %w", err)
+	}
+	// Operators may run one after the other in one process.
+	collector := statusCollector{mgr.GetCache()}
+	metrics.Registry.Unregister(collector)
+	if err := metrics.Registry.Register(collector); err != nil {
+		return fmt.Errorf("registering the metrics of statuses: %w", err)
 	}
 	return nil
 }
 
 // setupNamespaces watches all that bears on a namespace: itself, what is in it
 // and every baseline.
-func setupNamespaces(mgr ctrl.Manager, reconciler reconcile.Reconciler) error {
+func setupNamespaces(mgr ctrl.Manager, reconciler *namespaceReconciler) error {
 	everyNamespace := handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, _ client.Object) []reconcile.Request {
 		return allNamespaces(ctx, mgr.GetClient())
 	})
-	return ctrl.NewControllerManagedBy(mgr).
+	changed := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, object client.Object) []reconcile.Request {
+		namespace := cmp.Or(object.GetNamespace(), object.GetName())
+		reconciler.noticed.mark(namespace, reconciler.now())
+		return []reconcile.Request{requestFor(namespace)}
+	})
+	controllers := ctrl.NewControllerManagedBy(mgr).
 		Named("namespace").
-		For(&corev1.Namespace{}, builder.OnlyMetadata).
+		WatchesMetadata(&corev1.Namespace{}, changed).
 		Watches(&v1alpha1.SecurityBaseline{}, everyNamespace, builder.WithPredicates(changesWhatHolds())).
-		Watches(&networkingv1.NetworkPolicy{}, itsNamespace(), builder.WithPredicates(concernsUs())).
-		Watches(&rbacv1.RoleBinding{}, itsNamespace(), builder.WithPredicates(concernsUs())).
-		Watches(&v1alpha1.BaselineReport{}, itsNamespaceLater()).
-		WithOptions(controllerOptions(namespaceWorkers)).
-		Complete(reconciler)
+		Watches(&networkingv1.NetworkPolicy{}, changed, builder.WithPredicates(concernsUs())).
+		Watches(&rbacv1.RoleBinding{}, changed, builder.WithPredicates(concernsUs())).
+		Watches(&v1alpha1.BaselineReport{}, itsNamespaceLater())
+	for _, workload := range workloadMetadata() {
+		controllers = controllers.WatchesMetadata(workload, reconciler.podsMayHaveChanged())
+	}
+	return controllers.WithOptions(controllerOptions(namespaceWorkers)).Complete(reconciler)
 }
 
 // setupBaselines watches what is summed up in a status. Namespaces come and go
@@ -170,11 +237,22 @@ func requestFor(name string) reconcile.Request {
 	return reconcile.Request{NamespacedName: client.ObjectKey{Name: name}}
 }
 
-// itsNamespace enqueues the namespace of an object.
-func itsNamespace() handler.EventHandler {
-	return handler.EnqueueRequestsFromMapFunc(func(_ context.Context, object client.Object) []reconcile.Request {
-		return []reconcile.Request{requestFor(object.GetNamespace())}
-	})
+// podsMayHaveChanged enqueues the namespace of a workload a while after it
+// changed, if pods there stand in the way of a pod-security level.
+func (r *namespaceReconciler) podsMayHaveChanged() handler.EventHandler {
+	enqueue := func(ctx context.Context, q queue, workload client.Object) {
+		namespace := workload.GetNamespace()
+		current := &v1alpha1.BaselineReport{}
+		if err := r.client.Get(ctx, reportKey(namespace), current, client.UnsafeDisableDeepCopy); err != nil || !report.Unsettled(current.BaselineReportData) {
+			return // not governed, or nothing stands in the way
+		}
+		r.workloads.mark(namespace, r.now())
+		q.AddAfter(requestFor(namespace), workloadsSettle)
+	}
+	return handler.Funcs{
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) { enqueue(ctx, q, e.ObjectNew) },
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { enqueue(ctx, q, e.Object) },
+	}
 }
 
 // itsNamespaceLater enqueues the namespace of a report at once if the report is
@@ -216,12 +294,12 @@ func allBaselines(ctx context.Context, reader client.Reader) sets.Set[string] {
 }
 
 // baselinesIn returns the names of the baselines that a report speaks of.
-func baselinesIn(report *v1alpha1.BaselineReport) sets.Set[string] {
+func baselinesIn(current *v1alpha1.BaselineReport) sets.Set[string] {
 	names := sets.New[string]()
-	for _, observed := range report.Observed {
+	for _, observed := range current.Observed {
 		names.Insert(observed.Name)
 	}
-	for _, control := range report.Controls {
+	for _, control := range current.Controls {
 		names.Insert(control.Baseline)
 	}
 	return names

@@ -46,10 +46,12 @@ type BaselineReportData struct {
 	// +listMapKey=name
 	Observed []ObservedBaseline `json:"observed,omitempty"`
 
-	// The controls in force, and how they compare.
+	// The controls in force, those that are audited and those that are excepted,
+	// and how they compare.
 	// +optional
 	// +listType=map
 	// +listMapKey=name
+	// +listMapKey=baseline
 	Controls []ControlReport `json:"controls,omitempty"`
 
 	// The last 20 drifts, newest first.
@@ -97,12 +99,17 @@ type ObservedBaseline struct {
 	Generation int64 `json:"generation"`
 }
 
-// ControlReport is how one control compares.
+// ControlReport is how one control of one baseline compares.
 type ControlReport struct {
 	Name ControlName `json:"name"`
 
-	// The baseline that governs the control here.
+	// The baseline that governs the control here, audits it or excepts this
+	// namespace from it.
 	Baseline string `json:"baseline"`
+
+	// Enforce or Audit: the baseline's mode.
+	// +optional
+	Mode Mode `json:"mode,omitempty"`
 
 	State State `json:"state"`
 
@@ -115,6 +122,24 @@ type ControlReport struct {
 	// +listType=atomic
 	Findings []string `json:"findings,omitempty"`
 
+	// In Audit mode: what Enforce would do, at most 100 objects.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=100
+	Changes []Change `json:"changes,omitempty"`
+
+	// How many objects Enforce would change, listed or not.
+	// +optional
+	ChangesTotal int32 `json:"changesTotal,omitempty"`
+
+	// The exception that takes the control out of this namespace.
+	// +optional
+	Exception *ExceptionInForce `json:"exception,omitempty"`
+
+	// How the pods that run here compare to the wanted pod-security level.
+	// +optional
+	PodSecurity *PodSecurityReport `json:"podSecurity,omitempty"`
+
 	// What was put in place: the operator's ledger. What differs from it while
 	// the baseline asks for the same was changed by someone: it is drift.
 	// +optional
@@ -125,6 +150,103 @@ type ControlReport struct {
 	// How many drifts of this control were seen since the baseline governs it.
 	// +optional
 	Drifts int64 `json:"drifts,omitempty"`
+}
+
+// Governs says whether the entry is of the baseline that governs the control
+// here: it neither audits nor excepts.
+func (c *ControlReport) Governs() bool {
+	return c.Mode != ModeAudit && c.State != StateExcepted
+}
+
+// Change is what Enforce would do to one object.
+type Change struct {
+	// The object, as Kind/name.
+	Object string `json:"object"`
+
+	Action ChangeAction `json:"action"`
+
+	// The fields that differ; none where the object would be created or removed.
+	// +optional
+	// +listType=atomic
+	Fields []FieldDifference `json:"fields,omitempty"`
+}
+
+// ChangeAction is what Enforce would do.
+//
+// +kubebuilder:validation:Enum=Create;Configure;Replace;Remove
+type ChangeAction string
+
+const (
+	// ChangeCreate says that the object is missing.
+	ChangeCreate ChangeAction = "Create"
+	// ChangeConfigure says that fields differ.
+	ChangeConfigure ChangeAction = "Configure"
+	// ChangeReplace says that a RoleBinding grants another role, which cannot be
+	// changed.
+	ChangeReplace ChangeAction = "Replace"
+	// ChangeRemove says that a baseline gave the object and this one does not want
+	// it.
+	ChangeRemove ChangeAction = "Remove"
+)
+
+// FieldDifference is a field that differs from what the baseline asks for.
+type FieldDifference struct {
+	// The path of the field.
+	Path string `json:"path"`
+
+	// What the baseline asks for, as JSON of at most 256 bytes, a string bare; of
+	// a list only the elements that were not found. Empty where the field is to be
+	// absent.
+	// +optional
+	Wanted string `json:"wanted,omitempty"`
+
+	// What was found, likewise: of a list only the elements that are not wanted.
+	// +optional
+	Found string `json:"found,omitempty"`
+}
+
+// ExceptionInForce is an exception that takes a control out of a namespace.
+type ExceptionInForce struct {
+	Name   string `json:"name"`
+	Reason string `json:"reason"`
+	// When the control is in force again; never, if absent.
+	// +optional
+	Expires *metav1.Time `json:"expires,omitempty"`
+}
+
+// PodSecurityReport says how the pods that run in a namespace compare to the
+// pod-security level that a baseline asks to be enforced. It is the judgement of
+// the API server's own Pod Security admission.
+type PodSecurityReport struct {
+	// The level, and the version of the standards, that the pods were compared to,
+	// such as restricted:latest.
+	Level string `json:"level"`
+
+	// The highest level, and version, whose enforcement was reached; it is not
+	// lowered again while the baseline asks for it or more.
+	// +optional
+	Enforced string `json:"enforced,omitempty"`
+
+	// The pods that the level rejects, in the API server's own words.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=100
+	Violations []PodViolation `json:"violations,omitempty"`
+
+	// What the API server did not look at or left out of its answer, if anything:
+	// it looks at 3,000 pods for a second, and its answers hold 4,096 characters.
+	// +optional
+	Incomplete string `json:"incomplete,omitempty"`
+}
+
+// PodViolation is why a level rejects pods.
+type PodViolation struct {
+	// One of the pods, and how many others violate the level in the same way. The
+	// API server names them so.
+	Pods string `json:"pods"`
+
+	// What they violate, and by which fields.
+	Reasons string `json:"reasons"`
 }
 
 // PlacedObject is an object as it was put in place.
@@ -141,7 +263,7 @@ type PlacedObject struct {
 
 // Drift is a difference from a baseline that somebody made.
 type Drift struct {
-	// When the operator saw it.
+	// When the operator saw it; the last time, if it came again.
 	Time metav1.Time `json:"time"`
 
 	Control  ControlName `json:"control"`
@@ -150,10 +272,10 @@ type Drift struct {
 	// The object, as Kind/name.
 	Object string `json:"object"`
 
-	// The paths of the fields that differed; none, where the object was gone.
+	// The fields that differed; none, where the object was gone.
 	// +optional
 	// +listType=atomic
-	Fields []string `json:"fields,omitempty"`
+	Fields []FieldDifference `json:"fields,omitempty"`
 
 	// Who changed the fields, by managedFields; empty where Kubernetes does not
 	// record it, as for a deletion or a field that was removed.
@@ -164,13 +286,28 @@ type Drift struct {
 	// +optional
 	Operation string `json:"operation,omitempty"`
 
+	// When, by managedFields, to the second; absent where Manager is.
+	// +optional
+	Changed *metav1.Time `json:"changed,omitempty"`
+
 	// What the operator did about it.
 	Action DriftAction `json:"action"`
+
+	// How often it came, with less than five minutes between one time and the
+	// next; absent if once.
+	// +optional
+	Count int64 `json:"count,omitempty"`
+
+	// The last two times before Time, newest first, if it came again.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=2
+	Before []metav1.Time `json:"before,omitempty"`
 }
 
 // DriftAction is what the operator did about a drift.
 //
-// +kubebuilder:validation:Enum=Created;Configured;Replaced
+// +kubebuilder:validation:Enum=Created;Configured;Replaced;Reported
 type DriftAction string
 
 const (
@@ -181,4 +318,6 @@ const (
 	// DriftReplaced says that a RoleBinding, whose roleRef cannot be changed, was
 	// replaced.
 	DriftReplaced DriftAction = "Replaced"
+	// DriftReported says that nothing was done: the baseline is in Audit mode.
+	DriftReported DriftAction = "Reported"
 )

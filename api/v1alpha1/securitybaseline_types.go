@@ -1,6 +1,8 @@
 package v1alpha1
 
 import (
+	"time"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -10,6 +12,7 @@ import (
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
 // +kubebuilder:resource:scope=Cluster,shortName=sb,categories=security
+// +kubebuilder:printcolumn:name="Mode",type=string,JSONPath=`.spec.mode`
 // +kubebuilder:printcolumn:name="Namespaces",type=integer,JSONPath=`.status.namespaces.governed`
 // +kubebuilder:printcolumn:name="Compliant",type=integer,JSONPath=`.status.namespaces.compliant`
 // +kubebuilder:printcolumn:name="Drifted",type=integer,JSONPath=`.status.namespaces.drifted`
@@ -27,7 +30,11 @@ type SecurityBaseline struct {
 	Spec SecurityBaselineSpec `json:"spec"`
 
 	// What the operator has found and done.
+	//
+	// Its default tells tools that wait by kstatus that a new baseline has not
+	// been looked at yet.
 	// +optional
+	// +kubebuilder:default:={"observedGeneration":-1}
 	Status SecurityBaselineStatus `json:"status,omitempty"`
 }
 
@@ -45,6 +52,13 @@ type SecurityBaselineList struct {
 //
 // +kubebuilder:validation:XValidation:rule="has(self.podSecurity) || has(self.network) || has(self.rbac)",message="spec declares no control, so it would do nothing; add at least one of podSecurity, network, rbac"
 type SecurityBaselineSpec struct {
+	// Enforce, the default, makes it so. Audit writes nothing into any namespace
+	// and reports what Enforce would change there; it does not take the place of
+	// a baseline that enforces.
+	// +optional
+	// +kubebuilder:default=Enforce
+	Mode Mode `json:"mode,omitempty"`
+
 	// Which baseline governs a control where several select a namespace and
 	// declare it: the one with the highest priority, then the oldest, then the
 	// first by name. 0 unless stated.
@@ -84,6 +98,75 @@ type SecurityBaselineSpec struct {
 	// Who may do what in each governed namespace.
 	// +optional
 	RBAC *RBAC `json:"rbac,omitempty"`
+
+	// Namespaces in which some controls of this baseline are not in force, for a
+	// reason and, if stated, for a time.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=100
+	Exceptions []Exception `json:"exceptions,omitempty"`
+}
+
+// Mode says whether a baseline is made so or only compared with what is there.
+//
+// +kubebuilder:validation:Enum=Enforce;Audit
+type Mode string
+
+const (
+	// ModeEnforce makes it so.
+	ModeEnforce Mode = "Enforce"
+	// ModeAudit only reports what Enforce would change.
+	ModeAudit Mode = "Audit"
+)
+
+// Audits says whether the baseline only reports what it would change.
+func (s *SecurityBaselineSpec) Audits() bool {
+	return s.Mode == ModeAudit
+}
+
+// Exception takes controls of the baseline that declares it out of namespaces,
+// as if the baseline did not declare them there. Another baseline that declares
+// them governs: an exception from one rule book is not one from all.
+type Exception struct {
+	// The exception's name.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Label().validate(self).hasValue()",message="exceptions[].name must be lowercase letters, digits or '-', beginning and ending with a letter or digit"
+	Name string `json:"name"`
+
+	// The names of the namespaces.
+	// +required
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=63
+	// +kubebuilder:validation:items:XValidation:rule="!format.dns1123Label().validate(self).hasValue()",message="exceptions[].namespaces must hold the names of namespaces; there are no patterns, so that it is plain what is excepted"
+	// +kubebuilder:validation:XValidation:rule="size(self) > 0",message="exceptions[].namespaces is empty; name the namespaces that are excepted"
+	Namespaces []string `json:"namespaces"`
+
+	// The controls that are not in force there.
+	// +required
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:XValidation:rule="size(self) > 0",message="exceptions[].controls is empty; name the controls that are not to be in force"
+	Controls []ControlName `json:"controls"`
+
+	// Why, for those who read it in a year.
+	// +required
+	// +kubebuilder:validation:MaxLength=1024
+	// +kubebuilder:validation:XValidation:rule="size(self) >= 10",message="exceptions[].reason must have at least 10 characters; say why, for those who read it in a year"
+	Reason string `json:"reason"`
+
+	// When the controls are in force again, to the second (RFC 3339). Never, if
+	// absent.
+	// +optional
+	Expires *metav1.Time `json:"expires,omitempty"`
+}
+
+// InForce says whether the exception has not expired.
+func (e *Exception) InForce(now time.Time) bool {
+	return e.Expires == nil || now.Before(e.Expires.Time)
 }
 
 // DeletionPolicy says what becomes of what a baseline gave when it is deleted.
@@ -124,7 +207,27 @@ type PodSecurity struct {
 	// +kubebuilder:validation:MaxLength=16
 	// +kubebuilder:validation:XValidation:rule="self == 'latest' || self.matches('^v1[.](0|[1-9][0-9]*)$')",message="podSecurity.version must be latest or the minor version of a Kubernetes release, such as v1.36"
 	Version string `json:"version,omitempty"`
+
+	// How enforce reaches a namespace whose running pods do not meet it. Immediate,
+	// the default, sets it at once: these pods go on running, but could not be
+	// made again. WhenClean sets the highest level that they meet, and raises it
+	// when they meet more; audit and warn are set at once.
+	// +optional
+	// +kubebuilder:default=Immediate
+	Rollout Rollout `json:"rollout,omitempty"`
 }
+
+// Rollout says when a pod-security level is enforced.
+//
+// +kubebuilder:validation:Enum=Immediate;WhenClean
+type Rollout string
+
+const (
+	// RolloutImmediate enforces at once.
+	RolloutImmediate Rollout = "Immediate"
+	// RolloutWhenClean enforces what the running pods meet.
+	RolloutWhenClean Rollout = "WhenClean"
+)
 
 // PodSecurityLevel is a level of the Pod Security Standards.
 //

@@ -4,7 +4,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// ControlName names a control wherever one is named: in reports and in status.
+// ControlName names a control wherever one is named: in exceptions, reports,
+// status and metrics.
+//
+// +kubebuilder:validation:Enum=PodSecurity;Network;RBAC
 type ControlName string
 
 const (
@@ -18,14 +21,23 @@ const (
 
 // State says how a control, or a namespace as a whole, compares to its baseline.
 //
-// +kubebuilder:validation:Enum=Compliant;Drifted;Conflict;Failed
+// +kubebuilder:validation:Enum=Compliant;Excepted;Violating;Drifted;Contested;Conflict;Failed
 type State string
 
 const (
 	// StateCompliant says that everything is as the baseline says, or stricter.
 	StateCompliant State = "Compliant"
-	// StateDrifted says that something differs and is not healed yet.
+	// StateExcepted says that an exception takes the control out of the namespace.
+	StateExcepted State = "Excepted"
+	// StateViolating says that pods run that the wanted pod-security level
+	// rejects.
+	StateViolating State = "Violating"
+	// StateDrifted says that something differs and is not healed yet or, in Audit
+	// mode, not at all.
 	StateDrifted State = "Drifted"
+	// StateContested says that somebody keeps changing back what the operator puts
+	// right.
+	StateContested State = "Contested"
 	// StateConflict says that an object of a name that the baseline needs exists
 	// and the operator did not make it. It is left alone.
 	StateConflict State = "Conflict"
@@ -41,7 +53,9 @@ const (
 	// ConditionReady is True when every selected namespace has been evaluated at
 	// this generation and nothing failed.
 	ConditionReady = "Ready"
-	// ConditionDrifted is True while something differs from the baseline.
+	// ConditionDrifted is True while something differs from the baseline: what is
+	// not put right yet, what somebody keeps changing back and, in Audit mode, all
+	// that Enforce would change.
 	ConditionDrifted = "Drifted"
 	// ConditionCompliant is True when every governed namespace is compliant.
 	ConditionCompliant = "Compliant"
@@ -69,6 +83,10 @@ const (
 	ReasonConflict = "Conflict"
 	// ReasonDriftFound: something differs from the baseline and is not healed.
 	ReasonDriftFound = "DriftFound"
+	// ReasonContested: somebody keeps changing back what the operator puts right.
+	ReasonContested = "Contested"
+	// ReasonViolating: pods run that the wanted pod-security level rejects.
+	ReasonViolating = "Violating"
 	// ReasonNoDrift: nothing differs from the baseline.
 	ReasonNoDrift = "NoDrift"
 	// ReasonAsDeclared: every governed namespace is as the baseline says.
@@ -120,6 +138,38 @@ type SecurityBaselineStatus struct {
 	// How many drifts were seen in the namespaces that exist now.
 	// +optional
 	Drifts int64 `json:"drifts,omitempty"`
+
+	// How many pods run, in all namespaces, that the wanted pod-security level
+	// rejects, as far as the API server names them.
+	// +optional
+	ViolatingPods int32 `json:"violatingPods,omitempty"`
+
+	// The baseline's exceptions; absent if it has none.
+	// +optional
+	Exceptions *ExceptionStatus `json:"exceptions,omitempty"`
+}
+
+// ExceptionStatus says how it is with a baseline's exceptions.
+type ExceptionStatus struct {
+	// How many are in force.
+	Active int32 `json:"active"`
+
+	// How many have expired; they may be removed.
+	Expired int32 `json:"expired"`
+
+	// How many of those in force name a namespace that the baseline does not
+	// select, or a control that it does not declare: a typing error, perhaps.
+	Unmatched int32 `json:"unmatched"`
+
+	// Which these are and why: at most 20, of at most 256 bytes each.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=20
+	Findings []string `json:"findings,omitempty"`
+
+	// Events were emitted for what was due until then.
+	// +optional
+	Announced *metav1.Time `json:"announced,omitempty"`
 }
 
 // StateCounts counts by State.
@@ -127,7 +177,13 @@ type StateCounts struct {
 	// +optional
 	Compliant int32 `json:"compliant"`
 	// +optional
+	Excepted int32 `json:"excepted"`
+	// +optional
+	Violating int32 `json:"violating"`
+	// +optional
 	Drifted int32 `json:"drifted"`
+	// +optional
+	Contested int32 `json:"contested"`
 	// +optional
 	Conflict int32 `json:"conflict"`
 	// +optional

@@ -10,6 +10,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
+	podsecurityapi "k8s.io/pod-security-admission/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
@@ -25,6 +26,11 @@ type Control struct {
 	// NamespaceLabels are the keys of the labels that the control may set on the
 	// namespace itself. The first bears the name of the baseline that set them.
 	NamespaceLabels []string
+
+	// EnforcedLevel returns the pod-security level that a baseline that declares
+	// the control asks to be enforced, if the control is about pod security. Pods
+	// that run and are rejected by it are to be known.
+	EnforcedLevel func(*v1alpha1.SecurityBaselineSpec) podsecurityapi.LevelVersion
 
 	// render returns what a baseline that declares the control asks of a
 	// namespace.
@@ -42,6 +48,10 @@ type Namespace struct {
 	// OwnLabels are the keys of the labels that the operator, and nobody else,
 	// set.
 	OwnLabels sets.Set[string]
+
+	// Enforced is the pod-security level that rollout WhenClean has reached: the
+	// highest that the running pods met. The zero value is none.
+	Enforced podsecurityapi.LevelVersion
 }
 
 // Desired is what a control asks of one namespace.

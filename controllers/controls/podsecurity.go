@@ -1,7 +1,9 @@
 package controls
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/util/sets"
 	podsecurityapi "k8s.io/pod-security-admission/api"
@@ -22,39 +24,96 @@ var podSecurity = Control{
 		podsecurityapi.AuditLevelLabel, podsecurityapi.AuditVersionLabel,
 		podsecurityapi.WarnLevelLabel, podsecurityapi.WarnVersionLabel,
 	},
-	render: renderPodSecurity,
+	EnforcedLevel: enforcedLevel,
+	render:        renderPodSecurity,
+}
+
+// none rejects nothing.
+var none = podsecurityapi.LevelVersion{Level: podsecurityapi.LevelPrivileged, Version: podsecurityapi.LatestVersion()}
+
+// enforcedLevel returns the level that is to be enforced in the end.
+func enforcedLevel(spec *v1alpha1.SecurityBaselineSpec) podsecurityapi.LevelVersion {
+	if spec.PodSecurity.Enforce == "" {
+		return none
+	}
+	// The CRD refuses a version that does not parse.
+	version, _ := podsecurityapi.ParseVersion(podSecurityVersion(spec.PodSecurity))
+	return podsecurityapi.LevelVersion{Level: podsecurityapi.Level(spec.PodSecurity.Enforce), Version: version}
+}
+
+// Below says whether a level rejects less than another: it is less strict or,
+// equally strict, of an older version of the standards.
+func Below(a, b podsecurityapi.LevelVersion) bool {
+	order := podsecurityapi.CompareLevels(a.Level, b.Level)
+	return order < 0 || order == 0 && a.Older(b.Version)
+}
+
+// Rollout returns the levels, the highest first, that are to be enforced as soon
+// as the running pods meet them, where reached is what they have met: none
+// unless the baseline asks for rollout WhenClean.
+func Rollout(spec *v1alpha1.SecurityBaselineSpec, reached podsecurityapi.LevelVersion) []podsecurityapi.LevelVersion {
+	if spec.PodSecurity == nil || spec.PodSecurity.Rollout != v1alpha1.RolloutWhenClean {
+		return nil
+	}
+	want := enforcedLevel(spec)
+	var levels []podsecurityapi.LevelVersion
+	for _, level := range []podsecurityapi.Level{podsecurityapi.LevelRestricted, podsecurityapi.LevelBaseline} {
+		next := podsecurityapi.LevelVersion{Level: level, Version: want.Version}
+		if !Below(want, next) && Below(reached, next) {
+			levels = append(levels, next)
+		}
+	}
+	return levels
+}
+
+// podSecurityLabels are a pair of labels: what the level of one mode is, and of
+// which version of the standards.
+type podSecurityLabels struct {
+	mode                     string
+	level                    v1alpha1.PodSecurityLevel
+	version                  string
+	levelLabel, versionLabel string
+}
+
+// wantedLabels returns the labels of each mode in which the baseline wants a
+// level now. reached is what the running pods have met.
+func wantedLabels(want *v1alpha1.PodSecurity, reached podsecurityapi.LevelVersion) []podSecurityLabels {
+	version := podSecurityVersion(want)
+	enforce := podSecurityLabels{"enforce", want.Enforce, version, podsecurityapi.EnforceLevelLabel, podsecurityapi.EnforceVersionLabel}
+	audit := podSecurityLabels{"audit", want.Audit, version, podsecurityapi.AuditLevelLabel, podsecurityapi.AuditVersionLabel}
+	warn := podSecurityLabels{"warn", want.Warn, version, podsecurityapi.WarnLevelLabel, podsecurityapi.WarnVersionLabel}
+	if want.Rollout == v1alpha1.RolloutWhenClean {
+		// Whoever makes a pod that will be rejected is told before it is.
+		audit.level, warn.level = cmp.Or(want.Audit, want.Enforce), cmp.Or(want.Warn, want.Enforce)
+		if Below(reached, enforcedLevel(&v1alpha1.SecurityBaselineSpec{PodSecurity: want})) {
+			enforce.level, enforce.version = v1alpha1.PodSecurityLevel(reached.Level), reached.Version.String()
+		}
+		if enforce.level == v1alpha1.PodSecurityLevel(podsecurityapi.LevelPrivileged) && want.Enforce != enforce.level {
+			// Stated, it could lower what the API server enforces where nothing is.
+			enforce.level = ""
+		}
+	}
+	return slices.DeleteFunc([]podSecurityLabels{enforce, audit, warn}, func(labels podSecurityLabels) bool { return labels.level == "" })
 }
 
 func renderPodSecurity(baseline *v1alpha1.SecurityBaseline, namespace Namespace) Desired {
-	want := baseline.Spec.PodSecurity
 	desired := Desired{
 		NamespaceLabels: map[string]string{v1alpha1.PodSecurityBaselineLabel: baseline.Name},
 		KeptLabels:      sets.New[string](),
 	}
-	for _, mode := range []struct {
-		name                     string
-		level                    v1alpha1.PodSecurityLevel
-		levelLabel, versionLabel string
-	}{
-		{"enforce", want.Enforce, podsecurityapi.EnforceLevelLabel, podsecurityapi.EnforceVersionLabel},
-		{"audit", want.Audit, podsecurityapi.AuditLevelLabel, podsecurityapi.AuditVersionLabel},
-		{"warn", want.Warn, podsecurityapi.WarnLevelLabel, podsecurityapi.WarnVersionLabel},
-	} {
-		if mode.level == "" {
+	for _, want := range wantedLabels(baseline.Spec.PodSecurity, namespace.Enforced) {
+		desired.NamespaceLabels[want.levelLabel] = string(want.level)
+		desired.NamespaceLabels[want.versionLabel] = want.version
+		current := namespace.Labels[want.levelLabel]
+		if namespace.OwnLabels.Has(want.levelLabel) || !stricter(current, want.level) {
 			continue
 		}
-		desired.NamespaceLabels[mode.levelLabel] = string(mode.level)
-		desired.NamespaceLabels[mode.versionLabel] = podSecurityVersion(want)
-		current := namespace.Labels[mode.levelLabel]
-		if namespace.OwnLabels.Has(mode.levelLabel) || !stricter(current, mode.level) {
-			continue
-		}
-		desired.KeptLabels.Insert(mode.levelLabel)
-		if !namespace.OwnLabels.Has(mode.versionLabel) && !older(namespace.Labels[mode.versionLabel], podSecurityVersion(want)) {
-			desired.KeptLabels.Insert(mode.versionLabel)
+		desired.KeptLabels.Insert(want.levelLabel)
+		if !namespace.OwnLabels.Has(want.versionLabel) && !older(namespace.Labels[want.versionLabel], want.version) {
+			desired.KeptLabels.Insert(want.versionLabel)
 		}
 		desired.Findings = append(desired.Findings,
-			fmt.Sprintf("%s: %s is kept; it is stricter than %s, which the baseline asks for", mode.name, current, mode.level))
+			fmt.Sprintf("%s: %s is kept; it is stricter than %s, which the baseline asks for", want.mode, current, want.level))
 	}
 	return desired
 }

@@ -2,7 +2,6 @@ package enforce
 
 import (
 	"slices"
-	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -19,10 +18,16 @@ import (
 type author struct {
 	manager   string
 	operation metav1.ManagedFieldsOperationType
+	// changed is when, to the second.
+	changed *metav1.Time
 }
 
 // attribute returns who, other than the operator, wrote any of the fields last.
-func attribute(entries []metav1.ManagedFieldsEntry, paths []fieldpath.Path) author {
+func attribute(entries []metav1.ManagedFieldsEntry, differ []difference) author {
+	paths := make([]fieldpath.Path, 0, len(differ))
+	for _, difference := range differ {
+		paths = append(paths, difference.path)
+	}
 	var newest *metav1.ManagedFieldsEntry
 	for i := range entries {
 		entry := &entries[i]
@@ -36,7 +41,7 @@ func attribute(entries []metav1.ManagedFieldsEntry, paths []fieldpath.Path) auth
 	if newest == nil {
 		return author{}
 	}
-	return author{manager: newest.Manager, operation: newest.Operation}
+	return author{manager: newest.Manager, operation: newest.Operation, changed: newest.Time}
 }
 
 func ownsAny(entry *metav1.ManagedFieldsEntry, paths []fieldpath.Path) bool {
@@ -86,13 +91,4 @@ func fieldsIn(entry *metav1.ManagedFieldsEntry) *fieldpath.Set {
 		return &fieldpath.Set{}
 	}
 	return fields
-}
-
-// pathStrings returns the paths as a person writes them.
-func pathStrings(paths []fieldpath.Path) []string {
-	out := make([]string, 0, len(paths))
-	for _, path := range paths {
-		out = append(out, strings.TrimPrefix(path.String(), "."))
-	}
-	return out
 }

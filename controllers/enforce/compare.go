@@ -1,8 +1,10 @@
 package enforce
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
+	"strings"
 
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -48,28 +50,42 @@ func fieldsOf(object client.Object) []field {
 
 var roleRefPath = fieldpath.MakePathOrDie("roleRef")
 
-// differences returns the paths at which an object differs from what is wanted.
-// Labels and annotations that are not wanted are other people's, and no
-// difference.
-func differences(have, want client.Object) []fieldpath.Path {
-	paths := labelDifferences(have.GetLabels(), want.GetLabels())
+// difference is a part of an object, or a label, that is not as wanted. nil is
+// absent.
+type difference struct {
+	path          fieldpath.Path
+	wanted, found any
+}
+
+// differences returns where an object differs from what is wanted. Labels and
+// annotations that are not wanted are other people's, and no difference.
+func differences(have, want client.Object) []difference {
+	differ := labelDifferences(have.GetLabels(), want.GetLabels())
 	theirs, ours := fieldsOf(have), fieldsOf(want)
 	for i := range ours {
 		if !equality.Semantic.DeepEqual(theirs[i].value, ours[i].value) {
-			paths = append(paths, ours[i].path)
+			differ = append(differ, difference{ours[i].path, ours[i].value, theirs[i].value})
 		}
 	}
-	return paths
+	return differ
 }
 
-func labelDifferences(have, want map[string]string) []fieldpath.Path {
-	var paths []fieldpath.Path
+func labelDifferences(have, want map[string]string) []difference {
+	var differ []difference
 	for _, key := range slices.Sorted(maps.Keys(want)) {
-		if value, ok := have[key]; !ok || value != want[key] {
-			paths = append(paths, fieldpath.MakePathOrDie("metadata", "labels", key))
+		value, ok := have[key]
+		switch {
+		case !ok:
+			differ = append(differ, difference{labelPath(key), want[key], nil})
+		case value != want[key]:
+			differ = append(differ, difference{labelPath(key), want[key], value})
 		}
 	}
-	return paths
+	return differ
+}
+
+func labelPath(key string) fieldpath.Path {
+	return fieldpath.MakePathOrDie("metadata", "labels", key)
 }
 
 // overwrite makes the operator's parts of an object as wanted and leaves the
@@ -95,7 +111,82 @@ func labelled(object client.Object) bool {
 	return ok
 }
 
-// contains says whether one of the paths is the path.
-func contains(paths []fieldpath.Path, path fieldpath.Path) bool {
-	return slices.ContainsFunc(paths, path.Equals)
+// besidesOwner returns the differences that are not about which baseline gave
+// what is there.
+func besidesOwner(differ []difference) []difference {
+	return slices.DeleteFunc(slices.Clone(differ), func(d difference) bool {
+		return d.found != nil && (d.path.Equals(labelPath(v1alpha1.BaselineLabel)) || d.path.Equals(labelPath(v1alpha1.PodSecurityBaselineLabel)))
+	})
+}
+
+// contains says whether one of the differences is at the path.
+func contains(differ []difference, path fieldpath.Path) bool {
+	return slices.ContainsFunc(differ, func(d difference) bool { return d.path.Equals(path) })
+}
+
+// maxValue is how much of a value is reported, in bytes.
+const maxValue = 256
+
+// reported returns differences as a report shows them.
+func reported(differ []difference) []v1alpha1.FieldDifference {
+	fields := make([]v1alpha1.FieldDifference, 0, len(differ))
+	for _, d := range differ {
+		wanted, found := apart(d.wanted, d.found)
+		fields = append(fields, v1alpha1.FieldDifference{
+			Path:   strings.TrimPrefix(d.path.String(), "."),
+			Wanted: Truncate(wanted, maxValue), Found: Truncate(found, maxValue),
+		})
+	}
+	return fields
+}
+
+// apart returns two values as JSON; of two lists only the elements that the other
+// one lacks, unless they differ in their order alone.
+func apart(wanted, found any) (string, string) {
+	var these, those []json.RawMessage
+	a, b := asJSON(wanted), asJSON(found)
+	if json.Unmarshal([]byte(a), &these) != nil || json.Unmarshal([]byte(b), &those) != nil || len(these) == 0 || len(those) == 0 {
+		return a, b
+	}
+	missing, added := lacking(these, those), lacking(those, these)
+	if len(missing) == 0 && len(added) == 0 {
+		return a, b
+	}
+	return listJSON(missing), listJSON(added)
+}
+
+func listJSON(elements []json.RawMessage) string {
+	if len(elements) == 0 {
+		return ""
+	}
+	return asJSON(elements)
+}
+
+// lacking returns the elements of a list that another lacks.
+func lacking(list, other []json.RawMessage) []json.RawMessage {
+	return slices.DeleteFunc(slices.Clone(list), func(element json.RawMessage) bool {
+		return slices.ContainsFunc(other, func(o json.RawMessage) bool { return string(o) == string(element) })
+	})
+}
+
+// asJSON returns a value as JSON, a string bare; empty for nothing at all.
+func asJSON(value any) string {
+	if text, ok := value.(string); ok {
+		return text
+	}
+	data, err := json.Marshal(value)
+	// The values are parts of Kubernetes' own types, which marshal.
+	if err != nil || string(data) == "null" {
+		return ""
+	}
+	return string(data)
+}
+
+// Truncate shortens a text to at most so many bytes, and shows that it did.
+func Truncate(text string, bytes int) string {
+	const ellipsis = "..."
+	if len(text) <= bytes {
+		return text
+	}
+	return strings.ToValidUTF8(text[:bytes-len(ellipsis)], "") + ellipsis
 }

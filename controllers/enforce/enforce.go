@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -18,7 +19,6 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
-	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/controllers/controls"
@@ -27,7 +27,8 @@ import (
 // Enforcer writes into governed namespaces.
 type Enforcer struct {
 	// Client reads from the cache, in which objects have no managedFields, and
-	// writes as the operator's field manager.
+	// writes as the operator's field manager. What the API server warns of goes to
+	// Warnings.
 	Client client.Client
 
 	// Live reads from the API server. It is asked only where something differs.
@@ -35,34 +36,50 @@ type Enforcer struct {
 
 	// Now is the time.
 	Now func() time.Time
+
+	pace pace
 }
 
-// Task is one control in one namespace.
+// Task is one control of one baseline in one namespace.
 type Task struct {
 	Control controls.Control
 
-	// Baseline governs the control here; nil where none does.
+	// Baseline governs the control here or, if it is in Audit mode, audits it; nil
+	// where none governs.
 	Baseline *v1alpha1.SecurityBaseline
 
-	// Desired is what the baseline asks for.
-	Desired controls.Desired
+	// Findings are worth knowing, whatever is found.
+	Findings []string
 
 	// Ledger is what the namespace's report said of the control; nil if nothing.
 	Ledger *v1alpha1.ControlReport
+
+	// Current says that the report was about the baseline's present generation.
+	Current bool
+}
+
+// audits says whether nothing is to be written.
+func (t *Task) audits() bool {
+	return t.Baseline != nil && t.Baseline.Spec.Audits()
 }
 
 // Outcome is how a task ended.
 type Outcome struct {
 	Control v1alpha1.ControlName
 
-	// Baseline is the one that governs the control or, where none does and
-	// something could not be removed, the one that gave it.
+	// Baseline is the one that governs or audits the control or, where none does
+	// and something could not be removed, the one that gave it.
 	Baseline string
 
-	State    v1alpha1.State
-	Message  string
-	Findings []string
-	Drifts   []v1alpha1.Drift
+	Mode        v1alpha1.Mode
+	State       v1alpha1.State
+	Message     string
+	Findings    []string
+	Drifts      []v1alpha1.Drift
+	PodSecurity *v1alpha1.PodSecurityReport
+
+	// Changes are what would be done if the baseline were in Enforce mode.
+	Changes []v1alpha1.Change
 
 	// Placed is what is in place, or was and will be again.
 	Placed []v1alpha1.PlacedObject
@@ -70,13 +87,22 @@ type Outcome struct {
 	// Stale says that the cache was behind: the task is to be done again at once.
 	Stale bool
 
+	// After is how soon the task must be done again because it was spaced out;
+	// zero if it was not.
+	After time.Duration
+
+	// Unsettled says that running pods may come to meet a level, or to violate it,
+	// with nobody being told: the task is to be done again in a while.
+	Unsettled bool
+
 	// Err is what may succeed if tried again later: the API server did not
 	// answer, or not as it should.
 	Err error
 }
 
 // Enforce makes a namespace as the tasks say, and returns an outcome for each
-// task that is governed or whose removal did not succeed. Tasks fail alone.
+// task that is governed or audited or whose removal did not succeed. Tasks fail
+// alone. There is one task at most that does not audit for each control.
 //
 // gone says of a baseline's name that what it gave, and nobody governs now, is
 // to be removed.
@@ -85,22 +111,77 @@ func (e *Enforcer) Enforce(ctx context.Context, namespace *metav1.PartialObjectM
 	if err != nil {
 		return nil, err
 	}
-	runs, wanted := make([]*run, 0, len(tasks)), sets.New[string]()
+	runs := make([]*run, 0, len(tasks))
 	for i := range tasks {
-		for _, object := range tasks[i].Desired.Objects {
-			wanted.Insert(e.id(object))
+		r := &run{Enforcer: e, Task: &tasks[i], namespace: namespace, have: have, gone: gone, writer: e.Client}
+		if r.audits() {
+			r.writer = client.NewDryRunClient(e.Client)
 		}
-		runs = append(runs, &run{Enforcer: e, Task: &tasks[i], namespace: namespace, have: have, wanted: wanted, gone: gone})
+		r.render(ctx)
+		runs = append(runs, r)
 	}
-	e.enforceLabels(ctx, runs)
 	var outcomes []Outcome
-	for _, run := range runs {
-		run.enforceObjects(ctx)
-		if outcome := run.outcome(); outcome != nil {
-			outcomes = append(outcomes, *outcome)
+	for _, world := range worlds(runs) {
+		e.enforceLabels(ctx, world)
+		wanted := e.wanted(world)
+		for _, r := range world.runs {
+			r.enforceObjects(ctx, wanted)
+			if outcome := r.outcome(); outcome != nil {
+				outcomes = append(outcomes, *outcome)
+			}
 		}
 	}
 	return outcomes, nil
+}
+
+// world is a namespace as it is to be, or as it would be if one baseline that
+// audits enforced.
+type world struct {
+	// runs make it so.
+	runs []*run
+	// rest are the runs of the other controls, which go on as they are.
+	rest []*run
+}
+
+// worlds returns first the one that is to be, then one for each baseline that
+// audits.
+func worlds(runs []*run) []world {
+	var real world
+	audits := map[string][]*run{}
+	var names []string
+	for _, r := range runs {
+		if !r.audits() {
+			real.runs = append(real.runs, r)
+			continue
+		}
+		if audits[r.Baseline.Name] == nil {
+			names = append(names, r.Baseline.Name)
+		}
+		audits[r.Baseline.Name] = append(audits[r.Baseline.Name], r)
+	}
+	all := make([]world, 0, 1+len(names))
+	all = append(all, real)
+	for _, name := range names {
+		audited := world{runs: audits[name]}
+		for _, r := range real.runs {
+			if !slices.ContainsFunc(audited.runs, func(a *run) bool { return a.Control.Name == r.Control.Name }) {
+				audited.rest = append(audited.rest, r)
+			}
+		}
+		all = append(all, audited)
+	}
+	return all
+}
+
+// wanted returns the ids of the objects that any control wants in a world.
+func (e *Enforcer) wanted(w world) sets.Set[string] {
+	wanted := sets.New[string]()
+	for _, r := range slices.Concat(w.runs, w.rest) {
+		for _, object := range r.desired.Objects {
+			wanted.Insert(e.id(object))
+		}
+	}
+	return wanted
 }
 
 // observe returns every object, of the kinds that the operator makes, in a
@@ -128,7 +209,7 @@ func (e *Enforcer) id(object client.Object) string {
 	return e.kind(object).Kind + "/" + object.GetName()
 }
 
-func (e *Enforcer) kind(object client.Object) schema.GroupVersionKind {
+func (e *Enforcer) kind(object runtime.Object) schema.GroupVersionKind {
 	gvk, err := apiutil.GVKForObject(object, e.Client.Scheme())
 	if err != nil {
 		panic(fmt.Sprintf("the scheme must hold every kind in lists: %v", err))
@@ -136,40 +217,81 @@ func (e *Enforcer) kind(object client.Object) schema.GroupVersionKind {
 	return gvk
 }
 
+// Reference returns a reference to an object of a namespace, or to the namespace
+// itself, that a report calls Kind/name.
+func (e *Enforcer) Reference(namespace *metav1.PartialObjectMetadata, id string) *corev1.ObjectReference {
+	kind, name, _ := strings.Cut(id, "/")
+	reference := &corev1.ObjectReference{Kind: kind, Namespace: namespace.Name, Name: name}
+	if id == namespaceID(namespace) {
+		reference.APIVersion, reference.Namespace, reference.UID = namespace.APIVersion, "", namespace.UID
+		return reference
+	}
+	for _, list := range lists() {
+		if gvk := e.kind(list); gvk.Kind == kind+"List" {
+			reference.APIVersion = gvk.GroupVersion().String()
+		}
+	}
+	return reference
+}
+
 // run is a task being done.
 type run struct {
 	*Enforcer
 	*Task
 	namespace *metav1.PartialObjectMetadata
-	// have is what is in the namespace, wanted what any control wants there, by
-	// id.
-	have   map[string]client.Object
-	wanted sets.Set[string]
-	gone   func(baseline string) bool
+	// have is what is in the namespace, by id.
+	have map[string]client.Object
+	gone func(baseline string) bool
+	// writer is the client, of which every write is a dry run if the task audits.
+	writer client.Client
+
+	desired     controls.Desired
+	podSecurity *podSecurity
 
 	drifts    []v1alpha1.Drift
+	changes   []v1alpha1.Change
 	placed    []v1alpha1.PlacedObject
 	conflicts []string
 	failures  []string
 	errs      []error
 	stale     bool
+	after     time.Duration
 	// givenBy is the baseline whose leftovers could not be removed.
 	givenBy string
 }
 
+// render finds out what the baseline asks for.
+func (r *run) render(ctx context.Context) {
+	if r.Baseline == nil {
+		return
+	}
+	observed := controls.Namespace{
+		Name: r.namespace.Name, Labels: r.namespace.Labels, OwnLabels: OwnLabels(r.namespace.ManagedFields),
+	}
+	if r.Control.EnforcedLevel != nil {
+		r.podSecurity = r.survey(ctx)
+		observed.Enforced = r.podSecurity.enforced
+	}
+	r.desired = r.Control.Render(r.Baseline, observed)
+}
+
 // enforceObjects makes what is wanted first and removes what is not after, so
 // that a namespace that changes hands is never without.
-func (r *run) enforceObjects(ctx context.Context) {
-	for _, object := range r.Desired.Objects {
+func (r *run) enforceObjects(ctx context.Context, wanted sets.Set[string]) {
+	for _, object := range r.desired.Objects {
 		uid, err := r.enforceObject(ctx, object)
 		r.place(r.id(object), uid, controls.Revision(object), explained(object, err))
 	}
-	r.prune(ctx)
+	r.prune(ctx, wanted)
 }
 
 // place notes that something that is wanted is in place or, where err says that
-// it is not, what was there when it was last.
+// it is not, what was there when it was last. What would only be put in place
+// has no uid.
 func (r *run) place(id string, uid types.UID, revision string, err error) {
+	if err == nil && uid == "" {
+		return
+	}
 	if err == nil {
 		r.placed = append(r.placed, v1alpha1.PlacedObject{Object: id, UID: uid, Revision: revision})
 		return
@@ -203,8 +325,13 @@ func (r *run) inPlace(id, revision string) bool {
 // note sorts what went wrong.
 func (r *run) note(id string, err error) {
 	var conflict conflictError
+	var early earlyError
 	switch {
 	case err == nil, Vanishing(err):
+	case errors.As(err, &early):
+		if r.after == 0 || early.left < r.after {
+			r.after = early.left
+		}
 	case errors.As(err, &conflict):
 		r.conflicts = append(r.conflicts, fmt.Sprintf("%s %s", id, conflict))
 	case outdated(err):
@@ -218,30 +345,41 @@ func (r *run) note(id string, err error) {
 
 func (r *run) outcome() *Outcome {
 	outcome := &Outcome{
-		Control: r.Control.Name, Baseline: r.givenBy, Findings: r.Desired.Findings,
-		Drifts: r.drifts, Placed: r.placed, Stale: r.stale, Err: errors.Join(r.errs...),
+		Control: r.Control.Name, Baseline: r.givenBy, Mode: v1alpha1.ModeEnforce,
+		Findings: slices.Concat(r.Findings, r.desired.Findings),
+		Drifts:   r.drifts, Changes: r.changes, Placed: r.placed, Stale: r.stale, After: r.after, Err: errors.Join(r.errs...),
 	}
 	if r.Baseline != nil {
 		outcome.Baseline = r.Baseline.Name
+	}
+	if r.audits() {
+		outcome.Mode = v1alpha1.ModeAudit
+	}
+	var violations []string
+	if r.podSecurity != nil {
+		outcome.PodSecurity, outcome.Unsettled = r.podSecurity.report(r.audits()), !r.podSecurity.settled()
+		violations = r.podSecurity.problems()
 	}
 	problems := slices.Concat(r.failures, r.conflicts)
 	for _, err := range r.errs {
 		problems = append(problems, err.Error())
 	}
-	outcome.Message = strings.Join(problems, "\n")
+	outcome.Message = strings.Join(slices.Concat(problems, summary(r.changes), violations), "\n")
 	switch {
 	case len(r.failures) > 0:
 		outcome.State = v1alpha1.StateFailed
 	case len(r.conflicts) > 0:
 		outcome.State = v1alpha1.StateConflict
-	case len(r.errs) > 0:
+	case len(r.errs) > 0, len(r.changes) > 0:
 		outcome.State = v1alpha1.StateDrifted
-	case r.stale:
+	case r.stale, r.after > 0:
 		outcome.State, outcome.Message = v1alpha1.StateDrifted, "is being put in place"
-		if r.Ledger != nil && r.Ledger.Baseline == outcome.Baseline {
+		if r.Ledger != nil && r.Ledger.Baseline == outcome.Baseline && r.Ledger.Governs() != r.audits() {
 			// It is looked at again at once: no news yet.
 			outcome.State, outcome.Message = r.Ledger.State, r.Ledger.Message
 		}
+	case len(violations) > 0:
+		outcome.State = v1alpha1.StateViolating
 	case r.Baseline == nil:
 		return nil
 	default:
@@ -250,9 +388,74 @@ func (r *run) outcome() *Outcome {
 	return outcome
 }
 
-func (r *run) drifted(id string, paths []fieldpath.Path, by author, action v1alpha1.DriftAction) {
+// happened notes what was done, or would be if the task did not audit, to an
+// object that differs. The differences are none where it was gone.
+//
+// It is a drift if the object was put in place just as it is wanted now.
+func (r *run) happened(id, revision string, differ []difference, by author, action v1alpha1.DriftAction) {
+	if r.audits() {
+		r.changes = append(r.changes, v1alpha1.Change{Object: id, Action: wouldBe[action], Fields: reported(differ)})
+		action = v1alpha1.DriftReported
+	}
+	if !r.inPlace(id, revision) {
+		return
+	}
+	if !r.audits() {
+		r.pace.done(r.paceKey(id), r.Now())
+	}
 	r.drifts = append(r.drifts, v1alpha1.Drift{
 		Time: metav1.NewTime(r.Now()), Control: r.Control.Name, Baseline: r.Baseline.Name,
-		Object: id, Fields: pathStrings(paths), Manager: by.manager, Operation: string(by.operation), Action: action,
+		Object: id, Fields: reported(differ), Manager: by.manager, Operation: string(by.operation), Changed: by.changed, Action: action,
 	})
+}
+
+// wouldBe is what auditing says of what enforcing does.
+var wouldBe = map[v1alpha1.DriftAction]v1alpha1.ChangeAction{
+	v1alpha1.DriftCreated:    v1alpha1.ChangeCreate,
+	v1alpha1.DriftConfigured: v1alpha1.ChangeConfigure,
+	v1alpha1.DriftReplaced:   v1alpha1.ChangeReplace,
+}
+
+// healEvery is how often an object that was changed is put right, at most.
+const healEvery = time.Second
+
+// early returns an error if an object that drifted was put right less than
+// healEvery ago.
+func (r *run) early(id, revision string) error {
+	if r.audits() || !r.inPlace(id, revision) {
+		return nil
+	}
+	if left := r.pace.due(r.paceKey(id), healEvery, r.Now()); left > 0 {
+		return earlyError{left}
+	}
+	return nil
+}
+
+func (r *run) paceKey(id string) string {
+	return string(r.namespace.UID) + "/" + id
+}
+
+// summary says in a sentence what would be done, or returns nothing.
+func summary(changes []v1alpha1.Change) []string {
+	if len(changes) == 0 {
+		return nil
+	}
+	var parts []string
+	for _, action := range []v1alpha1.ChangeAction{v1alpha1.ChangeCreate, v1alpha1.ChangeConfigure, v1alpha1.ChangeReplace, v1alpha1.ChangeRemove} {
+		var objects []string
+		for i := range changes {
+			if changes[i].Action == action {
+				objects = append(objects, changes[i].Object)
+			}
+		}
+		if len(objects) == 0 {
+			continue
+		}
+		part := strings.ToLower(string(action)) + " " + objects[0]
+		if others := len(objects) - 1; others > 0 {
+			part += fmt.Sprintf(" and %d more", others)
+		}
+		parts = append(parts, part)
+	}
+	return []string{"Enforce would " + strings.Join(parts, ", ")}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -19,6 +20,13 @@ import (
 type conflictError struct{ message string }
 
 func (e conflictError) Error() string { return e.message }
+
+// earlyError says that something is to be done a little later.
+type earlyError struct{ left time.Duration }
+
+func (e earlyError) Error() string {
+	return fmt.Sprintf("was put right less than %s ago", healEvery)
+}
 
 // bindError says what to do so that the operator may bind a role.
 type bindError struct {

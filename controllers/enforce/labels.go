@@ -3,7 +3,9 @@ package enforce
 import (
 	"context"
 	"maps"
+	"slices"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -12,40 +14,53 @@ import (
 	"github.com/securitybaseline/operator/controllers/controls"
 )
 
-// enforceLabels makes the labels of the namespace as all controls together want
-// them, in one write. It applies exactly the labels that are the operator's and
-// leaves every other one alone.
-func (e *Enforcer) enforceLabels(ctx context.Context, runs []*run) {
-	if len(runs) == 0 {
+// enforceLabels makes the labels of the namespace as all controls of a world
+// together want them, in one write. It applies exactly the labels that are the
+// operator's and leaves every other one alone.
+func (e *Enforcer) enforceLabels(ctx context.Context, w world) {
+	if len(w.runs) == 0 {
 		return
 	}
-	namespace := runs[0].namespace
+	namespace, writer := w.runs[0].namespace, w.runs[0].writer
 	own := OwnLabels(namespace.ManagedFields)
 	want := map[string]string{}
-	for _, r := range runs {
+	var err error
+	for _, r := range slices.Concat(w.runs, w.rest) {
 		maps.Copy(want, r.wantedLabels(own))
 	}
-	var err error
-	if len(labelDifferences(namespace.Labels, want)) > 0 || !sets.KeySet(want).IsSuperset(own) {
-		// At the namespace and the version that were compared: applied without, it
-		// would make a namespace again that was just deleted.
-		err = e.Client.Apply(ctx, corev1ac.Namespace(namespace.Name).
-			WithUID(namespace.UID).WithResourceVersion(namespace.ResourceVersion).
-			WithLabels(want), client.ForceOwnership)
+	if !slices.ContainsFunc(w.runs, func(r *run) bool { return r.labelsDiffer(own) && !r.labelsForeseen(own) }) {
+		e.noteLabels(w, own, false, nil, nil)
+		return
 	}
-	for _, r := range runs {
+	for _, r := range w.runs {
+		if err = r.early(r.namespaceID(), controls.Revision(r.desired.NamespaceLabels)); err != nil {
+			e.noteLabels(w, own, false, nil, err)
+			return
+		}
+	}
+	// At the namespace and the version that were compared: applied without, it
+	// would make a namespace again that was just deleted.
+	ctx, warned := collectWarnings(ctx)
+	err = writer.Apply(ctx, corev1ac.Namespace(namespace.Name).
+		WithUID(namespace.UID).WithResourceVersion(namespace.ResourceVersion).
+		WithLabels(want), client.ForceOwnership)
+	e.noteLabels(w, own, true, warned.all(), err)
+}
+
+// noteLabels notes what became of the labels of each control; err is of the write
+// for all of them, and so is what the API server warned of.
+func (e *Enforcer) noteLabels(w world, own sets.Set[string], written bool, warned []string, err error) {
+	for _, r := range w.runs {
 		r.noteLabels(own, err)
+		if written && err == nil && r.podSecurity != nil {
+			r.podSecurity.written(r.namespace.Labels, r.wantedLabels(own), warned)
+		}
 	}
 }
 
-// noteLabels notes what became of this control's labels; err is of the write for
-// all controls.
 func (r *run) noteLabels(own sets.Set[string], err error) {
-	id, revision := "Namespace/"+r.namespace.Name, controls.Revision(r.Desired.NamespaceLabels)
-	want := r.wantedLabels(own)
-	paths := labelDifferences(r.namespace.Labels, want)
-	released := own.Intersection(sets.New(r.Control.NamespaceLabels...)).Difference(sets.KeySet(want))
-	if len(paths) == 0 && released.Len() == 0 {
+	id, revision := r.namespaceID(), controls.Revision(r.desired.NamespaceLabels)
+	if !r.labelsDiffer(own) {
 		err = nil // it was not about this control
 	}
 	if r.Baseline == nil {
@@ -58,15 +73,64 @@ func (r *run) noteLabels(own sets.Set[string], err error) {
 	if len(r.Control.NamespaceLabels) == 0 {
 		return
 	}
-	if err == nil && len(paths) > 0 && r.inPlace(id, revision) {
-		r.drifted(id, paths, attribute(r.namespace.ManagedFields, paths), v1alpha1.DriftConfigured)
+	uid, differ := r.namespace.UID, labelDifferences(r.namespace.Labels, r.wantedLabels(own))
+	if r.audits() && r.labelsDiffer(own) {
+		uid, differ = "", r.labelChanges(own)
 	}
-	r.place(id, r.namespace.UID, revision, err)
+	if err == nil && len(differ) > 0 {
+		r.happened(id, revision, differ, attribute(r.namespace.ManagedFields, differ), v1alpha1.DriftConfigured)
+	}
+	if err == nil && r.podSecurity != nil && !r.audits() {
+		r.podSecurity.inPlace()
+	}
+	r.place(id, uid, revision, err)
+}
+
+// labelsDiffer says whether labels of this control are not as it wants them, or
+// are to be released.
+func (r *run) labelsDiffer(own sets.Set[string]) bool {
+	want := r.wantedLabels(own)
+	return len(labelDifferences(r.namespace.Labels, want)) > 0 || r.released(own, want).Len() > 0
+}
+
+// released are the keys of the operator's labels that this control does not want
+// any more.
+func (r *run) released(own sets.Set[string], want map[string]string) sets.Set[string] {
+	return own.Intersection(sets.New(r.Control.NamespaceLabels...)).Difference(sets.KeySet(want))
+}
+
+// labelChanges returns what would be changed, and released.
+func (r *run) labelChanges(own sets.Set[string]) []difference {
+	want := r.wantedLabels(own)
+	changes := besidesOwner(labelDifferences(r.namespace.Labels, want))
+	for _, key := range sets.List(r.released(own, want)) {
+		changes = append(changes, difference{labelPath(key), nil, r.namespace.Labels[key]})
+	}
+	return changes
+}
+
+// labelsForeseen says whether the report says already that the labels would be
+// changed so, and how the running pods compare need not be asked.
+func (r *run) labelsForeseen(own sets.Set[string]) bool {
+	if !r.audits() {
+		return false
+	}
+	changes := r.labelChanges(own)
+	return len(changes) == 0 || r.foreseen(r.namespaceID(), v1alpha1.ChangeConfigure, changes)
+}
+
+func (r *run) namespaceID() string {
+	return namespaceID(r.namespace)
+}
+
+// namespaceID is what a report calls a namespace.
+func namespaceID(namespace *metav1.PartialObjectMetadata) string {
+	return "Namespace/" + namespace.Name
 }
 
 // wantedLabels returns the labels that this control wants on the namespace:
-// what the governing baseline asks for or, where none governs, what a baseline
-// that is gone left for good.
+// what the baseline asks for or, where none governs, what a baseline that is gone
+// left for good.
 func (r *run) wantedLabels(own sets.Set[string]) map[string]string {
 	if r.Baseline == nil && !r.gone(r.labelsGivenBy()) {
 		retained := map[string]string{}
@@ -77,8 +141,8 @@ func (r *run) wantedLabels(own sets.Set[string]) map[string]string {
 		}
 		return retained
 	}
-	want := maps.Clone(r.Desired.NamespaceLabels)
-	maps.DeleteFunc(want, func(key, _ string) bool { return r.Desired.KeptLabels.Has(key) })
+	want := maps.Clone(r.desired.NamespaceLabels)
+	maps.DeleteFunc(want, func(key, _ string) bool { return r.desired.KeptLabels.Has(key) })
 	return want
 }
 

@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/controllers/controls"
@@ -25,17 +25,22 @@ import (
 // operationDelete stands in a drift's operation where the object was gone.
 const operationDelete = "Delete"
 
-// enforceObject makes one object as wanted and returns its UID. It writes only
-// where something differs, and never into an object that the operator did not
-// make.
+// enforceObject makes one object as wanted and returns its UID, or none where it
+// only would. It writes only where something differs, and never into an object
+// that the operator did not make.
 func (r *run) enforceObject(ctx context.Context, want client.Object) (types.UID, error) {
-	have, ok := r.have[r.id(want)]
+	id, revision := r.id(want), controls.Revision(want)
+	have, ok := r.have[id]
+	if ok && len(differences(have, want)) == 0 {
+		return have.GetUID(), nil
+	}
+	if err := r.early(id, revision); err != nil {
+		return "", err
+	}
 	switch {
 	case !ok:
 		return r.create(ctx, want)
-	case len(differences(have, want)) == 0:
-		return have.GetUID(), nil
-	case labelled(have) && !r.inPlace(r.id(want), controls.Revision(want)):
+	case labelled(have) && !r.inPlace(id, revision):
 		// It is the baseline that changed, so nobody need be asked who did.
 		return r.settle(ctx, have, want)
 	}
@@ -50,8 +55,13 @@ func (r *run) enforceObject(ctx context.Context, want client.Object) (types.UID,
 }
 
 func (r *run) create(ctx context.Context, want client.Object) (types.UID, error) {
+	id, revision := r.id(want), controls.Revision(want)
+	if r.foreseen(id, v1alpha1.ChangeCreate, nil) {
+		r.happened(id, revision, nil, author{}, v1alpha1.DriftCreated)
+		return "", nil
+	}
 	made := want.DeepCopyObject().(client.Object)
-	err := r.Client.Create(ctx, made)
+	err := r.writer.Create(ctx, made)
 	if apierrors.IsAlreadyExists(err) {
 		// The cache is behind.
 		live, err := r.live(ctx, want)
@@ -63,27 +73,60 @@ func (r *run) create(ctx context.Context, want client.Object) (types.UID, error)
 	if err != nil {
 		return "", err
 	}
-	if id := r.id(want); r.inPlace(id, controls.Revision(want)) {
-		r.drifted(id, nil, author{operation: operationDelete}, v1alpha1.DriftCreated)
-	}
-	return made.GetUID(), asWritten(made, want)
+	r.happened(id, revision, nil, author{operation: operationDelete}, v1alpha1.DriftCreated)
+	return r.unlessAuditing(made.GetUID()), asWritten(made, want)
 }
 
 // settle makes an object that exists as wanted.
 func (r *run) settle(ctx context.Context, have, want client.Object) (types.UID, error) {
-	id := r.id(want)
-	paths := differences(have, want)
-	if len(paths) == 0 {
+	id, revision := r.id(want), controls.Revision(want)
+	differ := differences(have, want)
+	if len(differ) == 0 {
 		return have.GetUID(), nil
 	}
 	if !r.ours(have) {
 		return "", conflictError{"exists and was not made by the operator, so it is left alone; delete it, or make it again under another name"}
 	}
-	uid, action, err := r.heal(ctx, have, want, paths)
-	if err == nil && r.inPlace(id, controls.Revision(want)) {
-		r.drifted(id, paths, attribute(have.GetManagedFields(), paths), action)
+	if r.audits() {
+		if differ = besidesOwner(differ); len(differ) == 0 {
+			return "", nil // as wanted, of another baseline
+		}
 	}
-	return uid, err
+	action := v1alpha1.DriftConfigured
+	if contains(differ, roleRefPath) {
+		action = v1alpha1.DriftReplaced
+	}
+	if r.foreseen(id, wouldBe[action], differ) {
+		r.happened(id, revision, differ, author{}, action)
+		return "", nil
+	}
+	uid, err := r.heal(ctx, have, want, action)
+	if err != nil {
+		return uid, err
+	}
+	r.happened(id, revision, differ, attribute(have.GetManagedFields(), differ), action)
+	return r.unlessAuditing(uid), nil
+}
+
+// unlessAuditing returns the UID of what was written, and none of what only
+// would be.
+func (r *run) unlessAuditing(uid types.UID) types.UID {
+	if r.audits() {
+		return ""
+	}
+	return uid
+}
+
+// foreseen says whether the report says already that this would be done, so that
+// the API server need not be asked again whether it would let it.
+func (r *run) foreseen(id string, action v1alpha1.ChangeAction, differ []difference) bool {
+	if !r.audits() || !r.Current || r.Ledger == nil {
+		return false
+	}
+	change := v1alpha1.Change{Object: id, Action: action, Fields: reported(differ)}
+	return slices.ContainsFunc(r.Ledger.Changes, func(known v1alpha1.Change) bool {
+		return equality.Semantic.DeepEqual(known, change)
+	})
 }
 
 // ours says whether the operator made an object of a name that it wants: its
@@ -110,26 +153,29 @@ func (r *run) live(ctx context.Context, object client.Object) (client.Object, er
 	return live, r.Live.Get(ctx, client.ObjectKeyFromObject(object), live)
 }
 
-func (r *run) heal(ctx context.Context, have, want client.Object, paths []fieldpath.Path) (types.UID, v1alpha1.DriftAction, error) {
-	if contains(paths, roleRefPath) {
-		uid, err := r.replaceRoleBinding(ctx, have, want.(*rbacv1.RoleBinding))
-		return uid, v1alpha1.DriftReplaced, err
+func (r *run) heal(ctx context.Context, have, want client.Object, action v1alpha1.DriftAction) (types.UID, error) {
+	if action == v1alpha1.DriftReplaced {
+		return r.replaceRoleBinding(ctx, have, want.(*rbacv1.RoleBinding))
 	}
 	healed := have.DeepCopyObject().(client.Object)
 	overwrite(healed, want)
 	// A full Update at the version that was compared: server-side apply would
 	// leave alone what we leave unstated, such as an ingress list that someone
 	// added.
-	if err := r.Client.Update(ctx, healed); err != nil {
-		return "", v1alpha1.DriftConfigured, err
+	if err := r.writer.Update(ctx, healed); err != nil {
+		return "", err
 	}
-	return have.GetUID(), v1alpha1.DriftConfigured, asWritten(healed, want)
+	return have.GetUID(), asWritten(healed, want)
 }
 
 // asWritten returns an error where admission changed what was written.
 func asWritten(written, want client.Object) error {
-	if paths := differences(written, want); len(paths) > 0 {
-		return fmt.Errorf("was changed on its way in by somebody's admission webhook or policy: %v", pathStrings(paths))
+	if differ := differences(written, want); len(differ) > 0 {
+		paths := make([]string, 0, len(differ))
+		for _, field := range reported(differ) {
+			paths = append(paths, field.Path)
+		}
+		return fmt.Errorf("was changed on its way in by somebody's admission webhook or policy: %v", paths)
 	}
 	return nil
 }
@@ -148,32 +194,41 @@ func (r *run) replaceRoleBinding(ctx context.Context, have client.Object, want *
 	}
 	standIn, made := want.DeepCopy(), want.DeepCopy()
 	standIn.Name += standInSuffix
-	if err := r.Client.Create(ctx, standIn); apierrors.IsAlreadyExists(err) {
+	if err := r.writer.Create(ctx, standIn); apierrors.IsAlreadyExists(err) {
 		return "", conflictError{fmt.Sprintf("grants another role, and cannot be replaced while there is a RoleBinding %s; delete that one", standIn.Name)}
 	} else if err != nil {
 		return "", err
 	}
-	if err := r.Client.Delete(ctx, have, Exactly(have)); client.IgnoreNotFound(err) != nil {
+	if r.audits() {
+		return "", nil // the rest builds on it
+	}
+	if err := r.writer.Delete(ctx, have, Exactly(have)); client.IgnoreNotFound(err) != nil {
 		return "", err
 	}
-	if err := r.Client.Create(ctx, made); err != nil {
+	if err := r.writer.Create(ctx, made); err != nil {
 		return "", err
 	}
-	return made.UID, client.IgnoreNotFound(r.Client.Delete(ctx, standIn, Exactly(standIn)))
+	return made.UID, client.IgnoreNotFound(r.writer.Delete(ctx, standIn, Exactly(standIn)))
 }
 
 // prune removes what the operator made for this control and no control wants
 // here any more.
-func (r *run) prune(ctx context.Context) {
+func (r *run) prune(ctx context.Context, wanted sets.Set[string]) {
 	for _, id := range slices.Sorted(maps.Keys(r.have)) {
 		object := r.have[id]
 		giver := object.GetLabels()[v1alpha1.BaselineLabel]
-		if r.wanted.Has(id) || !given(object, r.Control.Name) || r.Baseline == nil && !r.gone(giver) {
+		if wanted.Has(id) || !given(object, r.Control.Name) || r.Baseline == nil && !r.gone(giver) {
 			continue
 		}
-		err := client.IgnoreNotFound(r.Client.Delete(ctx, object, Exactly(object)))
-		if err != nil && r.Baseline == nil {
+		var err error
+		if !r.foreseen(id, v1alpha1.ChangeRemove, nil) {
+			err = client.IgnoreNotFound(r.writer.Delete(ctx, object, Exactly(object)))
+		}
+		switch {
+		case err != nil && r.Baseline == nil:
 			r.givenBy = giver
+		case err == nil && r.audits():
+			r.changes = append(r.changes, v1alpha1.Change{Object: id, Action: v1alpha1.ChangeRemove})
 		}
 		r.note(id, err)
 	}

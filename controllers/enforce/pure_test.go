@@ -3,10 +3,12 @@ package enforce
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -44,13 +46,13 @@ func TestDifferences(t *testing.T) {
 	for _, test := range []struct {
 		name       string
 		have, want client.Object
-		paths      []string
+		fields     []v1alpha1.FieldDifference
 	}{
-		{"nothing", denyPolicy(), denyPolicy(), []string{}},
+		{"nothing", denyPolicy(), denyPolicy(), nil},
 		{
 			"an empty list is no list",
 			changed(denyPolicy(), func(p *networkingv1.NetworkPolicy) { p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{} }),
-			denyPolicy(), []string{},
+			denyPolicy(), nil,
 		},
 		{
 			"other labels and annotations are other people's",
@@ -58,12 +60,12 @@ func TestDifferences(t *testing.T) {
 				p.Labels["theirs"] = "x"
 				p.Annotations = map[string]string{"theirs": "x"}
 			}),
-			denyPolicy(), []string{},
+			denyPolicy(), nil,
 		},
 		{
 			"a rule that allows everything",
 			changed(denyPolicy(), func(p *networkingv1.NetworkPolicy) { p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{}} }),
-			denyPolicy(), []string{"spec.ingress"},
+			denyPolicy(), []v1alpha1.FieldDifference{{Path: "spec.ingress", Found: `[{}]`}},
 		},
 		{
 			"no peers is not the same as a peer that selects all pods",
@@ -73,7 +75,7 @@ func TestDifferences(t *testing.T) {
 			changed(denyPolicy(), func(p *networkingv1.NetworkPolicy) {
 				p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{From: []networkingv1.NetworkPolicyPeer{{NamespaceSelector: &metav1.LabelSelector{}}}}}
 			}),
-			[]string{"spec.ingress"},
+			[]v1alpha1.FieldDifference{{Path: "spec.ingress", Wanted: `[{"from":[{"namespaceSelector":{}}]}]`, Found: `[{"from":[{"podSelector":{}}]}]`}},
 		},
 		{
 			"every part at once",
@@ -85,16 +87,51 @@ func TestDifferences(t *testing.T) {
 				}
 			}),
 			denyPolicy(),
-			[]string{"metadata.labels.securitybaseline.io/baseline", "spec.podSelector", "spec.policyTypes", "spec.egress"},
+			[]v1alpha1.FieldDifference{
+				{Path: "metadata.labels.securitybaseline.io/baseline", Wanted: "a"},
+				{Path: "spec.podSelector", Wanted: `{}`, Found: `{"matchLabels":{"a":"b"}}`},
+				{Path: "spec.policyTypes", Wanted: `["Ingress"]`},
+				{Path: "spec.egress", Found: `[{}]`},
+			},
 		},
 		{
 			"a binding's subjects and role",
 			changed(viewBinding(), func(b *rbacv1.RoleBinding) { b.RoleRef.Name, b.Subjects = "admin", nil }),
-			viewBinding(), []string{"roleRef", "subjects"},
+			viewBinding(), []v1alpha1.FieldDifference{
+				{
+					Path:   "roleRef",
+					Wanted: `{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"view"}`,
+					Found:  `{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"admin"}`,
+				},
+				{Path: "subjects", Wanted: `[{"kind":"User","apiGroup":"rbac.authorization.k8s.io","name":"u"}]`},
+			},
+		},
+		{
+			"of a list only the elements that differ",
+			changed(viewBinding(), func(b *rbacv1.RoleBinding) { b.Subjects = append(b.Subjects, rbacv1.Subject{Kind: "User", Name: "x"}) }),
+			viewBinding(), []v1alpha1.FieldDifference{{Path: "subjects", Found: `[{"kind":"User","name":"x"}]`}},
+		},
+		{
+			"a list in another order is shown whole",
+			changed(denyPolicy(), func(p *networkingv1.NetworkPolicy) {
+				p.Spec.PolicyTypes = []networkingv1.PolicyType{"Egress", "Ingress"}
+			}),
+			changed(denyPolicy(), func(p *networkingv1.NetworkPolicy) {
+				p.Spec.PolicyTypes = []networkingv1.PolicyType{"Ingress", "Egress"}
+			}),
+			[]v1alpha1.FieldDifference{{Path: "spec.policyTypes", Wanted: `["Ingress","Egress"]`, Found: `["Egress","Ingress"]`}},
+		},
+		{
+			"what is long is cut",
+			changed(viewBinding(), func(b *rbacv1.RoleBinding) { b.RoleRef = rbacv1.RoleRef{Name: strings.Repeat("é", 200)} }),
+			changed(viewBinding(), func(b *rbacv1.RoleBinding) { b.RoleRef = rbacv1.RoleRef{} }),
+			[]v1alpha1.FieldDifference{{
+				Path: "roleRef", Wanted: `{"apiGroup":"","kind":"","name":""}`, Found: `{"apiGroup":"","kind":"","name":"` + strings.Repeat("é", 110) + "...",
+			}},
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if diff := cmp.Diff(test.paths, pathStrings(differences(test.have, test.want))); diff != "" {
+			if diff := cmp.Diff(test.fields, reported(differences(test.have, test.want)), cmpopts.EquateEmpty()); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -140,7 +177,7 @@ func TestAttribute(t *testing.T) {
 		{"what does not parse owns nothing", []metav1.ManagedFieldsEntry{entry("them", 1, `{`)}, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			by := attribute(test.entries, []fieldpath.Path{fieldpath.MakePathOrDie("spec", "ingress")})
+			by := attribute(test.entries, []difference{{path: fieldpath.MakePathOrDie("spec", "ingress")}})
 			if by.manager != test.want {
 				t.Errorf("want %q, got %q", test.want, by.manager)
 			}

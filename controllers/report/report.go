@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/controls"
 	"github.com/securitybaseline/operator/controllers/enforce"
 	"github.com/securitybaseline/operator/controllers/resolve"
 )
@@ -16,13 +18,16 @@ import (
 const (
 	// maxDrifts is how many drifts a report lists.
 	maxDrifts = 20
+	// maxChanges is how many changes it lists for a control in Audit mode.
+	maxChanges = 100
 	// maxMessage is how long a control's message may be, in bytes.
 	maxMessage = 2048
 )
 
 // severity orders the states from the best to the worst.
 var severity = []v1alpha1.State{
-	v1alpha1.StateCompliant, v1alpha1.StateDrifted, v1alpha1.StateConflict, v1alpha1.StateFailed,
+	v1alpha1.StateCompliant, v1alpha1.StateExcepted, v1alpha1.StateViolating, v1alpha1.StateDrifted, v1alpha1.StateContested,
+	v1alpha1.StateConflict, v1alpha1.StateFailed,
 }
 
 // worst returns the worse of two states; the empty state is the best.
@@ -34,7 +39,7 @@ func worst(a, b v1alpha1.State) v1alpha1.State {
 
 // Next returns what a namespace's report says after an evaluation. outcomes are
 // what came of it, prior what the report said.
-func Next(prior v1alpha1.BaselineReportData, governance resolve.Governance, outcomes []enforce.Outcome) v1alpha1.BaselineReportData {
+func Next(prior v1alpha1.BaselineReportData, governance resolve.Governance, outcomes []enforce.Outcome, now time.Time) v1alpha1.BaselineReportData {
 	next := v1alpha1.BaselineReportData{Drifts: prior.Drifts, Summary: v1alpha1.ReportSummary{Drifts: prior.Summary.Drifts}}
 	for _, baseline := range governance.Selecting {
 		next.Observed = append(next.Observed, v1alpha1.ObservedBaseline{Name: baseline.Name, Generation: baseline.Generation})
@@ -42,60 +47,113 @@ func Next(prior v1alpha1.BaselineReportData, governance resolve.Governance, outc
 	slices.SortFunc(next.Observed, func(a, b v1alpha1.ObservedBaseline) int { return cmp.Compare(a.Name, b.Name) })
 
 	for i := range outcomes {
-		next.Controls = append(next.Controls, controlReport(prior, &outcomes[i]))
 		next.Summary.Drifts += int64(len(outcomes[i].Drifts))
-		next.Drifts = append(slices.Clone(outcomes[i].Drifts), next.Drifts...)
+		for _, drift := range outcomes[i].Drifts {
+			next.Drifts = record(next.Drifts, drift)
+		}
 	}
-	slices.SortStableFunc(next.Drifts, func(a, b v1alpha1.Drift) int { return b.Time.Compare(a.Time.Time) })
-	next.Drifts = next.Drifts[:min(len(next.Drifts), maxDrifts)]
+	for _, control := range controls.All {
+		for i := range outcomes {
+			if outcomes[i].Control == control.Name {
+				next.Controls = append(next.Controls, controlReport(prior, &outcomes[i], next.Drifts, now))
+			}
+		}
+		for _, exception := range governance.Excepting[control.Name] {
+			// What could not be removed from where the exception took it is worse.
+			if EntryIn(next, control.Name, exception.Baseline.Name) == nil {
+				next.Controls = append(next.Controls, excepted(control.Name, exception))
+			}
+		}
+	}
 	summarise(&next)
 	return next
 }
 
-func controlReport(prior v1alpha1.BaselineReportData, outcome *enforce.Outcome) v1alpha1.ControlReport {
+func controlReport(prior v1alpha1.BaselineReportData, outcome *enforce.Outcome, drifts []v1alpha1.Drift, now time.Time) v1alpha1.ControlReport {
 	control := v1alpha1.ControlReport{
-		Name: outcome.Control, Baseline: outcome.Baseline, State: outcome.State, Message: Truncate(outcome.Message, maxMessage),
-		Findings: outcome.Findings, Placed: outcome.Placed, Drifts: int64(len(outcome.Drifts)),
+		Name: outcome.Control, Baseline: outcome.Baseline, Mode: outcome.Mode,
+		State: outcome.State, Message: outcome.Message, Findings: outcome.Findings,
+		Changes: outcome.Changes[:min(len(outcome.Changes), maxChanges)], ChangesTotal: int32(len(outcome.Changes)),
+		PodSecurity: outcome.PodSecurity, Placed: outcome.Placed, Drifts: int64(len(outcome.Drifts)),
 	}
-	if before := ControlIn(prior, outcome.Control); before != nil && before.Baseline == outcome.Baseline {
+	if before := EntryIn(prior, outcome.Control, outcome.Baseline); before != nil {
 		control.Drifts += before.Drifts
 	}
+	fight := contestedIn(drifts, &control, now)
+	switch {
+	case fight != nil && control.Governs() && worst(control.State, v1alpha1.StateContested) == v1alpha1.StateContested:
+		control.State, control.Message = v1alpha1.StateContested, contestMessage(fight)
+	case fight == nil && control.State == v1alpha1.StateContested:
+		// The state of a while ago, kept for want of news.
+		control.State, control.Message = v1alpha1.StateDrifted, "is being put right"
+	}
+	control.Message = enforce.Truncate(control.Message, maxMessage)
 	return control
 }
 
+func excepted(control v1alpha1.ControlName, exception resolve.Exception) v1alpha1.ControlReport {
+	until := "for good"
+	if exception.Expires != nil {
+		until = "until " + exception.Expires.UTC().Format(time.RFC3339)
+	}
+	return v1alpha1.ControlReport{
+		Name: control, Baseline: exception.Baseline.Name, Mode: exception.Baseline.Spec.Mode, State: v1alpha1.StateExcepted,
+		Message:   enforce.Truncate(fmt.Sprintf("exception %s, %s: %s", exception.Name, until, exception.Reason), maxMessage),
+		Exception: &v1alpha1.ExceptionInForce{Name: exception.Name, Reason: exception.Reason, Expires: exception.Expires},
+	}
+}
+
+// summarise sums up what is enforced here or, where nothing is, what is audited.
 func summarise(report *v1alpha1.BaselineReportData) {
-	baselines := make([]string, 0, len(report.Controls))
-	compliant := 0
+	var baselines []string
+	enforced := slices.ContainsFunc(report.Controls, func(control v1alpha1.ControlReport) bool { return control.Mode != v1alpha1.ModeAudit })
+	compliant, total := 0, 0
 	for _, control := range report.Controls {
-		report.State = worst(report.State, control.State)
 		baselines = append(baselines, control.Baseline)
+		if enforced && control.Mode == v1alpha1.ModeAudit {
+			continue
+		}
+		report.State = worst(report.State, control.State)
+		total++
 		if control.State == v1alpha1.StateCompliant {
 			compliant++
 		}
 	}
 	slices.Sort(baselines)
 	report.Summary.Baselines = strings.Join(slices.Compact(baselines), ",")
-	report.Summary.Controls = fmt.Sprintf("%d/%d", compliant, len(report.Controls))
+	report.Summary.Controls = fmt.Sprintf("%d/%d", compliant, total)
 	if len(report.Drifts) > 0 {
 		report.Summary.LastDrift = &report.Drifts[0].Time
 	}
 }
 
-// ControlIn returns what a report says of a control, or nil.
-func ControlIn(report v1alpha1.BaselineReportData, name v1alpha1.ControlName) *v1alpha1.ControlReport {
+// Unsettled says whether running pods stand in the way of a pod-security level
+// in a namespace, or may come to.
+func Unsettled(report v1alpha1.BaselineReportData) bool {
+	return find(report, func(control *v1alpha1.ControlReport) bool {
+		pods := control.PodSecurity
+		return pods != nil && (control.Mode == v1alpha1.ModeAudit || len(pods.Violations) > 0 || pods.Incomplete != "" || pods.Enforced != pods.Level)
+	}) != nil
+}
+
+// GoverningIn returns what a report says of a control that a baseline governs,
+// or could not be cleared of, or nil.
+func GoverningIn(report v1alpha1.BaselineReportData, name v1alpha1.ControlName) *v1alpha1.ControlReport {
+	return find(report, func(control *v1alpha1.ControlReport) bool { return control.Name == name && control.Governs() })
+}
+
+// EntryIn returns what a report says of a control of a baseline, or nil.
+func EntryIn(report v1alpha1.BaselineReportData, name v1alpha1.ControlName, baseline string) *v1alpha1.ControlReport {
+	return find(report, func(control *v1alpha1.ControlReport) bool {
+		return control.Name == name && control.Baseline == baseline
+	})
+}
+
+func find(report v1alpha1.BaselineReportData, is func(*v1alpha1.ControlReport) bool) *v1alpha1.ControlReport {
 	for i := range report.Controls {
-		if report.Controls[i].Name == name {
+		if is(&report.Controls[i]) {
 			return &report.Controls[i]
 		}
 	}
 	return nil
-}
-
-// Truncate shortens a message to at most so many bytes, and shows that it did.
-func Truncate(message string, bytes int) string {
-	const ellipsis = "..."
-	if len(message) <= bytes {
-		return message
-	}
-	return strings.ToValidUTF8(message[:bytes-len(ellipsis)], "") + ellipsis
 }

@@ -33,7 +33,7 @@ func drift(baseline string, minutes int) v1alpha1.Drift {
 
 // evaluate makes the report of an evaluation with these outcomes.
 func evaluate(prior v1alpha1.BaselineReportData, baseline *v1alpha1.SecurityBaseline, outcomes ...enforce.Outcome) v1alpha1.BaselineReportData {
-	return Next(prior, resolve.Governance{Selecting: []*v1alpha1.SecurityBaseline{baseline}}, outcomes)
+	return Next(prior, resolve.Governance{Selecting: []*v1alpha1.SecurityBaseline{baseline}}, outcomes, now)
 }
 
 func TestNext(t *testing.T) {

@@ -3,7 +3,9 @@ package report
 import (
 	"cmp"
 	"fmt"
+	"regexp"
 	"slices"
+	"strconv"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/controllers/controls"
+	"github.com/securitybaseline/operator/controllers/enforce"
 )
 
 const (
@@ -24,7 +27,7 @@ const (
 // names of the namespaces that it selects, reports all reports by namespace.
 // What the status was is kept where it still holds.
 func Status(baseline *v1alpha1.SecurityBaseline, selected []string, reports map[string]*v1alpha1.BaselineReport, now time.Time) v1alpha1.SecurityBaselineStatus {
-	sum := sum{baseline: baseline, controls: map[v1alpha1.ControlName]*v1alpha1.StateCounts{}}
+	sum := sum{baseline: baseline, selected: selected, controls: map[v1alpha1.ControlName]*v1alpha1.StateCounts{}}
 	for _, control := range controls.All {
 		if control.Declared(&baseline.Spec) {
 			sum.declared = append(sum.declared, control.Name)
@@ -42,13 +45,17 @@ func Status(baseline *v1alpha1.SecurityBaseline, selected []string, reports map[
 
 // sum is a status in the making.
 type sum struct {
-	baseline   *v1alpha1.SecurityBaseline
-	declared   []v1alpha1.ControlName
-	namespaces v1alpha1.NamespaceCounts
-	controls   map[v1alpha1.ControlName]*v1alpha1.StateCounts
-	violations []v1alpha1.Violation
-	drifts     int64
-	lastDrift  *v1alpha1.NamespacedDrift
+	baseline      *v1alpha1.SecurityBaseline
+	selected      []string
+	declared      []v1alpha1.ControlName
+	namespaces    v1alpha1.NamespaceCounts
+	controls      map[v1alpha1.ControlName]*v1alpha1.StateCounts
+	violations    []v1alpha1.Violation
+	violatingPods int32
+	// drifted is what differs now.
+	drifted   []v1alpha1.Violation
+	drifts    int64
+	lastDrift *v1alpha1.NamespacedDrift
 }
 
 // add counts a selected namespace by its report, which may be nil.
@@ -63,8 +70,8 @@ func (s *sum) add(report *v1alpha1.BaselineReport) {
 	}
 	var state v1alpha1.State
 	for _, name := range s.declared {
-		control := ControlIn(report.BaselineReportData, name)
-		if control == nil || control.Baseline != s.baseline.Name {
+		control := EntryIn(report.BaselineReportData, name, s.baseline.Name)
+		if control == nil {
 			s.controls[name].Overridden++
 			continue
 		}
@@ -87,10 +94,13 @@ func (s *sum) addRecord(namespace string, report *v1alpha1.BaselineReport) {
 			continue
 		}
 		s.drifts += control.Drifts
-		if control.State != v1alpha1.StateCompliant {
-			s.violations = append(s.violations, v1alpha1.Violation{
-				Namespace: namespace, Control: control.Name, State: control.State, Message: control.Message,
-			})
+		s.violatingPods += podsIn(control.PodSecurity)
+		violation := v1alpha1.Violation{Namespace: namespace, Control: control.Name, State: control.State, Message: control.Message}
+		if control.State != v1alpha1.StateCompliant && control.State != v1alpha1.StateExcepted {
+			s.violations = append(s.violations, violation)
+		}
+		if control.State == v1alpha1.StateDrifted || control.State == v1alpha1.StateContested || len(control.Changes) > 0 {
+			s.drifted = append(s.drifted, violation)
 		}
 	}
 	for _, drift := range report.Drifts {
@@ -99,6 +109,27 @@ func (s *sum) addRecord(namespace string, report *v1alpha1.BaselineReport) {
 			s.lastDrift = candidate
 		}
 	}
+}
+
+// others matches how many other pods violate a level as the one that is named.
+var others = regexp.MustCompile(`\(and (\d+) other pods?\)$`)
+
+// podsIn counts the pods that a level rejects.
+func podsIn(report *v1alpha1.PodSecurityReport) int32 {
+	if report == nil {
+		return 0
+	}
+	pods := len(report.Violations)
+	for _, violation := range report.Violations {
+		if match := others.FindStringSubmatch(violation.Pods); match != nil {
+			more, err := strconv.Atoi(match[1])
+			if err != nil {
+				continue // more pods than a cluster can have
+			}
+			pods += more
+		}
+	}
+	return int32(pods)
 }
 
 // newer orders drifts by time and, times being whole seconds, by what they are
@@ -117,8 +148,14 @@ func count(counts *v1alpha1.StateCounts, state v1alpha1.State) {
 	switch state {
 	case v1alpha1.StateCompliant:
 		counts.Compliant++
+	case v1alpha1.StateExcepted:
+		counts.Excepted++
+	case v1alpha1.StateViolating:
+		counts.Violating++
 	case v1alpha1.StateDrifted:
 		counts.Drifted++
+	case v1alpha1.StateContested:
+		counts.Contested++
 	case v1alpha1.StateConflict:
 		counts.Conflict++
 	case v1alpha1.StateFailed:
@@ -134,15 +171,19 @@ func (s *sum) status(now time.Time) v1alpha1.SecurityBaselineStatus {
 	for _, name := range s.declared {
 		status.Controls = append(status.Controls, v1alpha1.ControlCounts{Name: name, StateCounts: *s.controls[name]})
 	}
-	slices.SortFunc(s.violations, func(a, b v1alpha1.Violation) int {
+	byNamespace := func(a, b v1alpha1.Violation) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Control, b.Control))
-	})
+	}
+	slices.SortFunc(s.violations, byNamespace)
+	slices.SortFunc(s.drifted, byNamespace)
 	status.Violations = slices.Clone(s.violations[:min(len(s.violations), maxViolations)])
 	for i := range status.Violations {
-		status.Violations[i].Message = Truncate(status.Violations[i].Message, maxViolationMessage)
+		status.Violations[i].Message = enforce.Truncate(status.Violations[i].Message, maxViolationMessage)
 	}
 	status.ViolationsTotal = int32(len(s.violations))
+	status.ViolatingPods = s.violatingPods
 	status.Drifts = s.drifts
+	status.Exceptions = exceptions(s.baseline, s.selected, now)
 	// The newest drift is remembered when its namespace is gone.
 	if s.lastDrift != nil && (status.LastDrift == nil || !s.lastDrift.Time.Before(&status.LastDrift.Time)) {
 		status.LastDrift = s.lastDrift
@@ -155,9 +196,9 @@ func (s *sum) setConditions(conditions *[]metav1.Condition, now time.Time) {
 	set := conditionSetter{conditions: conditions, generation: s.baseline.Generation, now: now}
 	evaluated := s.namespaces.Governed - s.namespaces.Pending
 	evaluating := fmt.Sprintf("%d of %d namespaces evaluated", evaluated, s.namespaces.Governed)
-	failed := s.first(v1alpha1.StateFailed)
-	drifted := s.first(v1alpha1.StateDrifted)
-	violation := s.first("")
+	failed := sentence(s.violations, v1alpha1.StateFailed)
+	drifted := sentence(s.drifted)
+	violation := sentence(s.violations)
 
 	set.presentWhile(v1alpha1.ConditionReconciling, s.namespaces.Pending > 0, v1alpha1.ReasonEvaluating, evaluating)
 	set.presentWhile(v1alpha1.ConditionStalled, s.namespaces.Pending == 0 && failed != "", v1alpha1.ReasonRefused, failed)
@@ -174,21 +215,21 @@ func (s *sum) setConditions(conditions *[]metav1.Condition, now time.Time) {
 	}
 
 	if drifted != "" {
-		set.condition(v1alpha1.ConditionDrifted, metav1.ConditionTrue, v1alpha1.ReasonDriftFound, drifted)
+		set.condition(v1alpha1.ConditionDrifted, metav1.ConditionTrue, driftReason(s.drifted), drifted)
 	} else {
 		set.condition(v1alpha1.ConditionDrifted, metav1.ConditionFalse, v1alpha1.ReasonNoDrift, "no drift is waiting to be put right")
 	}
 
 	switch {
 	case violation != "":
-		set.condition(v1alpha1.ConditionCompliant, metav1.ConditionFalse, s.nonComplianceReason(), violation)
+		set.condition(v1alpha1.ConditionCompliant, metav1.ConditionFalse, violationReason(s.violations), violation)
 	case s.namespaces.Pending > 0:
 		set.condition(v1alpha1.ConditionCompliant, metav1.ConditionUnknown, v1alpha1.ReasonEvaluating, evaluating)
 	case s.namespaces.Governed == 0:
 		set.condition(v1alpha1.ConditionCompliant, metav1.ConditionTrue, v1alpha1.ReasonNothingGoverned, s.nothingGoverned())
 	default:
 		set.condition(v1alpha1.ConditionCompliant, metav1.ConditionTrue, v1alpha1.ReasonAsDeclared,
-			fmt.Sprintf("%d of %d namespaces are as the baseline says", s.namespaces.Compliant, s.namespaces.Governed))
+			fmt.Sprintf("%d of %d namespaces are as the baseline says%s", s.namespaces.Compliant, s.namespaces.Governed, s.but()))
 	}
 }
 
@@ -199,28 +240,52 @@ func (s *sum) nothingGoverned() string {
 	return "no namespace is selected"
 }
 
-func (s *sum) nonComplianceReason() string {
-	switch {
-	case s.first(v1alpha1.StateFailed) != "":
-		return v1alpha1.ReasonRefused
-	case s.first(v1alpha1.StateConflict) != "":
-		return v1alpha1.ReasonConflict
-	default:
-		return v1alpha1.ReasonDriftFound
+// but says why compliant namespaces are not all of them.
+func (s *sum) but() string {
+	if s.namespaces.Excepted == 0 {
+		return ""
 	}
+	return fmt.Sprintf(", %d by exception", s.namespaces.Excepted)
 }
 
-// first returns a sentence about the violations of a state, or of any state if
-// it is empty; empty if there are none.
-func (s *sum) first(state v1alpha1.State) string {
+// driftReason returns why something differs.
+func driftReason(drifted []v1alpha1.Violation) string {
+	if anyIs(drifted, v1alpha1.StateContested) {
+		return v1alpha1.ReasonContested
+	}
+	return v1alpha1.ReasonDriftFound
+}
+
+// violationReason returns the reason of the worst violation.
+func violationReason(violations []v1alpha1.Violation) string {
+	switch {
+	case anyIs(violations, v1alpha1.StateFailed):
+		return v1alpha1.ReasonRefused
+	case anyIs(violations, v1alpha1.StateConflict):
+		return v1alpha1.ReasonConflict
+	case anyIs(violations, v1alpha1.StateContested):
+		return v1alpha1.ReasonContested
+	case anyIs(violations, v1alpha1.StateDrifted):
+		return v1alpha1.ReasonDriftFound
+	}
+	return v1alpha1.ReasonViolating
+}
+
+func anyIs(violations []v1alpha1.Violation, state v1alpha1.State) bool {
+	return slices.ContainsFunc(violations, func(violation v1alpha1.Violation) bool { return violation.State == state })
+}
+
+// sentence returns a sentence about the violations, or about those of a state;
+// empty if there are none.
+func sentence(violations []v1alpha1.Violation, state ...v1alpha1.State) string {
 	var first *v1alpha1.Violation
 	others := -1
-	for i := range s.violations {
-		if state != "" && s.violations[i].State != state {
+	for i := range violations {
+		if len(state) > 0 && !slices.Contains(state, violations[i].State) {
 			continue
 		}
 		if first == nil {
-			first = &s.violations[i]
+			first = &violations[i]
 		}
 		others++
 	}

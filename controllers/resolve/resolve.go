@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -22,14 +23,36 @@ type Governance struct {
 	// wins.
 	Selecting []*v1alpha1.SecurityBaseline
 
-	// Governing is the baseline that governs each control that any declares.
+	// Governing is the baseline that governs each control: of those in Enforce
+	// mode that declare it and do not except the namespace from it, the first.
 	Governing map[v1alpha1.ControlName]*v1alpha1.SecurityBaseline
+
+	// Auditing are the baselines in Audit mode that declare each control and do
+	// not except the namespace from it. They do not compete.
+	Auditing map[v1alpha1.ControlName][]*v1alpha1.SecurityBaseline
+
+	// Excepting are the exceptions in force that take each control out of the
+	// namespace, one a baseline.
+	Excepting map[v1alpha1.ControlName][]Exception
+
+	// Until is when the first of these exceptions expires; zero, if none does.
+	Until time.Time
 }
 
-// Govern resolves which baselines govern a namespace. Namespaces whose names are
-// protected are governed by none.
-func Govern(namespace *metav1.PartialObjectMetadata, baselines []v1alpha1.SecurityBaseline, protected sets.Set[string]) Governance {
-	governance := Governance{Governing: map[v1alpha1.ControlName]*v1alpha1.SecurityBaseline{}}
+// Exception is an exception and whose it is.
+type Exception struct {
+	Baseline *v1alpha1.SecurityBaseline
+	*v1alpha1.Exception
+}
+
+// Govern resolves which baselines govern a namespace now. Namespaces whose names
+// are protected are governed by none.
+func Govern(namespace *metav1.PartialObjectMetadata, baselines []v1alpha1.SecurityBaseline, protected sets.Set[string], now time.Time) Governance {
+	governance := Governance{
+		Governing: map[v1alpha1.ControlName]*v1alpha1.SecurityBaseline{},
+		Auditing:  map[v1alpha1.ControlName][]*v1alpha1.SecurityBaseline{},
+		Excepting: map[v1alpha1.ControlName][]Exception{},
+	}
 	for i := range baselines {
 		if selects(&baselines[i], namespace, protected) {
 			governance.Selecting = append(governance.Selecting, &baselines[i])
@@ -39,12 +62,49 @@ func Govern(namespace *metav1.PartialObjectMetadata, baselines []v1alpha1.Securi
 	for _, control := range controls.All {
 		for _, baseline := range governance.Selecting {
 			if control.Declared(&baseline.Spec) {
-				governance.Governing[control.Name] = baseline
-				break
+				governance.add(control.Name, baseline, namespace.Name, now)
 			}
 		}
 	}
 	return governance
+}
+
+// add resolves what the next baseline that declares a control has to say of it.
+func (g *Governance) add(control v1alpha1.ControlName, baseline *v1alpha1.SecurityBaseline, namespace string, now time.Time) {
+	exception := excepting(baseline, namespace, control, now)
+	switch {
+	case exception != nil:
+		g.Excepting[control] = append(g.Excepting[control], Exception{baseline, exception})
+		if exception.Expires != nil && (g.Until.IsZero() || exception.Expires.Time.Before(g.Until)) {
+			g.Until = exception.Expires.Time
+		}
+	case baseline.Spec.Audits():
+		g.Auditing[control] = append(g.Auditing[control], baseline)
+	case g.Governing[control] == nil:
+		g.Governing[control] = baseline
+	}
+}
+
+// excepting returns the exception of a baseline that takes a control out of a
+// namespace now: of several the one that lasts longest; nil if there is none.
+func excepting(baseline *v1alpha1.SecurityBaseline, namespace string, control v1alpha1.ControlName, now time.Time) *v1alpha1.Exception {
+	var longest *v1alpha1.Exception
+	for i := range baseline.Spec.Exceptions {
+		exception := &baseline.Spec.Exceptions[i]
+		if !exception.InForce(now) || !slices.Contains(exception.Namespaces, namespace) || !slices.Contains(exception.Controls, control) {
+			continue
+		}
+		if longest == nil || longest.Expires != nil && (exception.Expires == nil || longest.Expires.Before(exception.Expires)) {
+			longest = exception
+		}
+	}
+	return longest
+}
+
+// Precedes says whether a baseline would govern rather than another, were both
+// in Enforce mode.
+func Precedes(a, b *v1alpha1.SecurityBaseline) bool {
+	return precedence(a, b) < 0
 }
 
 // Selector returns which namespaces a baseline selects, its exclusions and the

@@ -136,7 +136,7 @@ func TestGovern(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			governance := Govern(&metav1.PartialObjectMetadata{ObjectMeta: test.namespace}, test.baselines, Protected("ours"))
+			governance := Govern(&metav1.PartialObjectMetadata{ObjectMeta: test.namespace}, test.baselines, Protected("ours"), epoch)
 			got := names{}
 			for control, baseline := range governance.Governing {
 				got[control] = baseline.Name

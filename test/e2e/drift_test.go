@@ -95,6 +95,9 @@ func foreignParts(t *testing.T, namespace string) map[string]string {
 	return parts
 }
 
+// itsBaseline stands in a table for the name of the test's baseline.
+const itsBaseline = "the name of the test's baseline"
+
 func TestDriftIsHealed(t *testing.T) {
 	type world struct {
 		namespace string
@@ -122,7 +125,7 @@ func TestDriftIsHealed(t *testing.T) {
 				})
 			},
 			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-default-deny",
-				Fields: []string{"spec.ingress"}, Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
+				Fields: []v1alpha1.FieldDifference{{Path: "spec.ingress", Found: `[{}]`}}, Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
 		},
 		{
 			name: "a rule of an allowance is widened by server-side apply",
@@ -135,7 +138,7 @@ func TestDriftIsHealed(t *testing.T) {
 				must(w.t, admin.Patch(w.t.Context(), wider, client.Apply, client.ForceOwnership, client.FieldOwner("argocd-controller")))
 			},
 			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-from-ingress",
-				Fields: []string{"spec.ingress"}, Manager: "argocd-controller", Operation: "Apply", Action: v1alpha1.DriftConfigured},
+				Fields: []v1alpha1.FieldDifference{{Path: "spec.ingress", Wanted: `[{"from":[{"namespaceSelector":{"matchLabels":{"kubernetes.io/metadata.name":"ingress-nginx"}}}]}]`, Found: `[{"from":[{"namespaceSelector":{}}]}]`}}, Manager: "argocd-controller", Operation: "Apply", Action: v1alpha1.DriftConfigured},
 		},
 		{
 			name: "the ingress of an allowance is emptied",
@@ -144,7 +147,7 @@ func TestDriftIsHealed(t *testing.T) {
 			},
 			// A field that was removed belongs to nobody.
 			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-from-ingress",
-				Fields: []string{"spec.ingress"}, Action: v1alpha1.DriftConfigured},
+				Fields: []v1alpha1.FieldDifference{{Path: "spec.ingress", Wanted: `[{"from":[{"namespaceSelector":{"matchLabels":{"kubernetes.io/metadata.name":"ingress-nginx"}}}]}]`}}, Action: v1alpha1.DriftConfigured},
 		},
 		{
 			name: "the operator's labels are stripped from a policy",
@@ -154,9 +157,10 @@ func TestDriftIsHealed(t *testing.T) {
 				})
 			},
 			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-default-deny",
-				Fields: []string{
-					"metadata.labels.app.kubernetes.io/managed-by",
-					"metadata.labels.securitybaseline.io/baseline", "metadata.labels.securitybaseline.io/control",
+				Fields: []v1alpha1.FieldDifference{
+					{Path: "metadata.labels.app.kubernetes.io/managed-by", Wanted: v1alpha1.ManagedByValue},
+					{Path: "metadata.labels.securitybaseline.io/baseline", Wanted: itsBaseline},
+					{Path: "metadata.labels.securitybaseline.io/control", Wanted: "Network"},
 				}, Action: v1alpha1.DriftConfigured},
 		},
 		{
@@ -167,7 +171,7 @@ func TestDriftIsHealed(t *testing.T) {
 				})
 			},
 			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-default-deny",
-				Fields:  []string{"metadata.labels.securitybaseline.io/baseline"},
+				Fields:  []v1alpha1.FieldDifference{{Path: "metadata.labels.securitybaseline.io/baseline", Wanted: itsBaseline, Found: "another"}},
 				Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
 		},
 		{
@@ -178,7 +182,7 @@ func TestDriftIsHealed(t *testing.T) {
 				})
 			},
 			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-default-deny",
-				Fields:  []string{"metadata.labels.securitybaseline.io/control"},
+				Fields:  []v1alpha1.FieldDifference{{Path: "metadata.labels.securitybaseline.io/control", Wanted: "Network", Found: "RBAC"}},
 				Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
 		},
 		{
@@ -189,7 +193,7 @@ func TestDriftIsHealed(t *testing.T) {
 				})
 			},
 			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-default-deny",
-				Fields:  []string{"metadata.labels.securitybaseline.io/control"},
+				Fields:  []v1alpha1.FieldDifference{{Path: "metadata.labels.securitybaseline.io/control", Wanted: "Network", Found: "PodSecurity"}},
 				Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
 		},
 		{
@@ -200,7 +204,7 @@ func TestDriftIsHealed(t *testing.T) {
 				})
 			},
 			want: v1alpha1.Drift{Control: "RBAC", Object: "RoleBinding/security-baseline-developers",
-				Fields:  []string{"metadata.labels.securitybaseline.io/control"},
+				Fields:  []v1alpha1.FieldDifference{{Path: "metadata.labels.securitybaseline.io/control", Wanted: "RBAC", Found: "Network"}},
 				Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
 		},
 		{
@@ -212,10 +216,11 @@ func TestDriftIsHealed(t *testing.T) {
 				})
 			},
 			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-default-deny",
-				Fields: []string{
-					"metadata.labels.app.kubernetes.io/managed-by",
-					"metadata.labels.securitybaseline.io/baseline", "metadata.labels.securitybaseline.io/control",
-					"spec.ingress",
+				Fields: []v1alpha1.FieldDifference{
+					{Path: "metadata.labels.app.kubernetes.io/managed-by", Wanted: v1alpha1.ManagedByValue},
+					{Path: "metadata.labels.securitybaseline.io/baseline", Wanted: itsBaseline},
+					{Path: "metadata.labels.securitybaseline.io/control", Wanted: "Network"},
+					{Path: "spec.ingress", Found: `[{}]`},
 				}, Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
 		},
 		{
@@ -226,10 +231,13 @@ func TestDriftIsHealed(t *testing.T) {
 				must(w.t, admin.Patch(w.t.Context(), policy(w.t, w.namespace, "default-deny"), client.RawPatch(types.MergePatchType, []byte(patch))))
 			},
 			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-default-deny",
-				Fields: []string{
-					"metadata.labels.app.kubernetes.io/managed-by",
-					"metadata.labels.securitybaseline.io/baseline", "metadata.labels.securitybaseline.io/control",
-					"spec.podSelector", "spec.policyTypes", "spec.egress",
+				Fields: []v1alpha1.FieldDifference{
+					{Path: "metadata.labels.app.kubernetes.io/managed-by", Wanted: v1alpha1.ManagedByValue},
+					{Path: "metadata.labels.securitybaseline.io/baseline", Wanted: itsBaseline},
+					{Path: "metadata.labels.securitybaseline.io/control", Wanted: "Network"},
+					{Path: "spec.podSelector", Wanted: `{}`, Found: `{"matchLabels":{"a":"b"}}`},
+					{Path: "spec.policyTypes", Wanted: `["Ingress"]`},
+					{Path: "spec.egress", Found: `[{}]`},
 				}, Action: v1alpha1.DriftConfigured},
 		},
 		{
@@ -239,7 +247,7 @@ func TestDriftIsHealed(t *testing.T) {
 					n.Labels["pod-security.kubernetes.io/enforce"] = "privileged"
 				})
 			},
-			want: v1alpha1.Drift{Control: "PodSecurity", Object: "Namespace/", Fields: []string{"metadata.labels.pod-security.kubernetes.io/enforce"},
+			want: v1alpha1.Drift{Control: "PodSecurity", Object: "Namespace/", Fields: []v1alpha1.FieldDifference{{Path: "metadata.labels.pod-security.kubernetes.io/enforce", Wanted: "baseline", Found: "privileged"}},
 				Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
 		},
 		{
@@ -250,7 +258,7 @@ func TestDriftIsHealed(t *testing.T) {
 				})
 			},
 			want: v1alpha1.Drift{Control: "PodSecurity", Object: "Namespace/",
-				Fields: []string{"metadata.labels.pod-security.kubernetes.io/enforce"}, Action: v1alpha1.DriftConfigured},
+				Fields: []v1alpha1.FieldDifference{{Path: "metadata.labels.pod-security.kubernetes.io/enforce", Wanted: "baseline"}}, Action: v1alpha1.DriftConfigured},
 		},
 		{
 			name: "the version of a pod-security level is pinned",
@@ -259,7 +267,7 @@ func TestDriftIsHealed(t *testing.T) {
 					n.Labels["pod-security.kubernetes.io/warn-version"] = "v1.0"
 				})
 			},
-			want: v1alpha1.Drift{Control: "PodSecurity", Object: "Namespace/", Fields: []string{"metadata.labels.pod-security.kubernetes.io/warn-version"},
+			want: v1alpha1.Drift{Control: "PodSecurity", Object: "Namespace/", Fields: []v1alpha1.FieldDifference{{Path: "metadata.labels.pod-security.kubernetes.io/warn-version", Wanted: "latest", Found: "v1.0"}},
 				Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
 		},
 		{
@@ -270,7 +278,7 @@ func TestDriftIsHealed(t *testing.T) {
 				})
 			},
 			want: v1alpha1.Drift{Control: "RBAC", Object: "RoleBinding/security-baseline-developers",
-				Fields: []string{"subjects"}, Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
+				Fields: []v1alpha1.FieldDifference{{Path: "subjects", Wanted: `[{"kind":"Group","apiGroup":"rbac.authorization.k8s.io","name":"developers"}]`, Found: `[{"kind":"Group","apiGroup":"rbac.authorization.k8s.io","name":"attackers"}]`}}, Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
 		},
 		{
 			name: "a subject is added to a binding",
@@ -280,7 +288,7 @@ func TestDriftIsHealed(t *testing.T) {
 				})
 			},
 			want: v1alpha1.Drift{Control: "RBAC", Object: "RoleBinding/security-baseline-developers",
-				Fields: []string{"subjects"}, Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
+				Fields: []v1alpha1.FieldDifference{{Path: "subjects", Found: `[{"kind":"User","apiGroup":"rbac.authorization.k8s.io","name":"guest"}]`}}, Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
 		},
 		{
 			name: "a binding is deleted",
@@ -311,6 +319,11 @@ func TestDriftIsHealed(t *testing.T) {
 			unchanged()
 
 			test.want.Baseline = baseline.Name
+			for i := range test.want.Fields {
+				if test.want.Fields[i].Wanted == itsBaseline {
+					test.want.Fields[i].Wanted = baseline.Name
+				}
+			}
 			if test.want.Object == "Namespace/" {
 				test.want.Object += namespace
 			}
@@ -320,7 +333,11 @@ func TestDriftIsHealed(t *testing.T) {
 					return err
 				}
 				for i := range current.Drifts {
-					current.Drifts[i].Time = metav1.Time{}
+					drift := &current.Drifts[i]
+					if recorded := drift.Changed != nil && drift.Time.Sub(drift.Changed.Time).Abs() < patience; recorded != (drift.Manager != "") {
+						return fmt.Errorf("%q changed it at %s, seen at %s", drift.Manager, drift.Changed, drift.Time)
+					}
+					drift.Time, drift.Changed = metav1.Time{}, nil
 				}
 				if diff := cmp.Diff([]v1alpha1.Drift{test.want}, current.Drifts); diff != "" || current.State != v1alpha1.StateCompliant {
 					return fmt.Errorf("%s (-want +got):\n%s", current.State, diff)

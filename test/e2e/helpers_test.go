@@ -206,7 +206,7 @@ func hasCondition(conditionType string, want metav1.ConditionStatus, reason stri
 
 // stateOf returns the state of a control in a report.
 func stateOf(current *v1alpha1.BaselineReport, control v1alpha1.ControlName) v1alpha1.State {
-	if found := report.ControlIn(current.BaselineReportData, control); found != nil {
+	if found := report.GoverningIn(current.BaselineReportData, control); found != nil {
 		return found.State
 	}
 	return ""

@@ -17,7 +17,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
@@ -87,7 +86,7 @@ func startOperator(ctx context.Context) (func() error, error) {
 	if err != nil {
 		return nil, err
 	}
-	config.WarningHandlerWithContext = rest.NoWarnings{}
+	controllers.ConfigureClient(config)
 	config.ContentType = runtime.ContentTypeJSON // to be looked at
 	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return writes{next} })
 	mgr, err := ctrl.NewManager(config, ctrl.Options{

@@ -20,12 +20,22 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.BaselineReportApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("BaselineReportData"):
 		return &apiv1alpha1.BaselineReportDataApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Change"):
+		return &apiv1alpha1.ChangeApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ControlCounts"):
 		return &apiv1alpha1.ControlCountsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ControlReport"):
 		return &apiv1alpha1.ControlReportApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Drift"):
 		return &apiv1alpha1.DriftApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Exception"):
+		return &apiv1alpha1.ExceptionApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ExceptionInForce"):
+		return &apiv1alpha1.ExceptionInForceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ExceptionStatus"):
+		return &apiv1alpha1.ExceptionStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("FieldDifference"):
+		return &apiv1alpha1.FieldDifferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("IPBlock"):
 		return &apiv1alpha1.IPBlockApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("LabelSelector"):
@@ -60,6 +70,10 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.PlacedObjectApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PodSecurity"):
 		return &apiv1alpha1.PodSecurityApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PodSecurityReport"):
+		return &apiv1alpha1.PodSecurityReportApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("PodViolation"):
+		return &apiv1alpha1.PodViolationApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RBAC"):
 		return &apiv1alpha1.RBACApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ReportSummary"):

@@ -37,6 +37,7 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - name
+          - baseline
     - name: drifts
       type:
         list:
@@ -63,6 +64,23 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: summary
       type:
         namedType: com.github.securitybaseline.operator.api.v1alpha1.ReportSummary
+- name: com.github.securitybaseline.operator.api.v1alpha1.Change
+  map:
+    fields:
+    - name: action
+      type:
+        namedType: com.github.securitybaseline.operator.api.v1alpha1.ChangeAction
+    - name: fields
+      type:
+        list:
+          elementType:
+            namedType: com.github.securitybaseline.operator.api.v1alpha1.FieldDifference
+          elementRelationship: atomic
+    - name: object
+      type:
+        scalar: string
+- name: com.github.securitybaseline.operator.api.v1alpha1.ChangeAction
+  scalar: string
 - name: com.github.securitybaseline.operator.api.v1alpha1.ControlCounts
   map:
     fields:
@@ -72,7 +90,13 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: conflict
       type:
         scalar: numeric
+    - name: contested
+      type:
+        scalar: numeric
     - name: drifted
+      type:
+        scalar: numeric
+    - name: excepted
       type:
         scalar: numeric
     - name: failed
@@ -87,6 +111,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: pending
       type:
         scalar: numeric
+    - name: violating
+      type:
+        scalar: numeric
 - name: com.github.securitybaseline.operator.api.v1alpha1.ControlName
   scalar: string
 - name: com.github.securitybaseline.operator.api.v1alpha1.ControlReport
@@ -95,9 +122,21 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: baseline
       type:
         scalar: string
+    - name: changes
+      type:
+        list:
+          elementType:
+            namedType: com.github.securitybaseline.operator.api.v1alpha1.Change
+          elementRelationship: atomic
+    - name: changesTotal
+      type:
+        scalar: numeric
     - name: drifts
       type:
         scalar: numeric
+    - name: exception
+      type:
+        namedType: com.github.securitybaseline.operator.api.v1alpha1.ExceptionInForce
     - name: findings
       type:
         list:
@@ -107,6 +146,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: message
       type:
         scalar: string
+    - name: mode
+      type:
+        namedType: com.github.securitybaseline.operator.api.v1alpha1.Mode
     - name: name
       type:
         namedType: com.github.securitybaseline.operator.api.v1alpha1.ControlName
@@ -118,6 +160,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - object
+    - name: podSecurity
+      type:
+        namedType: com.github.securitybaseline.operator.api.v1alpha1.PodSecurityReport
     - name: state
       type:
         namedType: com.github.securitybaseline.operator.api.v1alpha1.State
@@ -134,14 +179,26 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: baseline
       type:
         scalar: string
+    - name: before
+      type:
+        list:
+          elementType:
+            namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+          elementRelationship: atomic
+    - name: changed
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: control
       type:
         namedType: com.github.securitybaseline.operator.api.v1alpha1.ControlName
+    - name: count
+      type:
+        scalar: numeric
     - name: fields
       type:
         list:
           elementType:
-            scalar: string
+            namedType: com.github.securitybaseline.operator.api.v1alpha1.FieldDifference
           elementRelationship: atomic
     - name: manager
       type:
@@ -157,6 +214,75 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
 - name: com.github.securitybaseline.operator.api.v1alpha1.DriftAction
   scalar: string
+- name: com.github.securitybaseline.operator.api.v1alpha1.Exception
+  map:
+    fields:
+    - name: controls
+      type:
+        list:
+          elementType:
+            namedType: com.github.securitybaseline.operator.api.v1alpha1.ControlName
+          elementRelationship: associative
+    - name: expires
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: name
+      type:
+        scalar: string
+    - name: namespaces
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: reason
+      type:
+        scalar: string
+- name: com.github.securitybaseline.operator.api.v1alpha1.ExceptionInForce
+  map:
+    fields:
+    - name: expires
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: name
+      type:
+        scalar: string
+    - name: reason
+      type:
+        scalar: string
+- name: com.github.securitybaseline.operator.api.v1alpha1.ExceptionStatus
+  map:
+    fields:
+    - name: active
+      type:
+        scalar: numeric
+    - name: announced
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: expired
+      type:
+        scalar: numeric
+    - name: findings
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
+    - name: unmatched
+      type:
+        scalar: numeric
+- name: com.github.securitybaseline.operator.api.v1alpha1.FieldDifference
+  map:
+    fields:
+    - name: found
+      type:
+        scalar: string
+    - name: path
+      type:
+        scalar: string
+    - name: wanted
+      type:
+        scalar: string
 - name: com.github.securitybaseline.operator.api.v1alpha1.IPBlock
   map:
     fields:
@@ -201,6 +327,8 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: atomic
 - name: com.github.securitybaseline.operator.api.v1alpha1.LabelValue
   scalar: string
+- name: com.github.securitybaseline.operator.api.v1alpha1.Mode
+  scalar: string
 - name: com.github.securitybaseline.operator.api.v1alpha1.NamedNetworkPolicy
   map:
     fields:
@@ -240,7 +368,13 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: conflict
       type:
         scalar: numeric
+    - name: contested
+      type:
+        scalar: numeric
     - name: drifted
+      type:
+        scalar: numeric
+    - name: excepted
       type:
         scalar: numeric
     - name: failed
@@ -255,6 +389,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: pending
       type:
         scalar: numeric
+    - name: violating
+      type:
+        scalar: numeric
 - name: com.github.securitybaseline.operator.api.v1alpha1.NamespacedDrift
   map:
     fields:
@@ -264,14 +401,26 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: baseline
       type:
         scalar: string
+    - name: before
+      type:
+        list:
+          elementType:
+            namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+          elementRelationship: atomic
+    - name: changed
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: control
       type:
         namedType: com.github.securitybaseline.operator.api.v1alpha1.ControlName
+    - name: count
+      type:
+        scalar: numeric
     - name: fields
       type:
         list:
           elementType:
-            scalar: string
+            namedType: com.github.securitybaseline.operator.api.v1alpha1.FieldDifference
           elementRelationship: atomic
     - name: manager
       type:
@@ -429,6 +578,10 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: enforce
       type:
         namedType: com.github.securitybaseline.operator.api.v1alpha1.PodSecurityLevel
+    - name: rollout
+      type:
+        namedType: com.github.securitybaseline.operator.api.v1alpha1.Rollout
+      default: Immediate
     - name: version
       type:
         scalar: string
@@ -438,6 +591,33 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: com.github.securitybaseline.operator.api.v1alpha1.PodSecurityLevel
 - name: com.github.securitybaseline.operator.api.v1alpha1.PodSecurityLevel
   scalar: string
+- name: com.github.securitybaseline.operator.api.v1alpha1.PodSecurityReport
+  map:
+    fields:
+    - name: enforced
+      type:
+        scalar: string
+    - name: incomplete
+      type:
+        scalar: string
+    - name: level
+      type:
+        scalar: string
+    - name: violations
+      type:
+        list:
+          elementType:
+            namedType: com.github.securitybaseline.operator.api.v1alpha1.PodViolation
+          elementRelationship: atomic
+- name: com.github.securitybaseline.operator.api.v1alpha1.PodViolation
+  map:
+    fields:
+    - name: pods
+      type:
+        scalar: string
+    - name: reasons
+      type:
+        scalar: string
 - name: com.github.securitybaseline.operator.api.v1alpha1.RBAC
   map:
     fields:
@@ -477,6 +657,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: name
       type:
         scalar: string
+- name: com.github.securitybaseline.operator.api.v1alpha1.Rollout
+  scalar: string
 - name: com.github.securitybaseline.operator.api.v1alpha1.SecurityBaseline
   map:
     fields:
@@ -495,6 +677,8 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: status
       type:
         namedType: com.github.securitybaseline.operator.api.v1alpha1.SecurityBaselineStatus
+      default:
+        observedGeneration: -1
 - name: com.github.securitybaseline.operator.api.v1alpha1.SecurityBaselineSpec
   map:
     fields:
@@ -502,12 +686,24 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.securitybaseline.operator.api.v1alpha1.DeletionPolicy
       default: Retain
+    - name: exceptions
+      type:
+        list:
+          elementType:
+            namedType: com.github.securitybaseline.operator.api.v1alpha1.Exception
+          elementRelationship: associative
+          keys:
+          - name
     - name: excludeNamespaces
       type:
         list:
           elementType:
             scalar: string
           elementRelationship: associative
+    - name: mode
+      type:
+        namedType: com.github.securitybaseline.operator.api.v1alpha1.Mode
+      default: Enforce
     - name: namespaceSelector
       type:
         namedType: com.github.securitybaseline.operator.api.v1alpha1.LabelSelector
@@ -546,6 +742,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: drifts
       type:
         scalar: numeric
+    - name: exceptions
+      type:
+        namedType: com.github.securitybaseline.operator.api.v1alpha1.ExceptionStatus
     - name: lastDrift
       type:
         namedType: com.github.securitybaseline.operator.api.v1alpha1.NamespacedDrift
@@ -553,6 +752,9 @@ var schemaYAML = typed.YAMLObject(`types:
       type:
         namedType: com.github.securitybaseline.operator.api.v1alpha1.NamespaceCounts
     - name: observedGeneration
+      type:
+        scalar: numeric
+    - name: violatingPods
       type:
         scalar: numeric
     - name: violations

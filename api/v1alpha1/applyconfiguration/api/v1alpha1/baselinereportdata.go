@@ -18,7 +18,8 @@ type BaselineReportDataApplyConfiguration struct {
 	// The baselines that select this namespace, at the generation that was
 	// evaluated.
 	Observed []ObservedBaselineApplyConfiguration `json:"observed,omitempty"`
-	// The controls in force, and how they compare.
+	// The controls in force, those that are audited and those that are excepted,
+	// and how they compare.
 	Controls []ControlReportApplyConfiguration `json:"controls,omitempty"`
 	// The last 20 drifts, newest first.
 	Drifts []DriftApplyConfiguration `json:"drifts,omitempty"`

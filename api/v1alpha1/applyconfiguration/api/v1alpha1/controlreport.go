@@ -9,16 +9,27 @@ import (
 // ControlReportApplyConfiguration represents a declarative configuration of the ControlReport type for use
 // with apply.
 //
-// ControlReport is how one control compares.
+// ControlReport is how one control of one baseline compares.
 type ControlReportApplyConfiguration struct {
 	Name *apiv1alpha1.ControlName `json:"name,omitempty"`
-	// The baseline that governs the control here.
-	Baseline *string            `json:"baseline,omitempty"`
-	State    *apiv1alpha1.State `json:"state,omitempty"`
+	// The baseline that governs the control here, audits it or excepts this
+	// namespace from it.
+	Baseline *string `json:"baseline,omitempty"`
+	// Enforce or Audit: the baseline's mode.
+	Mode  *apiv1alpha1.Mode  `json:"mode,omitempty"`
+	State *apiv1alpha1.State `json:"state,omitempty"`
 	// What is wrong and what to do about it.
 	Message *string `json:"message,omitempty"`
 	// What is worth knowing although it is compliant.
 	Findings []string `json:"findings,omitempty"`
+	// In Audit mode: what Enforce would do, at most 100 objects.
+	Changes []ChangeApplyConfiguration `json:"changes,omitempty"`
+	// How many objects Enforce would change, listed or not.
+	ChangesTotal *int32 `json:"changesTotal,omitempty"`
+	// The exception that takes the control out of this namespace.
+	Exception *ExceptionInForceApplyConfiguration `json:"exception,omitempty"`
+	// How the pods that run here compare to the wanted pod-security level.
+	PodSecurity *PodSecurityReportApplyConfiguration `json:"podSecurity,omitempty"`
 	// What was put in place: the operator's ledger. What differs from it while
 	// the baseline asks for the same was changed by someone: it is drift.
 	Placed []PlacedObjectApplyConfiguration `json:"placed,omitempty"`
@@ -48,6 +59,14 @@ func (b *ControlReportApplyConfiguration) WithBaseline(value string) *ControlRep
 	return b
 }
 
+// WithMode sets the Mode field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Mode field is set to the value of the last call.
+func (b *ControlReportApplyConfiguration) WithMode(value apiv1alpha1.Mode) *ControlReportApplyConfiguration {
+	b.Mode = &value
+	return b
+}
+
 // WithState sets the State field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the State field is set to the value of the last call.
@@ -71,6 +90,43 @@ func (b *ControlReportApplyConfiguration) WithFindings(values ...string) *Contro
 	for i := range values {
 		b.Findings = append(b.Findings, values[i])
 	}
+	return b
+}
+
+// WithChanges adds the given value to the Changes field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Changes field.
+func (b *ControlReportApplyConfiguration) WithChanges(values ...*ChangeApplyConfiguration) *ControlReportApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithChanges")
+		}
+		b.Changes = append(b.Changes, *values[i])
+	}
+	return b
+}
+
+// WithChangesTotal sets the ChangesTotal field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ChangesTotal field is set to the value of the last call.
+func (b *ControlReportApplyConfiguration) WithChangesTotal(value int32) *ControlReportApplyConfiguration {
+	b.ChangesTotal = &value
+	return b
+}
+
+// WithException sets the Exception field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Exception field is set to the value of the last call.
+func (b *ControlReportApplyConfiguration) WithException(value *ExceptionInForceApplyConfiguration) *ControlReportApplyConfiguration {
+	b.Exception = value
+	return b
+}
+
+// WithPodSecurity sets the PodSecurity field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the PodSecurity field is set to the value of the last call.
+func (b *ControlReportApplyConfiguration) WithPodSecurity(value *PodSecurityReportApplyConfiguration) *ControlReportApplyConfiguration {
+	b.PodSecurity = value
 	return b
 }
 

@@ -12,21 +12,28 @@ import (
 //
 // Drift is a difference from a baseline that somebody made.
 type DriftApplyConfiguration struct {
-	// When the operator saw it.
+	// When the operator saw it; the last time, if it came again.
 	Time     *v1.Time                 `json:"time,omitempty"`
 	Control  *apiv1alpha1.ControlName `json:"control,omitempty"`
 	Baseline *string                  `json:"baseline,omitempty"`
 	// The object, as Kind/name.
 	Object *string `json:"object,omitempty"`
-	// The paths of the fields that differed; none, where the object was gone.
-	Fields []string `json:"fields,omitempty"`
+	// The fields that differed; none, where the object was gone.
+	Fields []FieldDifferenceApplyConfiguration `json:"fields,omitempty"`
 	// Who changed the fields, by managedFields; empty where Kubernetes does not
 	// record it, as for a deletion or a field that was removed.
 	Manager *string `json:"manager,omitempty"`
 	// How: Update or Apply, or Delete where the object was gone.
 	Operation *string `json:"operation,omitempty"`
+	// When, by managedFields, to the second; absent where Manager is.
+	Changed *v1.Time `json:"changed,omitempty"`
 	// What the operator did about it.
 	Action *apiv1alpha1.DriftAction `json:"action,omitempty"`
+	// How often it came, with less than five minutes between one time and the
+	// next; absent if once.
+	Count *int64 `json:"count,omitempty"`
+	// The last two times before Time, newest first, if it came again.
+	Before []v1.Time `json:"before,omitempty"`
 }
 
 // DriftApplyConfiguration constructs a declarative configuration of the Drift type for use with
@@ -70,9 +77,12 @@ func (b *DriftApplyConfiguration) WithObject(value string) *DriftApplyConfigurat
 // WithFields adds the given value to the Fields field in the declarative configuration
 // and returns the receiver, so that objects can be build by chaining "With" function invocations.
 // If called multiple times, values provided by each call will be appended to the Fields field.
-func (b *DriftApplyConfiguration) WithFields(values ...string) *DriftApplyConfiguration {
+func (b *DriftApplyConfiguration) WithFields(values ...*FieldDifferenceApplyConfiguration) *DriftApplyConfiguration {
 	for i := range values {
-		b.Fields = append(b.Fields, values[i])
+		if values[i] == nil {
+			panic("nil value passed to WithFields")
+		}
+		b.Fields = append(b.Fields, *values[i])
 	}
 	return b
 }
@@ -93,10 +103,36 @@ func (b *DriftApplyConfiguration) WithOperation(value string) *DriftApplyConfigu
 	return b
 }
 
+// WithChanged sets the Changed field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Changed field is set to the value of the last call.
+func (b *DriftApplyConfiguration) WithChanged(value v1.Time) *DriftApplyConfiguration {
+	b.Changed = &value
+	return b
+}
+
 // WithAction sets the Action field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Action field is set to the value of the last call.
 func (b *DriftApplyConfiguration) WithAction(value apiv1alpha1.DriftAction) *DriftApplyConfiguration {
 	b.Action = &value
+	return b
+}
+
+// WithCount sets the Count field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Count field is set to the value of the last call.
+func (b *DriftApplyConfiguration) WithCount(value int64) *DriftApplyConfiguration {
+	b.Count = &value
+	return b
+}
+
+// WithBefore adds the given value to the Before field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Before field.
+func (b *DriftApplyConfiguration) WithBefore(values ...v1.Time) *DriftApplyConfiguration {
+	for i := range values {
+		b.Before = append(b.Before, values[i])
+	}
 	return b
 }

@@ -35,11 +35,35 @@ func (b *NamespaceCountsApplyConfiguration) WithCompliant(value int32) *Namespac
 	return b
 }
 
+// WithExcepted sets the Excepted field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Excepted field is set to the value of the last call.
+func (b *NamespaceCountsApplyConfiguration) WithExcepted(value int32) *NamespaceCountsApplyConfiguration {
+	b.StateCountsApplyConfiguration.Excepted = &value
+	return b
+}
+
+// WithViolating sets the Violating field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Violating field is set to the value of the last call.
+func (b *NamespaceCountsApplyConfiguration) WithViolating(value int32) *NamespaceCountsApplyConfiguration {
+	b.StateCountsApplyConfiguration.Violating = &value
+	return b
+}
+
 // WithDrifted sets the Drifted field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Drifted field is set to the value of the last call.
 func (b *NamespaceCountsApplyConfiguration) WithDrifted(value int32) *NamespaceCountsApplyConfiguration {
 	b.StateCountsApplyConfiguration.Drifted = &value
+	return b
+}
+
+// WithContested sets the Contested field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Contested field is set to the value of the last call.
+func (b *NamespaceCountsApplyConfiguration) WithContested(value int32) *NamespaceCountsApplyConfiguration {
+	b.StateCountsApplyConfiguration.Contested = &value
 	return b
 }
 

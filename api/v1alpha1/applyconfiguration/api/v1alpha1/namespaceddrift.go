@@ -65,9 +65,12 @@ func (b *NamespacedDriftApplyConfiguration) WithObject(value string) *Namespaced
 // WithFields adds the given value to the Fields field in the declarative configuration
 // and returns the receiver, so that objects can be build by chaining "With" function invocations.
 // If called multiple times, values provided by each call will be appended to the Fields field.
-func (b *NamespacedDriftApplyConfiguration) WithFields(values ...string) *NamespacedDriftApplyConfiguration {
+func (b *NamespacedDriftApplyConfiguration) WithFields(values ...*FieldDifferenceApplyConfiguration) *NamespacedDriftApplyConfiguration {
 	for i := range values {
-		b.DriftApplyConfiguration.Fields = append(b.DriftApplyConfiguration.Fields, values[i])
+		if values[i] == nil {
+			panic("nil value passed to WithFields")
+		}
+		b.DriftApplyConfiguration.Fields = append(b.DriftApplyConfiguration.Fields, *values[i])
 	}
 	return b
 }
@@ -88,10 +91,36 @@ func (b *NamespacedDriftApplyConfiguration) WithOperation(value string) *Namespa
 	return b
 }
 
+// WithChanged sets the Changed field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Changed field is set to the value of the last call.
+func (b *NamespacedDriftApplyConfiguration) WithChanged(value v1.Time) *NamespacedDriftApplyConfiguration {
+	b.DriftApplyConfiguration.Changed = &value
+	return b
+}
+
 // WithAction sets the Action field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Action field is set to the value of the last call.
 func (b *NamespacedDriftApplyConfiguration) WithAction(value apiv1alpha1.DriftAction) *NamespacedDriftApplyConfiguration {
 	b.DriftApplyConfiguration.Action = &value
+	return b
+}
+
+// WithCount sets the Count field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Count field is set to the value of the last call.
+func (b *NamespacedDriftApplyConfiguration) WithCount(value int64) *NamespacedDriftApplyConfiguration {
+	b.DriftApplyConfiguration.Count = &value
+	return b
+}
+
+// WithBefore adds the given value to the Before field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Before field.
+func (b *NamespacedDriftApplyConfiguration) WithBefore(values ...v1.Time) *NamespacedDriftApplyConfiguration {
+	for i := range values {
+		b.DriftApplyConfiguration.Before = append(b.DriftApplyConfiguration.Before, values[i])
+	}
 	return b
 }

@@ -23,6 +23,11 @@ type PodSecurityApplyConfiguration struct {
 	// The version of the standards: that of a Kubernetes minor release, or
 	// latest, which is the default.
 	Version *string `json:"version,omitempty"`
+	// How enforce reaches a namespace whose running pods do not meet it. Immediate,
+	// the default, sets it at once: these pods go on running, but could not be
+	// made again. WhenClean sets the highest level that they meet, and raises it
+	// when they meet more; audit and warn are set at once.
+	Rollout *apiv1alpha1.Rollout `json:"rollout,omitempty"`
 }
 
 // PodSecurityApplyConfiguration constructs a declarative configuration of the PodSecurity type for use with
@@ -60,5 +65,13 @@ func (b *PodSecurityApplyConfiguration) WithWarn(value apiv1alpha1.PodSecurityLe
 // If called multiple times, the Version field is set to the value of the last call.
 func (b *PodSecurityApplyConfiguration) WithVersion(value string) *PodSecurityApplyConfiguration {
 	b.Version = &value
+	return b
+}
+
+// WithRollout sets the Rollout field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Rollout field is set to the value of the last call.
+func (b *PodSecurityApplyConfiguration) WithRollout(value apiv1alpha1.Rollout) *PodSecurityApplyConfiguration {
+	b.Rollout = &value
 	return b
 }

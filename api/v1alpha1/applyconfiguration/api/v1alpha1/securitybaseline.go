@@ -22,6 +22,9 @@ type SecurityBaselineApplyConfiguration struct {
 	// What hardened means.
 	Spec *SecurityBaselineSpecApplyConfiguration `json:"spec,omitempty"`
 	// What the operator has found and done.
+	//
+	// Its default tells tools that wait by kstatus that a new baseline has not
+	// been looked at yet.
 	Status *SecurityBaselineStatusApplyConfiguration `json:"status,omitempty"`
 }
 

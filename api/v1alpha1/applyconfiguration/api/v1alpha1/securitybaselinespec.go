@@ -12,6 +12,10 @@ import (
 // SecurityBaselineSpec says which namespaces a baseline governs and how. A
 // control is in force only where its section is present.
 type SecurityBaselineSpecApplyConfiguration struct {
+	// Enforce, the default, makes it so. Audit writes nothing into any namespace
+	// and reports what Enforce would change there; it does not take the place of
+	// a baseline that enforces.
+	Mode *apiv1alpha1.Mode `json:"mode,omitempty"`
 	// Which baseline governs a control where several select a namespace and
 	// declare it: the one with the highest priority, then the oldest, then the
 	// first by name. 0 unless stated.
@@ -31,12 +35,23 @@ type SecurityBaselineSpecApplyConfiguration struct {
 	Network *NetworkApplyConfiguration `json:"network,omitempty"`
 	// Who may do what in each governed namespace.
 	RBAC *RBACApplyConfiguration `json:"rbac,omitempty"`
+	// Namespaces in which some controls of this baseline are not in force, for a
+	// reason and, if stated, for a time.
+	Exceptions []ExceptionApplyConfiguration `json:"exceptions,omitempty"`
 }
 
 // SecurityBaselineSpecApplyConfiguration constructs a declarative configuration of the SecurityBaselineSpec type for use with
 // apply.
 func SecurityBaselineSpec() *SecurityBaselineSpecApplyConfiguration {
 	return &SecurityBaselineSpecApplyConfiguration{}
+}
+
+// WithMode sets the Mode field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Mode field is set to the value of the last call.
+func (b *SecurityBaselineSpecApplyConfiguration) WithMode(value apiv1alpha1.Mode) *SecurityBaselineSpecApplyConfiguration {
+	b.Mode = &value
+	return b
 }
 
 // WithPriority sets the Priority field in the declarative configuration to the given value
@@ -94,5 +109,18 @@ func (b *SecurityBaselineSpecApplyConfiguration) WithNetwork(value *NetworkApply
 // If called multiple times, the RBAC field is set to the value of the last call.
 func (b *SecurityBaselineSpecApplyConfiguration) WithRBAC(value *RBACApplyConfiguration) *SecurityBaselineSpecApplyConfiguration {
 	b.RBAC = value
+	return b
+}
+
+// WithExceptions adds the given value to the Exceptions field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Exceptions field.
+func (b *SecurityBaselineSpecApplyConfiguration) WithExceptions(values ...*ExceptionApplyConfiguration) *SecurityBaselineSpecApplyConfiguration {
+	for i := range values {
+		if values[i] == nil {
+			panic("nil value passed to WithExceptions")
+		}
+		b.Exceptions = append(b.Exceptions, *values[i])
+	}
 	return b
 }

@@ -28,6 +28,11 @@ type SecurityBaselineStatusApplyConfiguration struct {
 	LastDrift *NamespacedDriftApplyConfiguration `json:"lastDrift,omitempty"`
 	// How many drifts were seen in the namespaces that exist now.
 	Drifts *int64 `json:"drifts,omitempty"`
+	// How many pods run, in all namespaces, that the wanted pod-security level
+	// rejects, as far as the API server names them.
+	ViolatingPods *int32 `json:"violatingPods,omitempty"`
+	// The baseline's exceptions; absent if it has none.
+	Exceptions *ExceptionStatusApplyConfiguration `json:"exceptions,omitempty"`
 }
 
 // SecurityBaselineStatusApplyConfiguration constructs a declarative configuration of the SecurityBaselineStatus type for use with
@@ -112,5 +117,21 @@ func (b *SecurityBaselineStatusApplyConfiguration) WithLastDrift(value *Namespac
 // If called multiple times, the Drifts field is set to the value of the last call.
 func (b *SecurityBaselineStatusApplyConfiguration) WithDrifts(value int64) *SecurityBaselineStatusApplyConfiguration {
 	b.Drifts = &value
+	return b
+}
+
+// WithViolatingPods sets the ViolatingPods field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ViolatingPods field is set to the value of the last call.
+func (b *SecurityBaselineStatusApplyConfiguration) WithViolatingPods(value int32) *SecurityBaselineStatusApplyConfiguration {
+	b.ViolatingPods = &value
+	return b
+}
+
+// WithExceptions sets the Exceptions field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Exceptions field is set to the value of the last call.
+func (b *SecurityBaselineStatusApplyConfiguration) WithExceptions(value *ExceptionStatusApplyConfiguration) *SecurityBaselineStatusApplyConfiguration {
+	b.Exceptions = value
 	return b
 }

@@ -8,7 +8,10 @@ package v1alpha1
 // StateCounts counts by State.
 type StateCountsApplyConfiguration struct {
 	Compliant *int32 `json:"compliant,omitempty"`
+	Excepted  *int32 `json:"excepted,omitempty"`
+	Violating *int32 `json:"violating,omitempty"`
 	Drifted   *int32 `json:"drifted,omitempty"`
+	Contested *int32 `json:"contested,omitempty"`
 	Conflict  *int32 `json:"conflict,omitempty"`
 	Failed    *int32 `json:"failed,omitempty"`
 	// Not evaluated yet at this generation.
@@ -31,11 +34,35 @@ func (b *StateCountsApplyConfiguration) WithCompliant(value int32) *StateCountsA
 	return b
 }
 
+// WithExcepted sets the Excepted field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Excepted field is set to the value of the last call.
+func (b *StateCountsApplyConfiguration) WithExcepted(value int32) *StateCountsApplyConfiguration {
+	b.Excepted = &value
+	return b
+}
+
+// WithViolating sets the Violating field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Violating field is set to the value of the last call.
+func (b *StateCountsApplyConfiguration) WithViolating(value int32) *StateCountsApplyConfiguration {
+	b.Violating = &value
+	return b
+}
+
 // WithDrifted sets the Drifted field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Drifted field is set to the value of the last call.
 func (b *StateCountsApplyConfiguration) WithDrifted(value int32) *StateCountsApplyConfiguration {
 	b.Drifted = &value
+	return b
+}
+
+// WithContested sets the Contested field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Contested field is set to the value of the last call.
+func (b *StateCountsApplyConfiguration) WithContested(value int32) *StateCountsApplyConfiguration {
+	b.Contested = &value
 	return b
 }
 

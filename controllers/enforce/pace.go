@@ -1,0 +1,43 @@
+package enforce
+
+import (
+	"sync"
+	"time"
+)
+
+// pace spaces out what would otherwise be done as often as somebody gives cause.
+// It never spaces out further than asked: whoever is persistent gains nothing.
+type pace struct {
+	mutex sync.Mutex
+	last  map[string]time.Time
+}
+
+// remembered is how long it is remembered at least when something was last done.
+const remembered = time.Minute
+
+// due returns how long is left until something may be done again that may be
+// done once in a while; zero or less if it may be done now.
+func (p *pace) due(what string, once time.Duration, now time.Time) time.Duration {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	last, ok := p.last[what]
+	if !ok {
+		return 0
+	}
+	return once - now.Sub(last)
+}
+
+// done notes that something was done. What was done long ago is forgotten.
+func (p *pace) done(what string, now time.Time) {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	if p.last == nil {
+		p.last = map[string]time.Time{}
+	}
+	for other, last := range p.last {
+		if now.Sub(last) > remembered {
+			delete(p.last, other)
+		}
+	}
+	p.last[what] = now
+}

@@ -1,0 +1,295 @@
+package enforce
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"regexp"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	podsecurityapi "k8s.io/pod-security-admission/api"
+	podsecuritypolicy "k8s.io/pod-security-admission/policy"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/controls"
+)
+
+// When the enforce label of a namespace changes, the API server's Pod Security
+// admission compares the pods that run there to the new level and warns of those
+// that violate it. A dry run of such a change is a question to the API server,
+// which has all pods in memory anyway.
+// https://github.com/kubernetes/kubernetes/blob/v1.36.3/staging/src/k8s.io/pod-security-admission/admission/admission.go
+
+// askEvery is how often the API server is asked the same of a namespace, at most.
+const askEvery = 10 * time.Second
+
+// podSecurity is how the pods that run in a namespace compare to the level that a
+// baseline wants to be enforced.
+type podSecurity struct {
+	want podsecurityapi.LevelVersion
+
+	// rollout is what the label says meanwhile, where the level is enforced only
+	// when the pods meet it.
+	rollout bool
+
+	// enforced is what is to be enforced now, reached what was before.
+	enforced, reached podsecurityapi.LevelVersion
+
+	// known says that verdict is about the wanted level.
+	known bool
+	verdict
+
+	// guarded says that admission lets no pod in that violates the level, so that
+	// what is clean stays clean.
+	guarded bool
+}
+
+// verdict is what the API server says of a level.
+type verdict struct {
+	violations []v1alpha1.PodViolation
+	incomplete string
+}
+
+func (v verdict) clean() bool {
+	return len(v.violations) == 0 && v.incomplete == ""
+}
+
+// survey finds out how the running pods compare, asking the API server only what
+// the report does not say, what may have changed since and what the change of the
+// labels that is due will not tell.
+func (r *run) survey(ctx context.Context) *podSecurity {
+	spec := &r.Baseline.Spec
+	current := enforcedIn(r.namespace.Labels)
+	p := &podSecurity{want: r.Control.EnforcedLevel(spec), reached: r.reached(current)}
+	p.enforced, p.guarded = p.reached, !controls.Below(current, p.want)
+	if r.Ledger != nil && r.Ledger.PodSecurity != nil && r.Ledger.PodSecurity.Level == p.want.String() {
+		p.known, p.verdict = true, verdict{r.Ledger.PodSecurity.Violations, r.Ledger.PodSecurity.Incomplete}
+	}
+	levels := controls.Rollout(spec, p.reached)
+	p.rollout = len(levels) > 0
+	due := !p.known || r.pace.due(r.paceKey(p.want.String()), askEvery, r.Now()) <= 0
+	switch {
+	case p.want.Level == podsecurityapi.LevelPrivileged:
+		p.known = true
+	case p.rollout && due:
+		r.climb(ctx, p, levels)
+	case p.rollout && p.clean():
+		p.enforced = p.want // it was asked a moment ago
+	case p.rollout, !due, p.settled():
+	case !r.audits() && controls.Below(current, p.want):
+		// The change of the labels will tell.
+	default:
+		r.climb(ctx, p, []podsecurityapi.LevelVersion{p.want})
+	}
+	return p
+}
+
+// climb asks about levels, the highest first, until the running pods meet one.
+func (r *run) climb(ctx context.Context, p *podSecurity, levels []podsecurityapi.LevelVersion) {
+	for _, level := range levels {
+		v, err := r.ask(ctx, level)
+		if err != nil {
+			r.note(r.namespaceID(), fmt.Errorf("asking which running pods violate %s: %w", level, err))
+			return
+		}
+		if level == p.want {
+			p.known, p.verdict = true, v
+			r.pace.done(r.paceKey(level.String()), r.Now())
+		}
+		if v.clean() {
+			p.enforced = level
+			return
+		}
+	}
+}
+
+// reached returns the level whose enforcement the report says was reached or, if
+// it does not say, the one that the operator's label states.
+func (r *run) reached(current podsecurityapi.LevelVersion) podsecurityapi.LevelVersion {
+	if r.Ledger != nil && r.Ledger.PodSecurity != nil {
+		level, version, _ := strings.Cut(r.Ledger.PodSecurity.Enforced, ":")
+		if parsed, err := podsecurityapi.ParseVersion(version); err == nil {
+			return podsecurityapi.LevelVersion{Level: podsecurityapi.Level(level), Version: parsed}
+		}
+	}
+	if OwnLabels(r.namespace.ManagedFields).Has(podsecurityapi.EnforceLevelLabel) {
+		return current
+	}
+	return podsecurityapi.LevelVersion{}
+}
+
+// ask asks the API server which of the running pods a level rejects.
+func (r *run) ask(ctx context.Context, level podsecurityapi.LevelVersion) (verdict, error) {
+	current := enforcedIn(r.namespace.Labels)
+	if !compares(current, level) {
+		level.Version = equivalent(level.Version)
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
+		"uid": r.namespace.UID, "resourceVersion": r.namespace.ResourceVersion,
+		"labels": map[string]string{
+			podsecurityapi.EnforceLevelLabel: string(level.Level), podsecurityapi.EnforceVersionLabel: level.Version.String(),
+		},
+	}})
+	if err != nil {
+		return verdict{}, err
+	}
+	ctx, warned := collectWarnings(ctx)
+	err = r.Client.Patch(ctx, r.namespace.DeepCopy(), client.RawPatch(types.MergePatchType, patch), client.DryRunAll)
+	return verdictIn(warned.all()), err
+}
+
+// written takes note of what the API server said when the labels were changed.
+func (p *podSecurity) written(before, change map[string]string, warned []string) {
+	after := maps.Clone(before)
+	if after == nil {
+		after = map[string]string{}
+	}
+	maps.Copy(after, change)
+	was, is := enforcedIn(before), enforcedIn(after)
+	if is == p.want && compares(was, is) {
+		p.known, p.verdict = true, verdictIn(warned)
+	}
+}
+
+// inPlace takes note that the labels are as wanted now.
+func (p *podSecurity) inPlace() {
+	if !p.rollout {
+		p.enforced = p.want
+	}
+	p.reached = p.enforced
+	p.guarded = p.guarded || !controls.Below(p.enforced, p.want)
+}
+
+// settled says whether all running pods meet the wanted level, and will.
+func (p *podSecurity) settled() bool {
+	return p.known && p.clean() && p.guarded
+}
+
+// report returns what is reported; nil where no level is wanted.
+func (p *podSecurity) report(audits bool) *v1alpha1.PodSecurityReport {
+	if p.want.Level == podsecurityapi.LevelPrivileged {
+		return nil
+	}
+	report := &v1alpha1.PodSecurityReport{Level: p.want.String(), Violations: p.violations, Incomplete: p.incomplete}
+	if !p.known {
+		report.Incomplete = "the API server has not said yet"
+	}
+	if !audits && p.reached.Level != "" {
+		report.Enforced = p.reached.String()
+	}
+	return report
+}
+
+// problems says in a sentence what stands in the way, or returns nothing.
+func (p *podSecurity) problems() []string {
+	meanwhile := ""
+	if p.rollout && controls.Below(p.enforced, p.want) {
+		meanwhile = "; until they are gone, enforce stays where it is"
+		if p.enforced.Level != "" {
+			meanwhile = fmt.Sprintf("; until they are gone, %s is enforced", p.enforced)
+		}
+	}
+	switch {
+	case len(p.violations) > 0:
+		sentence := fmt.Sprintf("running pods violate %s: %s: %s", p.want, p.violations[0].Pods, p.violations[0].Reasons)
+		if others := len(p.violations) - 1; others > 0 {
+			sentence += fmt.Sprintf(" (and %d more)", others)
+		}
+		return []string{sentence + meanwhile}
+	case p.incomplete != "":
+		return []string{fmt.Sprintf("whether all running pods meet %s is not known: %s%s", p.want, p.incomplete, meanwhile)}
+	}
+	return nil
+}
+
+// enforcedIn returns the level that a namespace's labels enforce. Where they say
+// nothing the API server may enforce a level of its own, which it tells nobody.
+func enforcedIn(labels map[string]string) podsecurityapi.LevelVersion {
+	none := podsecurityapi.LevelVersion{Level: podsecurityapi.LevelPrivileged, Version: podsecurityapi.LatestVersion()}
+	policy, _ := podsecurityapi.PolicyToEvaluate(labels, podsecurityapi.Policy{Enforce: none, Audit: none, Warn: none})
+	return policy.Enforce
+}
+
+// compares says whether the API server compares the running pods to a level when
+// the label changes to it.
+func compares(from, to podsecurityapi.LevelVersion) bool {
+	return to.Level != podsecurityapi.LevelPrivileged &&
+		(from.Version != to.Version || podsecurityapi.CompareLevels(to.Level, from.Level) > 0)
+}
+
+// future is a version of the standards that no API server knows, and takes for
+// its latest.
+const future = 1000
+
+// equivalent returns another version of the standards with the same checks, to be
+// asked about where nothing would change otherwise. Where the version is the only
+// one with its checks it is the next, which has more.
+func equivalent(version podsecurityapi.Version) podsecurityapi.Version {
+	if version.Latest() {
+		return podsecurityapi.MajorMinorVersion(1, future)
+	}
+	begins := sets.New[int]()
+	for _, check := range podsecuritypolicy.DefaultChecks() {
+		for _, revision := range check.Versions {
+			begins.Insert(revision.MinimumVersion.Minor())
+		}
+	}
+	if !begins.Has(version.Minor()) {
+		return podsecurityapi.MajorMinorVersion(1, version.Minor()-1)
+	}
+	return podsecurityapi.MajorMinorVersion(1, version.Minor()+1)
+}
+
+// maxWarnings is how much an API server says in warnings, in runes. Of what is
+// longer it leaves out the end, after shortening each warning.
+// https://github.com/kubernetes/kubernetes/blob/v1.36.3/staging/src/k8s.io/apiserver/pkg/endpoints/filters/warning.go
+const (
+	maxWarnings = 4096
+	maxWarning  = 256
+)
+
+// maxViolations is how many violations are reported.
+const maxViolations = 100
+
+// violation matches what the API server says of pods that violate a level.
+var violation = regexp.MustCompile(`^([a-z0-9][-.a-z0-9]*(?: \(and \d+ other pods?\))?): (.+)$`)
+
+// verdictIn returns what the API server's warnings say of the running pods.
+func verdictIn(warned []string) verdict {
+	var v verdict
+	var omitted []string
+	violates, shortened, total := false, false, 0
+	for _, text := range warned {
+		length := utf8.RuneCountInString(text)
+		total += length
+		shortened = shortened || length == maxWarning
+		pods := violation.FindStringSubmatch(text)
+		switch {
+		case strings.HasPrefix(text, "existing pods in namespace "):
+			violates = true
+		case strings.HasPrefix(text, "new PodSecurity enforce level only checked against "),
+			strings.HasPrefix(text, "failed to list pods while checking new PodSecurity enforce level"):
+			omitted = append(omitted, text)
+		case violates && pods != nil:
+			v.violations = append(v.violations, v1alpha1.PodViolation{Pods: pods[1], Reasons: pods[2]})
+		}
+	}
+	if total >= maxWarnings || shortened && total > maxWarnings/2 {
+		omitted = append(omitted, "the API server's answer was too long and is cut")
+	}
+	if len(v.violations) > maxViolations {
+		omitted = append(omitted, fmt.Sprintf("%d more violations are not listed", len(v.violations)-maxViolations))
+		v.violations = v.violations[:maxViolations]
+	}
+	if violates && len(v.violations) == 0 {
+		omitted = append(omitted, "pods violate the level; the API server named none")
+	}
+	v.incomplete = strings.Join(omitted, "; ")
+	return v
+}

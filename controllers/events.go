@@ -1,0 +1,134 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/enforce"
+	"github.com/securitybaseline/operator/controllers/report"
+)
+
+// Reasons of the operator's events.
+const (
+	// eventDrift: somebody changed what a baseline gave. The action is what the
+	// operator did about it.
+	eventDrift = "Drift"
+	// eventContested: somebody keeps changing it back.
+	eventContested = "Contested"
+	// eventExceptionExpiring: an exception expires in a day.
+	eventExceptionExpiring = "ExceptionExpiring"
+	// eventExceptionExpired: an exception has expired.
+	eventExceptionExpired = "ExceptionExpired"
+)
+
+// actionNone is the action of an event after which nothing was done.
+const actionNone = "None"
+
+// maxNote is how long an event's note may be, in bytes.
+// https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
+const maxNote = 1024
+
+// tell logs, counts and emits an event for each drift and for each control that
+// is contested now and was not before.
+func (r *namespaceReconciler) tell(ctx context.Context, done evaluation, before, after v1alpha1.BaselineReportData) {
+	for i := range done.outcomes {
+		for j := range done.outcomes[i].Drifts {
+			drift := &done.outcomes[i].Drifts[j]
+			log.FromContext(ctx).Info("Drift", "baseline", drift.Baseline, "control", drift.Control,
+				"object", drift.Object, "fields", drift.Fields, "manager", drift.Manager, "operation", drift.Operation, "action", drift.Action)
+			countDrift(drift, drift.Time.Sub(done.noticed))
+			r.emit(done, drift.Baseline, drift.Object, eventDrift, string(drift.Action), driftNote(drift))
+		}
+	}
+	for i := range after.Controls {
+		control := &after.Controls[i]
+		if control.State != v1alpha1.StateContested {
+			continue
+		}
+		if was := report.EntryIn(before, control.Name, control.Baseline); was != nil && was.State == v1alpha1.StateContested {
+			continue
+		}
+		r.emit(done, control.Baseline, "", eventContested, actionNone, control.Message)
+	}
+}
+
+// emit emits an event about the namespace, and the same about the baseline. The
+// object, as Kind/name, is what it is related to.
+func (r *namespaceReconciler) emit(done evaluation, baseline, object, reason, action, note string) {
+	var related runtime.Object
+	if object != "" {
+		related = r.enforcer.Reference(done.namespace, object)
+	}
+	note = enforce.Truncate(note, maxNote)
+	r.events.Eventf(done.namespace, related, corev1.EventTypeWarning, reason, action, "%s", note)
+	for _, selecting := range done.governance.Selecting {
+		if selecting.Name == baseline {
+			note = enforce.Truncate("namespace "+done.namespace.Name+": "+note, maxNote)
+			r.events.Eventf(selecting, related, corev1.EventTypeWarning, reason, action, "%s", note)
+		}
+	}
+}
+
+// driftNote says what happened, by whose hand, and what was done about it.
+func driftNote(drift *v1alpha1.Drift) string {
+	by := "somebody, whom Kubernetes does not record"
+	if drift.Manager != "" {
+		by = fmt.Sprintf("%q (%s)", drift.Manager, drift.Operation)
+	}
+	if drift.Changed != nil {
+		by += " at " + drift.Changed.UTC().Format(time.RFC3339)
+	}
+	did := map[v1alpha1.DriftAction]string{
+		v1alpha1.DriftCreated:    "it was made again",
+		v1alpha1.DriftConfigured: "it was put right",
+		v1alpha1.DriftReplaced:   "it was replaced",
+		v1alpha1.DriftReported:   "nothing was done, for the baseline is in Audit mode",
+	}[drift.Action]
+	if len(drift.Fields) == 0 {
+		return fmt.Sprintf("%s was deleted by %s; %s", drift.Object, by, did)
+	}
+	fields := make([]string, 0, len(drift.Fields))
+	for _, field := range drift.Fields {
+		fields = append(fields, fmt.Sprintf("%s is %s, not %s", field.Path, orNothing(field.Found), orNothing(field.Wanted)))
+	}
+	return fmt.Sprintf("%s was changed by %s; %s. What it was: %s", drift.Object, by, did, strings.Join(fields, "; "))
+}
+
+func orNothing(value string) string {
+	if value == "" {
+		return "nothing"
+	}
+	return value
+}
+
+// announce emits an event for each exception that expires or soon will.
+func (r *baselineReconciler) announce(baseline *v1alpha1.SecurityBaseline, due []report.Deadline) {
+	for _, deadline := range due {
+		reason, what := eventExceptionExpiring, "expires"
+		if deadline.Expired {
+			reason, what = eventExceptionExpired, "has expired"
+		}
+		exception := deadline.Exception
+		note := fmt.Sprintf("exception %s %s: from %s on %s in force again in %s", exception.Name, what,
+			exception.Expires.UTC().Format(time.RFC3339), controlList(exception.Controls), strings.Join(exception.Namespaces, ", "))
+		r.events.Eventf(baseline, nil, corev1.EventTypeWarning, reason, actionNone, "%s", enforce.Truncate(note, maxNote))
+	}
+}
+
+func controlList(controls []v1alpha1.ControlName) string {
+	if len(controls) == 1 {
+		return string(controls[0]) + " is"
+	}
+	names := make([]string, 0, len(controls))
+	for _, control := range controls {
+		names = append(names, string(control))
+	}
+	return strings.Join(names, ", ") + " are"
+}

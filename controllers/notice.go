@@ -1,0 +1,87 @@
+package controllers
+
+import (
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+)
+
+// moments are when something last happened, by the name of the namespace.
+type moments struct {
+	mutex sync.Mutex
+	times map[string]time.Time
+}
+
+// forget forgets a namespace.
+func (m *moments) forget(namespace string) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	delete(m.times, namespace)
+}
+
+func (m *moments) set(namespace string, at time.Time, keep bool) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	if m.times == nil {
+		m.times = map[string]time.Time{}
+	}
+	if before, ok := m.times[namespace]; keep && ok && before.Before(at) {
+		return
+	}
+	m.times[namespace] = at
+}
+
+// noticed knows when the first event came that no evaluation has dealt with yet.
+// From then on the time is counted until a drift is put right.
+type noticed struct{ moments }
+
+// mark notes that an event came.
+func (n *noticed) mark(namespace string, at time.Time) { n.set(namespace, at, true) }
+
+// again notes that what was noticed then is not dealt with yet.
+func (n *noticed) again(namespace string, at time.Time) { n.set(namespace, at, true) }
+
+// take returns when the first event came, or now if none did, and begins anew.
+func (n *noticed) take(namespace string, now time.Time) time.Time {
+	n.mutex.Lock()
+	defer n.mutex.Unlock()
+	at, ok := n.times[namespace]
+	delete(n.times, namespace)
+	if !ok {
+		return now
+	}
+	return at
+}
+
+const (
+	// workloadsSettle is how long after workloads changed the API server is asked
+	// again which running pods violate a level.
+	workloadsSettle = 5 * time.Second
+	// firstLook and lastLook bound how soon it is asked again where nothing
+	// changed that could be seen; at most twice as late. Half the time since the
+	// last change, for pods may take long to end.
+	firstLook = 10 * time.Second
+	lastLook  = 5 * time.Minute
+)
+
+// workloads knows when the workloads of a namespace last changed.
+type workloads struct{ moments }
+
+// mark notes that they changed.
+func (w *workloads) mark(namespace string, at time.Time) { w.set(namespace, at, false) }
+
+// lookAgain returns how soon the pods of a namespace are to be looked at again.
+func (w *workloads) lookAgain(namespace string, now time.Time) time.Duration {
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	changed, ok := w.times[namespace]
+	if !ok {
+		return wait.Jitter(lastLook, 1)
+	}
+	since := now.Sub(changed)
+	if since > lastLook {
+		delete(w.times, namespace)
+	}
+	return wait.Jitter(min(max(since, firstLook), lastLook), 1)
+}

@@ -1,0 +1,120 @@
+package report
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+)
+
+const (
+	// contestTimes is how often somebody must change the same back, within
+	// contestWindow, to contest it.
+	contestTimes  = 3
+	contestWindow = 5 * time.Minute
+)
+
+// record adds a drift to those that a report lists, newest first. One that came
+// before, and not long ago, is counted in the same entry, so that a fight does
+// not drive all others out.
+func record(drifts []v1alpha1.Drift, drift v1alpha1.Drift) []v1alpha1.Drift {
+	drifts = slices.Clone(drifts)
+	again := slices.IndexFunc(drifts, func(before v1alpha1.Drift) bool {
+		return sameDrift(&before, &drift) && drift.Time.Sub(before.Time.Time) < contestWindow
+	})
+	if again >= 0 {
+		before := drifts[again]
+		drift.Count = max(before.Count, 1) + 1
+		drift.Before = append([]metav1.Time{before.Time}, before.Before...)
+		drift.Before = drift.Before[:min(len(drift.Before), contestTimes-1)]
+		drifts = slices.Delete(drifts, again, again+1)
+	}
+	drifts = append([]v1alpha1.Drift{drift}, drifts...)
+	slices.SortStableFunc(drifts, func(a, b v1alpha1.Drift) int { return b.Time.Compare(a.Time.Time) })
+	return drifts[:min(len(drifts), maxDrifts)]
+}
+
+// sameDrift says whether the same was done to the same fields in the same way.
+func sameDrift(a, b *v1alpha1.Drift) bool {
+	return a.Control == b.Control && a.Baseline == b.Baseline && a.Object == b.Object &&
+		a.Manager == b.Manager && a.Operation == b.Operation && a.Action == b.Action &&
+		slices.EqualFunc(a.Fields, b.Fields, func(a, b v1alpha1.FieldDifference) bool { return a.Path == b.Path })
+}
+
+// ContestEnds returns when it is over that the fields of a drift are contested,
+// if nothing more happens: zero if they are not.
+func ContestEnds(drift *v1alpha1.Drift) time.Time {
+	if drift.Action == v1alpha1.DriftReported || len(drift.Before) < contestTimes-1 {
+		return time.Time{}
+	}
+	first := drift.Before[contestTimes-2].Time
+	if drift.Time.Sub(first) >= contestWindow {
+		return time.Time{}
+	}
+	return first.Add(contestWindow)
+}
+
+// contestedIn returns the newest drift by which a control is contested now, or
+// nil.
+func contestedIn(drifts []v1alpha1.Drift, control *v1alpha1.ControlReport, now time.Time) *v1alpha1.Drift {
+	for i := range drifts {
+		if drifts[i].Control == control.Name && drifts[i].Baseline == control.Baseline && now.Before(ContestEnds(&drifts[i])) {
+			return &drifts[i]
+		}
+	}
+	return nil
+}
+
+// contestMessage names who contests what, and what to do about it. It says
+// nothing that changes while the fight goes on.
+func contestMessage(drift *v1alpha1.Drift) string {
+	kind, name, _ := strings.Cut(drift.Object, "/")
+	fields, pointers := "", ""
+	if len(drift.Fields) > 0 {
+		paths, ignored := make([]string, 0, len(drift.Fields)), make([]string, 0, len(drift.Fields))
+		for _, field := range drift.Fields {
+			paths = append(paths, field.Path)
+			ignored = append(ignored, jsonPointer(field.Path))
+		}
+		fields, pointers = strings.Join(paths, ", ")+" of ", strings.Join(ignored, ", ")
+	}
+	who, does := "somebody, whom Kubernetes does not record,", "changing"
+	if drift.Manager != "" {
+		who = fmt.Sprintf("%q", drift.Manager)
+	}
+	if drift.Operation == operationDelete {
+		does = "deleting"
+	}
+	return fmt.Sprintf("%s keeps %s %s%s; it is put right each time, at most once a second. %s", who, does, fields, drift.Object, remedy(drift.Manager, kind, name, pointers))
+}
+
+// operationDelete is a drift's operation where the object was gone.
+const operationDelete = "Delete"
+
+// remedy says how to make a manager stop.
+func remedy(manager, kind, name, pointers string) string {
+	switch {
+	case strings.HasPrefix(manager, "argocd"):
+		return fmt.Sprintf("In the Argo CD Application, ignore %s of %s %s under spec.ignoreDifferences[].jsonPointers, "+
+			"with the sync option RespectIgnoreDifferences=true; or take it out of what is synced", pointers, kind, name)
+	case manager == "kustomize-controller":
+		return fmt.Sprintf("In the Flux Kustomization, ignore %s of %s %s under spec.ignore[].paths (Flux 2.9 or later); "+
+			"or take it out of what is synced", pointers, kind, name)
+	case manager == "helm-controller":
+		return fmt.Sprintf("In the Flux HelmRelease, ignore %s of %s %s under spec.driftDetection.ignore[].paths; "+
+			"or take it out of the chart's values", pointers, kind, name)
+	}
+	return "Find what does it and make it stop, or change the baseline, or declare an exception"
+}
+
+// jsonPointer returns a path as a JSON pointer, RFC 6901.
+func jsonPointer(path string) string {
+	if key, ok := strings.CutPrefix(path, "metadata.labels."); ok {
+		return "/metadata/labels/" + strings.ReplaceAll(strings.ReplaceAll(key, "~", "~0"), "/", "~1")
+	}
+	return "/" + strings.ReplaceAll(path, ".", "/")
+}
