@@ -191,10 +191,13 @@ func (r *namespaceReconciler) conclude(ctx context.Context, done evaluation) (ct
 	defer cancel()
 	now := r.now()
 	var before, next v1alpha1.BaselineReportData
+	var fresh []enforce.Outcome
 	err := r.write(recording, done.prior, done.namespace.Name, func(prior v1alpha1.BaselineReportData) v1alpha1.BaselineReportData {
-		before, next = prior, report.Next(prior, done.governance, done.outcomes, now)
+		fresh = report.Fresh(prior, done.outcomes)
+		before, next = prior, report.Next(prior, done.governance, fresh, now)
 		return next
 	})
+	done.outcomes = fresh
 	r.tell(ctx, done, before, next)
 	if err := errors.Join(append(errs, err)...); err != nil {
 		return ctrl.Result{}, err

@@ -69,6 +69,22 @@ func Next(prior v1alpha1.BaselineReportData, governance resolve.Governance, outc
 	return next
 }
 
+// Fresh returns the outcomes without the drifts that the report records already.
+// Where nothing is put right, an evaluation that sees an old report, in which the
+// object is still in place, finds them once more.
+func Fresh(prior v1alpha1.BaselineReportData, outcomes []enforce.Outcome) []enforce.Outcome {
+	fresh := slices.Clone(outcomes)
+	for i := range fresh {
+		before := EntryIn(prior, fresh[i].Control, fresh[i].Baseline)
+		fresh[i].Drifts = slices.DeleteFunc(slices.Clone(fresh[i].Drifts), func(drift v1alpha1.Drift) bool {
+			return drift.Action == v1alpha1.DriftReported && (before == nil || !slices.ContainsFunc(before.Placed, func(placed v1alpha1.PlacedObject) bool {
+				return placed.Object == drift.Object
+			}))
+		})
+	}
+	return fresh
+}
+
 func controlReport(prior v1alpha1.BaselineReportData, outcome *enforce.Outcome, drifts []v1alpha1.Drift, now time.Time) v1alpha1.ControlReport {
 	control := v1alpha1.ControlReport{
 		Name: outcome.Control, Baseline: outcome.Baseline, Mode: outcome.Mode,

@@ -1,0 +1,72 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// Pods that meet a level and none above. There is no node that they could run
+// on, which Pod Security admission does not mind.
+
+func privilegedPod() corev1.PodSpec {
+	spec := baselinePod()
+	spec.HostNetwork = true
+	spec.Containers[0].SecurityContext = &corev1.SecurityContext{Privileged: new(true)}
+	return spec
+}
+
+func baselinePod() corev1.PodSpec {
+	return corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "example.com/app"}}}
+}
+
+func restrictedPod() corev1.PodSpec {
+	spec := baselinePod()
+	spec.Containers[0].SecurityContext = &corev1.SecurityContext{
+		AllowPrivilegeEscalation: new(false),
+		RunAsNonRoot:             new(true),
+		Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+		SeccompProfile:           &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+	}
+	return spec
+}
+
+// deploy makes a Deployment of three such pods and waits until they are there.
+func deploy(t *testing.T, namespace string, pod corev1.PodSpec) *appsv1.Deployment {
+	t.Helper()
+	labels := map[string]string{"app": "web"}
+	deployment := &appsv1.Deployment{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web"},
+		Spec: appsv1.DeploymentSpec{
+			Replicas: ptr.To[int32](3),
+			Selector: &metav1.LabelSelector{MatchLabels: labels},
+			// At no moment more than one kind of pods.
+			Strategy: appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType},
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: pod},
+		},
+	}
+	must(t, admin.Create(t.Context(), deployment))
+	eventually(t, func(ctx context.Context) error {
+		var pods corev1.PodList
+		if err := admin.List(ctx, &pods, client.InNamespace(namespace)); err != nil {
+			return err
+		}
+		if len(pods.Items) != 3 {
+			return fmt.Errorf("%d pods", len(pods.Items))
+		}
+		return nil
+	})
+	return deployment
+}
+
+// redeploy changes a Deployment's pods.
+func redeploy(t *testing.T, deployment *appsv1.Deployment, pod corev1.PodSpec) {
+	t.Helper()
+	change(t, deployment, func(d *appsv1.Deployment) { d.Spec.Template.Spec = pod })
+}
