@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -350,6 +351,20 @@ func TestDriftIsHealed(t *testing.T) {
 				}
 				return nil
 			})
+			for _, about := range []string{namespace, baseline.Name} {
+				event := emitted(t, about, "Drift")
+				equal(t, "the event's action", string(test.want.Action), event.Action)
+				if event.Related == nil || event.Related.Kind+"/"+event.Related.Name != test.want.Object {
+					t.Errorf("the event is related to %v", event.Related)
+				}
+				by := "somebody, whom Kubernetes does not record"
+				if test.want.Manager != "" {
+					by = fmt.Sprintf("%q (%s) at ", test.want.Manager, test.want.Operation)
+				}
+				if !strings.Contains(event.Note, test.want.Object+" was ") || !strings.Contains(event.Note, "ed by "+by) {
+					t.Errorf("the event says %s", event.Note)
+				}
+			}
 		})
 	}
 }

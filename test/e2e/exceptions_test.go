@@ -140,7 +140,9 @@ func TestAnExceptionFromOneBaselineIsNotOneFromAnother(t *testing.T) {
 	evaluated(t, namespace.Name, high, v1alpha1.StateCompliant)
 	uid := policy(t, namespace.Name, "default-deny").UID
 
-	change(t, high, func(b *v1alpha1.SecurityBaseline) { b.Spec.Exceptions = []v1alpha1.Exception{migration(namespace.Name, nil)} })
+	change(t, high, func(b *v1alpha1.SecurityBaseline) {
+		b.Spec.Exceptions = []v1alpha1.Exception{migration(namespace.Name, nil)}
+	})
 	excepted := entry(t, namespace.Name, high, v1alpha1.ControlNetwork, inState(v1alpha1.StateExcepted))
 	equal(t, "the message", "exception migration, for good: until the old gateway is gone", excepted.Message)
 	entry(t, namespace.Name, low, v1alpha1.ControlNetwork, inState(v1alpha1.StateCompliant))

@@ -1,0 +1,129 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"testing"
+
+	dto "github.com/prometheus/client_model/go"
+	"github.com/prometheus/common/expfmt"
+	"github.com/prometheus/common/model"
+	networkingv1 "k8s.io/api/networking/v1"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+)
+
+// scrape returns the operator's metrics as Prometheus reads them.
+func scrape(ctx context.Context) (map[string]*dto.MetricFamily, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+metricsAddress+"/metrics", nil)
+	if err != nil {
+		return nil, err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = response.Body.Close() }()
+	parser := expfmt.NewTextParser(model.UTF8Validation)
+	return parser.TextToMetricFamilies(response.Body)
+}
+
+// sample returns the metric of a family that has these labels and no others.
+func sample(families map[string]*dto.MetricFamily, family string, labels map[string]string) *dto.Metric {
+	for _, metric := range families[family].GetMetric() {
+		matches := len(metric.Label) == len(labels)
+		for _, label := range metric.Label {
+			matches = matches && labels[label.GetName()] == label.GetValue()
+		}
+		if matches {
+			return metric
+		}
+	}
+	return nil
+}
+
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	namespace, excepted := newNamespace(t, "a", nil), newNamespace(t, "b", nil)
+	spec := everything()
+	spec.Exceptions = []v1alpha1.Exception{migration(excepted.Name, nil)}
+	baseline := newBaseline(t, "all", spec)
+	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	evaluated(t, excepted.Name, baseline, v1alpha1.StateExcepted)
+	change(t, policy(t, namespace.Name, "default-deny"), func(p *networkingv1.NetworkPolicy) {
+		p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{}}
+	})
+
+	name, network := baseline.Name, string(v1alpha1.ControlNetwork)
+	eventually(t, func(ctx context.Context) error {
+		families, err := scrape(ctx)
+		if err != nil {
+			return err
+		}
+		for _, gauge := range []struct {
+			family string
+			labels map[string]string
+			want   float64
+		}{
+			{"securitybaseline_namespaces", map[string]string{"baseline": name, "state": "Compliant"}, 1},
+			{"securitybaseline_namespaces", map[string]string{"baseline": name, "state": "Excepted"}, 1},
+			{"securitybaseline_namespaces", map[string]string{"baseline": name, "state": "Failed"}, 0},
+			{"securitybaseline_controls", map[string]string{"baseline": name, "control": network, "state": "Excepted"}, 1},
+			{"securitybaseline_controls", map[string]string{"baseline": name, "control": "RBAC", "state": "Compliant"}, 2},
+			{"securitybaseline_exceptions", map[string]string{"baseline": name, "state": "active"}, 1},
+			{"securitybaseline_exceptions", map[string]string{"baseline": name, "state": "expired"}, 0},
+			{"securitybaseline_violating_pods", map[string]string{"baseline": name}, 0},
+		} {
+			if metric := sample(families, gauge.family, gauge.labels); metric == nil || metric.GetGauge().GetValue() != gauge.want {
+				return fmt.Errorf("%s%v is %v, not %v", gauge.family, gauge.labels, metric, gauge.want)
+			}
+		}
+		for _, counter := range []string{"securitybaseline_drifts_total", "securitybaseline_drifts_healed_total"} {
+			if metric := sample(families, counter, map[string]string{"baseline": name, "control": network}); metric.GetCounter().GetValue() != 1 {
+				return fmt.Errorf("%s is %v, not 1", counter, metric)
+			}
+		}
+		healing := sample(families, "securitybaseline_drift_healing_seconds", map[string]string{"baseline": name, "control": network}).GetHistogram()
+		if healing.GetSampleCount() != 1 || healing.GetSampleSum() <= 0 || healing.GetSampleSum() > patience.Seconds() {
+			return fmt.Errorf("the histogram has %v", healing)
+		}
+		last := sample(families, "securitybaseline_last_full_evaluation_timestamp_seconds", map[string]string{"baseline": name}).GetGauge().GetValue()
+		if last < float64(baseline.CreationTimestamp.Unix()) {
+			return fmt.Errorf("the last full evaluation was at %v", last)
+		}
+		return nil
+	})
+
+	// No label grows with the number of namespaces.
+	families, err := scrape(t.Context())
+	must(t, err)
+	for _, family := range families {
+		for _, metric := range family.GetMetric() {
+			for _, label := range metric.Label {
+				if label.GetValue() == namespace.Name {
+					t.Errorf("%s has a label %s=%s", family.GetName(), label.GetName(), label.GetValue())
+				}
+			}
+		}
+	}
+
+	// A baseline that is gone leaves nothing behind.
+	must(t, admin.Delete(t.Context(), baseline))
+	eventually(t, func(ctx context.Context) error {
+		families, err := scrape(ctx)
+		if err != nil {
+			return err
+		}
+		for _, family := range families {
+			for _, metric := range family.GetMetric() {
+				for _, label := range metric.Label {
+					if label.GetName() == "baseline" && label.GetValue() == name {
+						return fmt.Errorf("%s still speaks of it", family.GetName())
+					}
+				}
+			}
+		}
+		return nil
+	})
+}
