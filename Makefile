@@ -4,6 +4,9 @@ CONTROLLER_TOOLS_VERSION ?= v0.23.0
 KUSTOMIZE_VERSION ?= v5.8.1
 GOLANGCI_LINT_VERSION ?= v2.15.0
 
+# How many tests of a package run at a time: they mostly wait.
+TEST_PARALLEL ?= 16
+
 IMG ?= securitybaseline/operator:latest
 PLATFORMS ?= linux/amd64,linux/arm64
 CONTAINER_TOOL ?= docker
@@ -65,7 +68,7 @@ verify: ## Fail if generated files, formatting or go.mod are out of date.
 
 .PHONY: test
 test: controlplane ## Run the unit tests and the tests on the control plane. TESTFLAGS are passed to go test.
-	go test -count=1 -timeout=20m $(TESTFLAGS) ./...
+	go test -count=1 -timeout=20m -parallel=$(TEST_PARALLEL) $(TESTFLAGS) ./...
 
 .PHONY: controlplane
 controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl into bin/k8s, once. KUBEBUILDER_ASSETS is used instead if set.

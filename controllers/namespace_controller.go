@@ -218,6 +218,9 @@ func (r *namespaceReconciler) lookAgain(done evaluation, next v1alpha1.BaselineR
 	for i := range done.outcomes {
 		outcome := &done.outcomes[i]
 		unsettled = unsettled || outcome.Unsettled
+		if outcome.PodSecurity != nil && outcome.PodSecurity.Provisional {
+			in(firstLook)
+		}
 		switch {
 		case outcome.Stale:
 			in(retryStale)

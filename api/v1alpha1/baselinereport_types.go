@@ -237,6 +237,11 @@ type PodSecurityReport struct {
 	// it looks at 3,000 pods for a second, and its answers hold 4,096 characters.
 	// +optional
 	Incomplete string `json:"incomplete,omitempty"`
+
+	// Somebody changed what is enforced, and pods may have come in before it was
+	// put right that the API server did not see then: it is asked again soon.
+	// +optional
+	Provisional bool `json:"provisional,omitempty"`
 }
 
 // PodViolation is why a level rejects pods.

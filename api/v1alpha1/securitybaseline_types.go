@@ -187,6 +187,7 @@ const (
 // https://kubernetes.io/docs/concepts/security/pod-security-standards/
 //
 // +kubebuilder:validation:XValidation:rule="has(self.enforce) || has(self.audit) || has(self.warn)",message="podSecurity states no level; add at least one of enforce, audit, warn"
+// +kubebuilder:validation:XValidation:rule="!has(self.rollout) || self.rollout != 'WhenClean' || has(self.enforce)",message="podSecurity.rollout WhenClean needs a level to roll out; add podSecurity.enforce"
 type PodSecurity struct {
 	// Pods below this level are refused.
 	// +optional

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/util/sets"
+	podsecurityapi "k8s.io/pod-security-admission/api"
 	"sigs.k8s.io/yaml"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
@@ -34,6 +35,8 @@ func TestRender(t *testing.T) {
 				Baseline  v1alpha1.SecurityBaseline
 				Namespace struct {
 					Labels, OwnLabels map[string]string
+					// Enforced is a level and a version.
+					Enforced []string
 				}
 			}
 			read(t, input, &in)
@@ -42,6 +45,9 @@ func TestRender(t *testing.T) {
 			maps.Copy(labels, in.Namespace.Labels)
 			maps.Copy(labels, in.Namespace.OwnLabels)
 			namespace := Namespace{Name: "payments", Labels: labels, OwnLabels: sets.KeySet(in.Namespace.OwnLabels)}
+			if reached := in.Namespace.Enforced; len(reached) == 2 {
+				namespace.Enforced = levelVersion(t, reached[0], reached[1])
+			}
 			golden := strings.TrimSuffix(input, ".yaml") + ".golden.yaml"
 			got := renderAll(t, &in.Baseline, namespace)
 			if *update {
@@ -103,6 +109,50 @@ func renderAll(t *testing.T, baseline *v1alpha1.SecurityBaseline, namespace Name
 		}
 	}
 	return out.String()
+}
+
+func levelVersion(t *testing.T, level, version string) podsecurityapi.LevelVersion {
+	t.Helper()
+	parsed, err := podsecurityapi.ParseVersion(version)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return podsecurityapi.LevelVersion{Level: podsecurityapi.Level(level), Version: parsed}
+}
+
+func TestRollout(t *testing.T) {
+	const latest = "latest"
+	for _, test := range []struct {
+		name    string
+		want    v1alpha1.PodSecurity
+		reached []string
+		next    []string
+	}{
+		{"at once", v1alpha1.PodSecurity{Enforce: "restricted"}, nil, nil},
+		{"from nothing", v1alpha1.PodSecurity{Enforce: "restricted", Rollout: "WhenClean"}, nil, []string{"restricted:latest", "baseline:latest"}},
+		{"from privileged", v1alpha1.PodSecurity{Enforce: "restricted", Rollout: "WhenClean"}, []string{"privileged", latest}, []string{"restricted:latest", "baseline:latest"}},
+		{"from below", v1alpha1.PodSecurity{Enforce: "restricted", Rollout: "WhenClean"}, []string{"baseline", latest}, []string{"restricted:latest"}},
+		{"not above what is wanted", v1alpha1.PodSecurity{Enforce: "baseline", Rollout: "WhenClean"}, nil, []string{"baseline:latest"}},
+		{"it is reached", v1alpha1.PodSecurity{Enforce: "restricted", Rollout: "WhenClean"}, []string{"restricted", latest}, nil},
+		{"more is reached", v1alpha1.PodSecurity{Enforce: "baseline", Rollout: "WhenClean"}, []string{"restricted", latest}, nil},
+		{"of an older version", v1alpha1.PodSecurity{Enforce: "baseline", Rollout: "WhenClean"}, []string{"baseline", "v1.30"}, []string{"baseline:latest"}},
+		{"of a newer version", v1alpha1.PodSecurity{Enforce: "baseline", Rollout: "WhenClean", Version: "v1.30"}, []string{"baseline", latest}, nil},
+		{"nothing is asked for", v1alpha1.PodSecurity{Warn: "restricted", Rollout: "WhenClean"}, nil, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var reached podsecurityapi.LevelVersion
+			if test.reached != nil {
+				reached = levelVersion(t, test.reached[0], test.reached[1])
+			}
+			var next []string
+			for _, level := range Rollout(&v1alpha1.SecurityBaselineSpec{PodSecurity: &test.want}, reached) {
+				next = append(next, level.String())
+			}
+			if diff := cmp.Diff(test.next, next); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
 }
 
 func TestRevision(t *testing.T) {

@@ -79,6 +79,10 @@ func (r *run) noteLabels(own sets.Set[string], err error) {
 	}
 	if err == nil && len(differ) > 0 {
 		r.happened(id, revision, differ, attribute(r.namespace.ManagedFields, differ), v1alpha1.DriftConfigured)
+		if r.podSecurity != nil && r.inPlace(id, revision) {
+			r.podSecurity.drifted(differ)
+			r.pace.done(r.paceKey(r.podSecurity.want.String()), r.Now())
+		}
 	}
 	if err == nil && r.podSecurity != nil && !r.audits() {
 		r.podSecurity.inPlace()

@@ -45,6 +45,9 @@ type podSecurity struct {
 	known bool
 	verdict
 
+	// provisional says that it was found while pods could still come in unseen.
+	provisional bool
+
 	// guarded says that admission lets no pod in that violates the level, so that
 	// what is clean stays clean.
 	guarded bool
@@ -70,6 +73,7 @@ func (r *run) survey(ctx context.Context) *podSecurity {
 	p.enforced, p.guarded = p.reached, !controls.Below(current, p.want)
 	if r.Ledger != nil && r.Ledger.PodSecurity != nil && r.Ledger.PodSecurity.Level == p.want.String() {
 		p.known, p.verdict = true, verdict{r.Ledger.PodSecurity.Violations, r.Ledger.PodSecurity.Incomplete}
+		p.provisional = r.Ledger.PodSecurity.Provisional
 	}
 	levels := controls.Rollout(spec, p.reached)
 	p.rollout = len(levels) > 0
@@ -99,7 +103,7 @@ func (r *run) climb(ctx context.Context, p *podSecurity, levels []podsecurityapi
 			return
 		}
 		if level == p.want {
-			p.known, p.verdict = true, v
+			p.known, p.verdict, p.provisional = true, v, false
 			r.pace.done(r.paceKey(level.String()), r.Now())
 		}
 		if v.clean() {
@@ -157,6 +161,13 @@ func (p *podSecurity) written(before, change map[string]string, warned []string)
 	}
 }
 
+// drifted takes note that somebody had changed labels. Pods that came in then may
+// not have been seen yet when they were put right.
+func (p *podSecurity) drifted(differ []difference) {
+	p.provisional = p.provisional || contains(differ, labelPath(podsecurityapi.EnforceLevelLabel)) ||
+		contains(differ, labelPath(podsecurityapi.EnforceVersionLabel))
+}
+
 // inPlace takes note that the labels are as wanted now.
 func (p *podSecurity) inPlace() {
 	if !p.rollout {
@@ -168,7 +179,7 @@ func (p *podSecurity) inPlace() {
 
 // settled says whether all running pods meet the wanted level, and will.
 func (p *podSecurity) settled() bool {
-	return p.known && p.clean() && p.guarded
+	return p.known && p.clean() && p.guarded && !p.provisional
 }
 
 // report returns what is reported; nil where no level is wanted.
@@ -176,7 +187,7 @@ func (p *podSecurity) report(audits bool) *v1alpha1.PodSecurityReport {
 	if p.want.Level == podsecurityapi.LevelPrivileged {
 		return nil
 	}
-	report := &v1alpha1.PodSecurityReport{Level: p.want.String(), Violations: p.violations, Incomplete: p.incomplete}
+	report := &v1alpha1.PodSecurityReport{Level: p.want.String(), Violations: p.violations, Incomplete: p.incomplete, Provisional: p.provisional}
 	if !p.known {
 		report.Incomplete = "the API server has not said yet"
 	}

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/sets"
+
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/controllers/controls"
 	"github.com/securitybaseline/operator/controllers/enforce"
@@ -24,7 +26,7 @@ func exceptions(baseline *v1alpha1.SecurityBaseline, selected []string, now time
 	if len(baseline.Spec.Exceptions) == 0 {
 		return nil
 	}
-	status := &v1alpha1.ExceptionStatus{}
+	status, selects := &v1alpha1.ExceptionStatus{}, sets.New(selected...)
 	for i := range baseline.Spec.Exceptions {
 		exception := &baseline.Spec.Exceptions[i]
 		if !exception.InForce(now) {
@@ -32,7 +34,7 @@ func exceptions(baseline *v1alpha1.SecurityBaseline, selected []string, now time
 			continue
 		}
 		status.Active++
-		if finding := unmatched(baseline, exception, selected); finding != "" {
+		if finding := unmatched(baseline, exception, selects); finding != "" {
 			status.Unmatched++
 			status.Findings = append(status.Findings, enforce.Truncate(finding, maxViolationMessage))
 		}
@@ -49,10 +51,10 @@ func exceptions(baseline *v1alpha1.SecurityBaseline, selected []string, now time
 
 // unmatched says what an exception names that it could not be about; empty if
 // nothing.
-func unmatched(baseline *v1alpha1.SecurityBaseline, exception *v1alpha1.Exception, selected []string) string {
+func unmatched(baseline *v1alpha1.SecurityBaseline, exception *v1alpha1.Exception, selects sets.Set[string]) string {
 	var namespaces, undeclared []string
 	for _, namespace := range exception.Namespaces {
-		if !slices.Contains(selected, namespace) {
+		if !selects.Has(namespace) {
 			namespaces = append(namespaces, namespace)
 		}
 	}

@@ -33,7 +33,11 @@ func drift(baseline string, minutes int) v1alpha1.Drift {
 
 // evaluate makes the report of an evaluation with these outcomes.
 func evaluate(prior v1alpha1.BaselineReportData, baseline *v1alpha1.SecurityBaseline, outcomes ...enforce.Outcome) v1alpha1.BaselineReportData {
-	return Next(prior, resolve.Governance{Selecting: []*v1alpha1.SecurityBaseline{baseline}}, outcomes, now)
+	return evaluateAt(prior, baseline, now, outcomes...)
+}
+
+func evaluateAt(prior v1alpha1.BaselineReportData, baseline *v1alpha1.SecurityBaseline, at time.Time, outcomes ...enforce.Outcome) v1alpha1.BaselineReportData {
+	return Next(prior, resolve.Governance{Selecting: []*v1alpha1.SecurityBaseline{baseline}}, outcomes, at)
 }
 
 func TestNext(t *testing.T) {
@@ -107,6 +111,16 @@ func control(name v1alpha1.ControlName, baseline string, state v1alpha1.State) v
 	return v1alpha1.ControlReport{Name: name, Baseline: baseline, State: state, Message: "because"}
 }
 
+// audited is what a report says of a control that "a" audits.
+func audited(name v1alpha1.ControlName, state v1alpha1.State) v1alpha1.ControlReport {
+	report := control(name, "a", state)
+	report.Mode = v1alpha1.ModeAudit
+	if state != v1alpha1.StateCompliant {
+		report.Changes = []v1alpha1.Change{{Object: "NetworkPolicy/x", Action: v1alpha1.ChangeCreate}}
+	}
+	return report
+}
+
 func TestStatus(t *testing.T) {
 	type reports = map[string]*v1alpha1.BaselineReport
 	type states = map[string]string // condition: status/reason
@@ -144,6 +158,46 @@ func TestStatus(t *testing.T) {
 			name:       "a drift that is not healed",
 			selected:   []string{"n"},
 			reports:    reports{"n": with(control("PodSecurity", "a", "Compliant"), control("Network", "a", "Drifted"))},
+			namespaces: v1alpha1.NamespaceCounts{Governed: 1, StateCounts: v1alpha1.StateCounts{Drifted: 1}},
+			conditions: states{"Ready": "True/Evaluated", "Drifted": "True/DriftFound", "Compliant": "False/DriftFound"},
+			violations: 1,
+		},
+		{
+			name:       "somebody who keeps changing it back",
+			selected:   []string{"n"},
+			reports:    reports{"n": with(control("PodSecurity", "a", "Compliant"), control("Network", "a", "Contested"))},
+			namespaces: v1alpha1.NamespaceCounts{Governed: 1, StateCounts: v1alpha1.StateCounts{Contested: 1}},
+			conditions: states{"Ready": "True/Evaluated", "Drifted": "True/Contested", "Compliant": "False/Contested"},
+			violations: 1,
+		},
+		{
+			name:       "pods in the way",
+			selected:   []string{"n"},
+			reports:    reports{"n": with(control("PodSecurity", "a", "Violating"), control("Network", "a", "Compliant"))},
+			namespaces: v1alpha1.NamespaceCounts{Governed: 1, StateCounts: v1alpha1.StateCounts{Violating: 1}},
+			conditions: states{"Ready": "True/Evaluated", "Drifted": "False/NoDrift", "Compliant": "False/Violating"},
+			violations: 1,
+		},
+		{
+			name:       "an exception is no violation",
+			selected:   []string{"n", "m"},
+			reports:    reports{"n": with(control("PodSecurity", "a", "Compliant"), control("Network", "a", "Excepted")), "m": compliant},
+			namespaces: v1alpha1.NamespaceCounts{Governed: 2, StateCounts: v1alpha1.StateCounts{Compliant: 1, Excepted: 1}},
+			conditions: states{"Ready": "True/Evaluated", "Drifted": "False/NoDrift", "Compliant": "True/AsDeclared"},
+		},
+		{
+			name:       "what Enforce would change is drift, refused as it may be",
+			selected:   []string{"n"},
+			reports:    reports{"n": with(control("PodSecurity", "a", "Compliant"), audited("Network", "Failed"))},
+			namespaces: v1alpha1.NamespaceCounts{Governed: 1, StateCounts: v1alpha1.StateCounts{Failed: 1}},
+			conditions: states{"Ready": "False/Refused", "Stalled": "True/Refused", "Drifted": "True/DriftFound", "Compliant": "False/Refused"},
+			violations: 1,
+		},
+		{
+			name:     "one audited beside the one that governs",
+			selected: []string{"n"},
+			reports: reports{"n": reportOf(2, control("PodSecurity", "b", "Compliant"), audited("PodSecurity", "Drifted"),
+				control("Network", "b", "Failed"), audited("Network", "Compliant"))},
 			namespaces: v1alpha1.NamespaceCounts{Governed: 1, StateCounts: v1alpha1.StateCounts{Drifted: 1}},
 			conditions: states{"Ready": "True/Evaluated", "Drifted": "True/DriftFound", "Compliant": "False/DriftFound"},
 			violations: 1,
@@ -231,6 +285,15 @@ func TestStatusCountsEachControl(t *testing.T) {
 	}
 }
 
+// wideDrift is a drift as large as they are reported.
+func wideDrift(baseline string, minutes int) v1alpha1.Drift {
+	wide := drift(baseline, minutes)
+	for range 7 {
+		wide.Fields = append(wide.Fields, v1alpha1.FieldDifference{Path: "metadata.labels.app.kubernetes.io/managed-by", Wanted: strings.Repeat("w", 256), Found: strings.Repeat("f", 256)})
+	}
+	return wide
+}
+
 func TestStatusDoesNotGrowWithTheCluster(t *testing.T) {
 	selected := make([]string, 0, 1000)
 	reports := map[string]*v1alpha1.BaselineReport{}
@@ -238,16 +301,24 @@ func TestStatusDoesNotGrowWithTheCluster(t *testing.T) {
 		name := fmt.Sprintf("namespace-%04d", i)
 		selected = append(selected, name)
 		bad := control("Network", "a", "Failed")
-		bad.Message = strings.Repeat("m", 2000)
+		bad.Message = strings.Repeat("m", maxMessage)
 		bad.Drifts = 3
-		reports[name] = reportOf(2, control("PodSecurity", "a", "Compliant"), bad)
-		reports[name].Drifts = []v1alpha1.Drift{drift("a", i), drift("b", 5000)}
+		bad.Changes = []v1alpha1.Change{{}}
+		violating := control("PodSecurity", "a", "Violating")
+		violating.PodSecurity = &v1alpha1.PodSecurityReport{Violations: make([]v1alpha1.PodViolation, 100)}
+		reports[name] = reportOf(2, violating, bad)
+		reports[name].Drifts = []v1alpha1.Drift{wideDrift("a", i), drift("b", 5000)}
 	}
 	// Of drifts in the same second it is always the same one: a status that
 	// changes with nothing else would be written for ever.
-	reports["namespace-0998"].Drifts = []v1alpha1.Drift{drift("a", 999)}
-	status := Status(newBaseline(), selected, reports, now)
-	if len(status.Violations) != 20 || status.ViolationsTotal != 1000 || status.Drifts != 3000 {
+	reports["namespace-0998"].Drifts = []v1alpha1.Drift{wideDrift("a", 999)}
+	baseline := newBaseline()
+	baseline.Spec.Exceptions = manyExceptions()
+	for i := range 50 {
+		baseline.Spec.Network.Policies = append(baseline.Spec.Network.Policies, v1alpha1.NamedNetworkPolicy{Name: fmt.Sprint(i)})
+	}
+	status := Status(baseline, selected, reports, now)
+	if len(status.Violations) != 20 || status.ViolationsTotal != 2000 || status.ViolatingPods != 100_000 || len(status.Exceptions.Findings) != 20 || status.Drifts != 3000 {
 		t.Errorf("%d violations of %d, %d drifts", len(status.Violations), status.ViolationsTotal, status.Drifts)
 	}
 	if status.Violations[0].Namespace != "namespace-0000" || len(status.Violations[0].Message) != 256 {
@@ -257,13 +328,15 @@ func TestStatusDoesNotGrowWithTheCluster(t *testing.T) {
 		t.Errorf("%+v", status.LastDrift)
 	}
 	for range 100 {
-		if again := Status(newBaseline(), selected, reports, now); again.LastDrift.Namespace != status.LastDrift.Namespace {
+		if again := Status(baseline, selected, reports, now); again.LastDrift.Namespace != status.LastDrift.Namespace {
 			t.Fatalf("the last drift is in %s, then in %s", status.LastDrift.Namespace, again.LastDrift.Namespace)
 		}
 	}
-	if data, err := json.Marshal(status); err != nil || len(data) > 16<<10 {
+	data, err := json.Marshal(status)
+	if err != nil || len(data) > 64<<10 {
 		t.Errorf("%d bytes (%v)", len(data), err)
 	}
+	t.Logf("%d bytes", len(data))
 	ready := meta.FindStatusCondition(status.Conditions, "Ready")
 	if !strings.HasPrefix(ready.Message, "Network in namespace namespace-0000: mmm") || !strings.HasSuffix(ready.Message, "(and 999 more)") {
 		t.Error(ready.Message)

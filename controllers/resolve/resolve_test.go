@@ -48,6 +48,19 @@ func excluding(namespace string) func(*v1alpha1.SecurityBaseline) {
 	return func(b *v1alpha1.SecurityBaseline) { b.Spec.ExcludeNamespaces = []string{namespace} }
 }
 
+func auditing(b *v1alpha1.SecurityBaseline) { b.Spec.Mode = v1alpha1.ModeAudit }
+
+// exempt excepts a namespace from PodSecurity.
+func exempt(name, namespace string, expires *time.Time) func(*v1alpha1.SecurityBaseline) {
+	return func(b *v1alpha1.SecurityBaseline) {
+		exception := v1alpha1.Exception{Name: name, Namespaces: []string{namespace}, Controls: []v1alpha1.ControlName{"PodSecurity"}}
+		if expires != nil {
+			exception.Expires = &metav1.Time{Time: *expires}
+		}
+		b.Spec.Exceptions = append(b.Spec.Exceptions, exception)
+	}
+}
+
 func invalid(b *v1alpha1.SecurityBaseline) {
 	b.Spec.NamespaceSelector.MatchExpressions = []v1alpha1.LabelSelectorRequirement{{Key: "a", Operator: "Like"}}
 }
@@ -61,6 +74,9 @@ func TestGovern(t *testing.T) {
 		baselines []v1alpha1.SecurityBaseline
 		want      names
 		selecting []string
+		auditing  []string // of PodSecurity
+		excepting []string // exceptions of PodSecurity, as baseline/exception
+		until     time.Time
 	}{
 		{
 			name:      "an empty selector selects every namespace",
@@ -129,6 +145,72 @@ func TestGovern(t *testing.T) {
 			want:      names{},
 		},
 		{
+			name:      "one in Audit mode does not compete, whatever its priority",
+			namespace: payments,
+			baselines: []v1alpha1.SecurityBaseline{baseline("a"), baseline("b", priority(1), auditing), baseline("c", auditing)},
+			want:      names{"PodSecurity": "a"}, selecting: []string{"b", "a", "c"}, auditing: []string{"b", "c"},
+		},
+		{
+			name:      "one in Audit mode governs nothing, alone as it may be",
+			namespace: payments,
+			baselines: []v1alpha1.SecurityBaseline{baseline("a", auditing)},
+			want:      names{}, selecting: []string{"a"}, auditing: []string{"a"},
+		},
+		{
+			name:      "an exception takes the namespace out of its own baseline only",
+			namespace: payments,
+			baselines: []v1alpha1.SecurityBaseline{baseline("a", priority(1), exempt("x", "payments", nil)), baseline("b")},
+			want:      names{"PodSecurity": "b"}, selecting: []string{"a", "b"}, excepting: []string{"a/x"},
+		},
+		{
+			name:      "an exception for another namespace, or of another control, does not",
+			namespace: payments,
+			baselines: []v1alpha1.SecurityBaseline{baseline("a", exempt("x", "checkout", nil), func(b *v1alpha1.SecurityBaseline) {
+				exempt("y", "payments", nil)(b)
+				b.Spec.Exceptions[1].Controls = []v1alpha1.ControlName{"Network"}
+			})},
+			want: names{"PodSecurity": "a"}, selecting: []string{"a"},
+		},
+		{
+			name:      "an exception is in force until it expires",
+			namespace: payments,
+			baselines: []v1alpha1.SecurityBaseline{baseline("a", exempt("x", "payments", new(epoch.Add(time.Second))))},
+			want:      names{}, selecting: []string{"a"}, excepting: []string{"a/x"}, until: epoch.Add(time.Second),
+		},
+		{
+			name:      "and not at the moment it expires",
+			namespace: payments,
+			baselines: []v1alpha1.SecurityBaseline{baseline("a", exempt("x", "payments", new(epoch)))},
+			want:      names{"PodSecurity": "a"}, selecting: []string{"a"},
+		},
+		{
+			name:      "of several exceptions the one that lasts longest counts",
+			namespace: payments,
+			baselines: []v1alpha1.SecurityBaseline{baseline("a",
+				exempt("x", "payments", new(epoch.Add(time.Hour))), exempt("y", "payments", new(epoch.Add(2*time.Hour))), exempt("z", "payments", new(epoch.Add(time.Minute))))},
+			want: names{}, selecting: []string{"a"}, excepting: []string{"a/y"}, until: epoch.Add(2 * time.Hour),
+		},
+		{
+			name:      "one without an expiry lasts longest",
+			namespace: payments,
+			baselines: []v1alpha1.SecurityBaseline{baseline("a", exempt("x", "payments", nil), exempt("y", "payments", new(epoch.Add(time.Hour))))},
+			want:      names{}, selecting: []string{"a"}, excepting: []string{"a/x"},
+		},
+		{
+			name:      "what expires first is looked at first",
+			namespace: payments,
+			baselines: []v1alpha1.SecurityBaseline{
+				baseline("a", priority(1), exempt("x", "payments", new(epoch.Add(time.Hour)))), baseline("b", exempt("y", "payments", new(epoch.Add(time.Minute)))),
+			},
+			want: names{}, selecting: []string{"a", "b"}, excepting: []string{"a/x", "b/y"}, until: epoch.Add(time.Minute),
+		},
+		{
+			name:      "a baseline in Audit mode has exceptions too",
+			namespace: payments,
+			baselines: []v1alpha1.SecurityBaseline{baseline("a", auditing, exempt("x", "payments", nil))},
+			want:      names{}, selecting: []string{"a"}, excepting: []string{"a/x"},
+		},
+		{
 			name:      "a selector that does not parse selects nothing and harms no other baseline",
 			namespace: payments,
 			baselines: []v1alpha1.SecurityBaseline{baseline("a", invalid), baseline("b")},
@@ -150,6 +232,19 @@ func TestGovern(t *testing.T) {
 			}
 			if diff := cmp.Diff(test.selecting, order); diff != "" {
 				t.Errorf("who selects (-want +got):\n%s", diff)
+			}
+			var audits, excepts []string //nolint:prealloc // likewise
+			for _, baseline := range governance.Auditing["PodSecurity"] {
+				audits = append(audits, baseline.Name)
+			}
+			for _, exception := range governance.Excepting["PodSecurity"] {
+				excepts = append(excepts, exception.Baseline.Name+"/"+exception.Name)
+			}
+			if diff := cmp.Diff([][]string{test.auditing, test.excepting}, [][]string{audits, excepts}); diff != "" {
+				t.Errorf("who audits and excepts (-want +got):\n%s", diff)
+			}
+			if !governance.Until.Equal(test.until) {
+				t.Errorf("until %s", governance.Until)
 			}
 		})
 	}

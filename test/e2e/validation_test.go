@@ -24,6 +24,7 @@ func indented(spec string) string {
 func TestKubectlApplyRefuses(t *testing.T) {
 	const policies = "namespaceSelector: {}\nnetwork:\n  policies:\n"
 	const bindings = "namespaceSelector: {}\nrbac:\n  roleBindings:\n"
+	const exceptions = "namespaceSelector: {}\nnetwork: {defaultDeny: [Ingress]}\nexceptions:\n"
 	for _, test := range []struct {
 		name     string
 		baseline string // "refused" if empty
@@ -101,6 +102,63 @@ func TestKubectlApplyRefuses(t *testing.T) {
 			name: "a version with a patch level",
 			spec: "namespaceSelector: {}\npodSecurity: {enforce: baseline, version: v1.36.3}",
 			want: []string{"spec.podSecurity.version", "must be latest or the minor version"},
+		},
+
+		{
+			name: "a rollout of no level",
+			spec: "namespaceSelector: {}\npodSecurity: {warn: baseline, rollout: WhenClean}",
+			want: []string{"spec.podSecurity:", "WhenClean needs a level to roll out; add podSecurity.enforce"},
+		},
+		{
+			name: "an unknown rollout",
+			spec: "namespaceSelector: {}\npodSecurity: {enforce: baseline, rollout: Slowly}",
+			want: []string{`spec.podSecurity.rollout: Unsupported value: "Slowly": supported values: "Immediate", "WhenClean"`},
+		},
+		{
+			name: "an unknown mode",
+			spec: "mode: Warn\nnamespaceSelector: {}\npodSecurity: {enforce: baseline}",
+			want: []string{`spec.mode: Unsupported value: "Warn": supported values: "Enforce", "Audit"`},
+		},
+
+		{
+			name: "an exception without a reason",
+			spec: exceptions + "  - {name: a, namespaces: [x], controls: [Network]}",
+			want: []string{"spec.exceptions[0].reason: Required value"},
+		},
+		{
+			name: "an exception with hardly a reason",
+			spec: exceptions + "  - {name: a, namespaces: [x], controls: [Network], reason: because}",
+			want: []string{"spec.exceptions[0].reason", "must have at least 10 characters; say why"},
+		},
+		{
+			name: "an exception of a control that does not exist",
+			spec: exceptions + "  - {name: a, namespaces: [x], controls: [Networks], reason: the gateway moves}",
+			want: []string{`spec.exceptions[0].controls[0]: Unsupported value: "Networks": supported values: "PodSecurity", "Network", "RBAC"`},
+		},
+		{
+			name: "an exception of no control",
+			spec: exceptions + "  - {name: a, namespaces: [x], controls: [], reason: the gateway moves}",
+			want: []string{"spec.exceptions[0].controls", "name the controls that are not to be in force"},
+		},
+		{
+			name: "an exception for no namespace",
+			spec: exceptions + "  - {name: a, namespaces: [], controls: [Network], reason: the gateway moves}",
+			want: []string{"spec.exceptions[0].namespaces", "name the namespaces that are excepted"},
+		},
+		{
+			name: "an exception for a pattern",
+			spec: exceptions + "  - {name: a, namespaces: [team-*], controls: [Network], reason: the gateway moves}",
+			want: []string{"spec.exceptions[0].namespaces[0]", "there are no patterns"},
+		},
+		{
+			name: "an exception that expires on no day",
+			spec: exceptions + "  - {name: a, namespaces: [x], controls: [Network], reason: the gateway moves, expires: tomorrow}",
+			want: []string{"spec.exceptions[0].expires", `must be of type date-time`},
+		},
+		{
+			name: "two exceptions with one name",
+			spec: exceptions + "  - &a {name: a, namespaces: [x], controls: [Network], reason: the gateway moves}\n  - *a",
+			want: []string{`spec.exceptions[1]: Duplicate value: {"name":"a"}`},
 		},
 
 		{

@@ -603,6 +603,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: level
       type:
         scalar: string
+    - name: provisional
+      type:
+        scalar: boolean
     - name: violations
       type:
         list:

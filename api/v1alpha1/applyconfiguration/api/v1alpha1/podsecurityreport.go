@@ -20,6 +20,9 @@ type PodSecurityReportApplyConfiguration struct {
 	// What the API server did not look at or left out of its answer, if anything:
 	// it looks at 3,000 pods for a second, and its answers hold 4,096 characters.
 	Incomplete *string `json:"incomplete,omitempty"`
+	// Somebody changed what is enforced, and pods may have come in before it was
+	// put right that the API server did not see then: it is asked again soon.
+	Provisional *bool `json:"provisional,omitempty"`
 }
 
 // PodSecurityReportApplyConfiguration constructs a declarative configuration of the PodSecurityReport type for use with
@@ -62,5 +65,13 @@ func (b *PodSecurityReportApplyConfiguration) WithViolations(values ...*PodViola
 // If called multiple times, the Incomplete field is set to the value of the last call.
 func (b *PodSecurityReportApplyConfiguration) WithIncomplete(value string) *PodSecurityReportApplyConfiguration {
 	b.Incomplete = &value
+	return b
+}
+
+// WithProvisional sets the Provisional field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Provisional field is set to the value of the last call.
+func (b *PodSecurityReportApplyConfiguration) WithProvisional(value bool) *PodSecurityReportApplyConfiguration {
+	b.Provisional = &value
 	return b
 }
