@@ -96,9 +96,9 @@ func driftNote(drift *v1alpha1.Drift) string {
 	}
 	fields := make([]string, 0, len(drift.Fields))
 	for _, field := range drift.Fields {
-		fields = append(fields, fmt.Sprintf("%s is %s, not %s", field.Path, orNothing(field.Found), orNothing(field.Wanted)))
+		fields = append(fields, fmt.Sprintf("%s: %s instead of %s", field.Path, orNothing(field.Found), orNothing(field.Wanted)))
 	}
-	return fmt.Sprintf("%s was changed by %s; %s. What it was: %s", drift.Object, by, did, strings.Join(fields, "; "))
+	return fmt.Sprintf("%s was changed by %s; %s. It had %s", drift.Object, by, did, strings.Join(fields, "; "))
 }
 
 func orNothing(value string) string {

@@ -27,7 +27,7 @@ import (
 // https://github.com/kubernetes/kubernetes/blob/v1.36.3/staging/src/k8s.io/pod-security-admission/admission/admission.go
 
 // askEvery is how often the API server is asked the same of a namespace, at most.
-const askEvery = 10 * time.Second
+const askEvery = 3 * time.Second
 
 // podSecurity is how the pods that run in a namespace compare to the level that a
 // baseline wants to be enforced.

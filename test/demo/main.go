@@ -110,18 +110,41 @@ func startOperator(ctx context.Context, local *cluster.Cluster) (func(), error) 
 }
 
 func walkThrough(s *script) {
-	s.say("A cluster with two namespaces. Payments is production, and runs what its team calls policy.")
+	s.say("A cluster with two namespaces. Payments is production; website runs an agent that may do anything to its node.")
 	s.kubectl("create", "namespace", "payments")
 	s.kubectl("label", "namespace", "payments", "env=production", "team=payments")
 	s.kubectl("create", "namespace", "website")
 	s.kubectl("create", "rolebinding", "auditors", "--clusterrole=view", "--group=auditors", "-n", "payments")
+	s.kubectl("apply", "-f", "test/demo/agent.yaml")
+	s.eventually("2", "get", "deployment", "agent", "-n", "website", "-o", "jsonpath={.status.replicas}")
 	before := s.snapshot()
 
-	s.say("Two SecurityBaselines: one for every namespace, a stricter one for production.")
+	s.say("First, what would change? Two SecurityBaselines in Audit mode: one for every namespace, a stricter one for production.")
+	s.kubectl("apply", "-k", "config/samples-audit")
+	s.kubectl("wait", "--for=condition=Ready", "securitybaselines", "--all", "--timeout=60s")
+	s.kubectl("get", "securitybaselines")
+	s.expect("starter      Audit   3            0           3         True", "get", "securitybaselines")
+	s.kubectl("get", "baselinereport", "security-baseline", "-n", "website", "-o",
+		`jsonpath={range .controls[*]}{.name}: {.message}{"\n"}{end}`)
+	s.expect("Enforce would create NetworkPolicy/security-baseline-default-deny and 3 more",
+		"get", "baselinereport", "security-baseline", "-n", "website", "-o", "jsonpath={.controls[*].message}")
+	s.expect("running pods violate baseline:latest: agent-",
+		"get", "baselinereport", "security-baseline", "-n", "website", "-o", "jsonpath={.controls[*].message}")
+	s.say("Nothing was written but these reports.")
+	s.same(before, s.snapshot())
+
+	s.say("That is what we want. Now for real.")
 	s.kubectl("apply", "-k", "config/samples")
 	s.kubectl("wait", "--for=condition=Ready", "securitybaselines", "--all", "--timeout=60s")
 	s.kubectl("get", "securitybaselines")
-	s.expect("production   1            1           0         True", "get", "securitybaselines")
+	s.expect("production   Enforce   1            1           0         True", "get", "securitybaselines")
+
+	s.say("The agent still runs: until it is gone, website is warned, and nothing there is refused its next pod.")
+	s.kubectl("get", "baselinereports", "--all-namespaces")
+	s.expect("Violating", "get", "baselinereport", "security-baseline", "-n", "website")
+	s.kubectl("get", "namespace", "website", "-L", "pod-security.kubernetes.io/enforce", "-L", "pod-security.kubernetes.io/warn")
+	s.kubectl("delete", "deployment", "agent", "-n", "website")
+	s.eventually("baseline", "get", "namespace", "website", "-o", `jsonpath={.metadata.labels.pod-security\.kubernetes\.io/enforce}`)
 
 	s.say("What the stricter one gave payments. The binding auditors is the team's own, and stays.")
 	s.kubectl("get", "networkpolicies,rolebindings", "-n", "payments")
@@ -143,13 +166,14 @@ func walkThrough(s *script) {
 	s.say("The namespace's report says what happened, and by whose hand.")
 	s.eventually("spec.ingress", "get", "baselinereport", "security-baseline", "-n", "payments", "-o", "jsonpath-as-json={.drifts}")
 	s.expect(`"manager": "kubectl-patch"`, "get", "baselinereport", "security-baseline", "-n", "payments", "-o", "jsonpath-as-json={.drifts}")
-	s.kubectl("get", "baselinereports", "--all-namespaces")
+	s.say("So do events.")
+	s.eventually("kubectl-patch", "get", "events", "--field-selector=reason=Drift,involvedObject.name=payments", "-o", `jsonpath={.items[*].note}{.items[*].message}`)
 
 	s.say("A namespace that is made later is hardened like the others.")
 	s.kubectl("create", "namespace", "checkout")
 	s.kubectl("wait", "--for=create", "networkpolicy/security-baseline-default-deny", "-n", "checkout", "--timeout=30s")
 	s.refused("violates PodSecurity", "run", "miner", "--image=miner", "--privileged", "-n", "checkout")
-	s.eventually("starter      3", "get", "securitybaselines")
+	s.eventually("starter      Enforce   3            3", "get", "securitybaselines")
 
 	s.say("A mistake is refused before it does harm.")
 	s.refused("bind admin, edit, view or a ClusterRole of your own", "patch", "securitybaseline", "production", "--type=json", "-p",
