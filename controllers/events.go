@@ -66,13 +66,21 @@ func (r *namespaceReconciler) emit(done evaluation, baseline, object, reason, ac
 	if object != "" {
 		related = r.enforcer.Reference(done.namespace, object)
 	}
-	note = enforce.Truncate(note, maxNote)
-	r.events.Eventf(done.namespace, related, corev1.EventTypeWarning, reason, action, "%s", note)
+	// References without a resourceVersion: the recorder counts what happens again
+	// to the same object in one event.
+	namespace := r.enforcer.Reference(done.namespace, enforce.NamespaceID(done.namespace))
+	r.events.Eventf(namespace, related, corev1.EventTypeWarning, reason, action, "%s", enforce.Truncate(note, maxNote))
 	for _, selecting := range done.governance.Selecting {
 		if selecting.Name == baseline {
 			note = enforce.Truncate("namespace "+done.namespace.Name+": "+note, maxNote)
-			r.events.Eventf(selecting, related, corev1.EventTypeWarning, reason, action, "%s", note)
+			r.events.Eventf(reference(selecting), related, corev1.EventTypeWarning, reason, action, "%s", note)
 		}
+	}
+}
+
+func reference(baseline *v1alpha1.SecurityBaseline) *corev1.ObjectReference {
+	return &corev1.ObjectReference{
+		APIVersion: v1alpha1.GroupVersion.String(), Kind: "SecurityBaseline", Name: baseline.Name, UID: baseline.UID,
 	}
 }
 
@@ -118,7 +126,7 @@ func (r *baselineReconciler) announce(baseline *v1alpha1.SecurityBaseline, due [
 		exception := deadline.Exception
 		note := fmt.Sprintf("exception %s %s: from %s on %s in force again in %s", exception.Name, what,
 			exception.Expires.UTC().Format(time.RFC3339), controlList(exception.Controls), strings.Join(exception.Namespaces, ", "))
-		r.events.Eventf(baseline, nil, corev1.EventTypeWarning, reason, actionNone, "%s", enforce.Truncate(note, maxNote))
+		r.events.Eventf(reference(baseline), nil, corev1.EventTypeWarning, reason, actionNone, "%s", enforce.Truncate(note, maxNote))
 	}
 }
 

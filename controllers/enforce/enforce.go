@@ -222,7 +222,7 @@ func (e *Enforcer) kind(object runtime.Object) schema.GroupVersionKind {
 func (e *Enforcer) Reference(namespace *metav1.PartialObjectMetadata, id string) *corev1.ObjectReference {
 	kind, name, _ := strings.Cut(id, "/")
 	reference := &corev1.ObjectReference{Kind: kind, Namespace: namespace.Name, Name: name}
-	if id == namespaceID(namespace) {
+	if id == NamespaceID(namespace) {
 		reference.APIVersion, reference.Namespace, reference.UID = namespace.APIVersion, "", namespace.UID
 		return reference
 	}

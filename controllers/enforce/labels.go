@@ -124,11 +124,11 @@ func (r *run) labelsForeseen(own sets.Set[string]) bool {
 }
 
 func (r *run) namespaceID() string {
-	return namespaceID(r.namespace)
+	return NamespaceID(r.namespace)
 }
 
-// namespaceID is what a report calls a namespace.
-func namespaceID(namespace *metav1.PartialObjectMetadata) string {
+// NamespaceID is what a report calls a namespace.
+func NamespaceID(namespace *metav1.PartialObjectMetadata) string {
 	return "Namespace/" + namespace.Name
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -63,7 +64,7 @@ func TestAFightStaysBoundedAndHurtsNobodyElse(t *testing.T) {
 		longest time.Duration
 	}
 	fighting.Go(func() { closed.times, closed.longest = closings(t, ctx, contested.Name) })
-	changes := 0
+	changes, before := 0, operatorWrites.Load()
 	fighting.Go(func() {
 		_ = wait.PollUntilContextCancel(ctx, fightEvery, true, func(ctx context.Context) (bool, error) {
 			// It is beaten to it now and then.
@@ -97,7 +98,8 @@ func TestAFightStaysBoundedAndHurtsNobodyElse(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	t.Logf("%d changes in %s, put right %d times, open for %s at the longest", changes, fight, closed.times, closed.longest)
+	t.Logf("%d changes in %s, put right %d times, open for %s at the longest; %d writes of the operator, other tests' included",
+		changes, fight, closed.times, closed.longest, operatorWrites.Load()-before)
 	if changes < 300 || closed.times < 30 || closed.times > 61 {
 		t.Errorf("%d changes were put right %d times in %s", changes, closed.times, fight)
 	}
@@ -118,11 +120,19 @@ func TestAFightStaysBoundedAndHurtsNobodyElse(t *testing.T) {
 	if len(drift) != 1 || drift[0].Count < int64(closed.times)-1 || len(drift[0].Before) != 2 {
 		t.Errorf("%+v", drift)
 	}
-	events, err := eventsAbout(t.Context(), contested.Name)
-	must(t, err)
-	events = slices.DeleteFunc(events, func(event eventsv1.Event) bool { return event.Reason != "Contested" })
-	if len(events) != 1 || events[0].Series != nil || events[0].Note != control.Message {
-		t.Errorf("%+v", events)
+	for about, want := range map[string]string{contested.Name: control.Message, baseline.Name: "namespace " + contested.Name + ": " + control.Message} {
+		events, err := eventsAbout(t.Context(), about)
+		must(t, err)
+		contests := slices.DeleteFunc(slices.Clone(events), func(event eventsv1.Event) bool { return event.Reason != "Contested" })
+		if len(contests) != 1 || contests[0].Series != nil || contests[0].Note != want {
+			t.Errorf("about %s: %+v", about, contests)
+		}
+		drifts := slices.DeleteFunc(events, func(event eventsv1.Event) bool {
+			return event.Reason != "Drift" || event.Related.Kind != "NetworkPolicy" || !strings.Contains(event.Note, "argocd-controller")
+		})
+		if len(drifts) != 1 || drifts[0].Series == nil {
+			t.Errorf("about %s: %d events of one fight: %+v", about, len(drifts), drifts)
+		}
 	}
 }
 
