@@ -120,25 +120,13 @@ func plan(governance resolve.Governance, prior *v1alpha1.BaselineReport) []enfor
 		tasks = append(tasks, enforce.Task{Control: control, Baseline: governing, Ledger: ledger})
 		for _, auditing := range governance.Auditing[control.Name] {
 			tasks = append(tasks, enforce.Task{
-				Control: control, Baseline: auditing, Findings: rivalry(auditing, governing),
+				Control: control, Baseline: auditing, Rival: governing, Ahead: governing != nil && resolve.Precedes(governing, auditing),
 				Ledger:  report.EntryIn(prior.BaselineReportData, control.Name, auditing.Name),
 				Current: slices.Contains(prior.Observed, v1alpha1.ObservedBaseline{Name: auditing.Name, Generation: auditing.Generation}),
 			})
 		}
 	}
 	return tasks
-}
-
-// rivalry says what would become of a control that one baseline audits and
-// another governs.
-func rivalry(auditing, governing *v1alpha1.SecurityBaseline) []string {
-	switch {
-	case governing == nil:
-		return nil
-	case resolve.Precedes(auditing, governing):
-		return []string{fmt.Sprintf("in Enforce mode, it would take this control over from baseline %s", governing.Name)}
-	}
-	return []string{fmt.Sprintf("in Enforce mode, nothing would change here: baseline %s has precedence; raise spec.priority to take this control over", governing.Name)}
 }
 
 // gone says whether what a baseline gave is to be removed where nobody governs

@@ -48,8 +48,10 @@ type Task struct {
 	// where none governs.
 	Baseline *v1alpha1.SecurityBaseline
 
-	// Findings are worth knowing, whatever is found.
-	Findings []string
+	// Rival is the baseline that governs the control here, if Baseline audits it;
+	// nil if none does. Ahead says that it would if Baseline enforced.
+	Rival *v1alpha1.SecurityBaseline
+	Ahead bool
 
 	// Ledger is what the namespace's report said of the control; nil if nothing.
 	Ledger *v1alpha1.ControlReport
@@ -346,7 +348,7 @@ func (r *run) note(id string, err error) {
 func (r *run) outcome() *Outcome {
 	outcome := &Outcome{
 		Control: r.Control.Name, Baseline: r.givenBy, Mode: v1alpha1.ModeEnforce,
-		Findings: slices.Concat(r.Findings, r.desired.Findings),
+		Findings: slices.Concat(r.rivalry(), r.desired.Findings),
 		Drifts:   r.drifts, Changes: r.changes, Placed: r.placed, Stale: r.stale, After: r.after, Err: errors.Join(r.errs...),
 	}
 	if r.Baseline != nil {
@@ -364,7 +366,7 @@ func (r *run) outcome() *Outcome {
 	for _, err := range r.errs {
 		problems = append(problems, err.Error())
 	}
-	outcome.Message = strings.Join(slices.Concat(problems, summary(r.changes), violations), "\n")
+	outcome.Message = strings.Join(slices.Concat(problems, r.summary(), violations), "\n")
 	switch {
 	case len(r.failures) > 0:
 		outcome.State = v1alpha1.StateFailed
@@ -435,10 +437,26 @@ func (r *run) paceKey(id string) string {
 	return string(r.namespace.UID) + "/" + id
 }
 
+// rivalry says what would become of a control that another baseline governs.
+func (r *run) rivalry() []string {
+	switch {
+	case r.Rival == nil:
+		return nil
+	case r.Ahead:
+		return []string{fmt.Sprintf("in Enforce mode, nothing would change here: baseline %s has precedence; raise spec.priority to take this control over", r.Rival.Name)}
+	}
+	return []string{fmt.Sprintf("in Enforce mode, it would take this control over from baseline %s", r.Rival.Name)}
+}
+
 // summary says in a sentence what would be done, or returns nothing.
-func summary(changes []v1alpha1.Change) []string {
+func (r *run) summary() []string {
+	changes := r.changes
 	if len(changes) == 0 {
 		return nil
+	}
+	but := ""
+	if r.Ahead {
+		but = fmt.Sprintf("But for baseline %s, which has precedence, ", r.Rival.Name)
 	}
 	var parts []string
 	for _, action := range []v1alpha1.ChangeAction{v1alpha1.ChangeCreate, v1alpha1.ChangeConfigure, v1alpha1.ChangeReplace, v1alpha1.ChangeRemove} {
@@ -457,5 +475,5 @@ func summary(changes []v1alpha1.Change) []string {
 		}
 		parts = append(parts, part)
 	}
-	return []string{"Enforce would " + strings.Join(parts, ", ")}
+	return []string{but + "Enforce would " + strings.Join(parts, ", ")}
 }

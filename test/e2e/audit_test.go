@@ -215,6 +215,9 @@ func TestAStricterBaselineIsTriedInAuditBesideTheCurrentOne(t *testing.T) {
 		if !slices.Contains(control.Findings, want) {
 			return fmt.Errorf("no finding %q", want)
 		}
+		if want := "But for baseline " + current.Name + ", which has precedence, Enforce would remove"; !strings.HasPrefix(control.Message, want) {
+			return fmt.Errorf("the message is not %q", want)
+		}
 		return nil
 	})
 }
