@@ -94,7 +94,7 @@ func (r *namespaceReconciler) Reconcile(ctx context.Context, request ctrl.Reques
 	}
 	done := evaluation{namespace, prior, governance, outcomes, noticed}
 	if !done.finished() {
-		r.noticed.again(namespace.Name, noticed)
+		r.noticed.mark(namespace.Name, noticed)
 	}
 	return r.conclude(ctx, done)
 }

@@ -36,11 +36,8 @@ func (m *moments) set(namespace string, at time.Time, keep bool) {
 // From then on the time is counted until a drift is put right.
 type noticed struct{ moments }
 
-// mark notes that an event came.
+// mark notes that an event came then, and is not dealt with yet.
 func (n *noticed) mark(namespace string, at time.Time) { n.set(namespace, at, true) }
-
-// again notes that what was noticed then is not dealt with yet.
-func (n *noticed) again(namespace string, at time.Time) { n.set(namespace, at, true) }
 
 // take returns when the first event came, or now if none did, and begins anew.
 func (n *noticed) take(namespace string, now time.Time) time.Time {

@@ -122,10 +122,10 @@ type ControlReport struct {
 	// +listType=atomic
 	Findings []string `json:"findings,omitempty"`
 
-	// In Audit mode: what Enforce would do, at most 100 objects.
+	// In Audit mode: what Enforce would do, at most 50 objects.
 	// +optional
 	// +listType=atomic
-	// +kubebuilder:validation:MaxItems=100
+	// +kubebuilder:validation:MaxItems=50
 	Changes []Change `json:"changes,omitempty"`
 
 	// How many objects Enforce would change, listed or not.

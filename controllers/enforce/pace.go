@@ -1,6 +1,7 @@
 package enforce
 
 import (
+	"maps"
 	"sync"
 	"time"
 )
@@ -8,8 +9,9 @@ import (
 // pace spaces out what would otherwise be done as often as somebody gives cause.
 // It never spaces out further than asked: whoever is persistent gains nothing.
 type pace struct {
-	mutex sync.Mutex
-	last  map[string]time.Time
+	mutex  sync.Mutex
+	last   map[string]time.Time
+	forgot time.Time
 }
 
 // remembered is how long it is remembered at least when something was last done.
@@ -21,7 +23,7 @@ func (p *pace) due(what string, once time.Duration, now time.Time) time.Duration
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	last, ok := p.last[what]
-	if !ok {
+	if !ok || now.Before(last) { // the clock was set back
 		return 0
 	}
 	return once - now.Sub(last)
@@ -34,10 +36,9 @@ func (p *pace) done(what string, now time.Time) {
 	if p.last == nil {
 		p.last = map[string]time.Time{}
 	}
-	for other, last := range p.last {
-		if now.Sub(last) > remembered {
-			delete(p.last, other)
-		}
+	if now.Sub(p.forgot) > remembered {
+		maps.DeleteFunc(p.last, func(_ string, last time.Time) bool { return now.Sub(last) > remembered })
+		p.forgot = now
 	}
 	p.last[what] = now
 }

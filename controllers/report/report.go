@@ -19,7 +19,7 @@ const (
 	// maxDrifts is how many drifts a report lists.
 	maxDrifts = 20
 	// maxChanges is how many changes it lists for a control in Audit mode.
-	maxChanges = 100
+	maxChanges = 50
 	// maxMessage is how long a control's message may be, in bytes.
 	maxMessage = 2048
 )

@@ -22,7 +22,7 @@ type ControlReportApplyConfiguration struct {
 	Message *string `json:"message,omitempty"`
 	// What is worth knowing although it is compliant.
 	Findings []string `json:"findings,omitempty"`
-	// In Audit mode: what Enforce would do, at most 100 objects.
+	// In Audit mode: what Enforce would do, at most 50 objects.
 	Changes []ChangeApplyConfiguration `json:"changes,omitempty"`
 	// How many objects Enforce would change, listed or not.
 	ChangesTotal *int32 `json:"changesTotal,omitempty"`
