@@ -23,6 +23,12 @@ func TestGone(t *testing.T) {
 	}{
 		{"what a baseline gave that is no more is retained", nil, false},
 		{"what a baseline gave that does not want it any more goes", baseline(func(*v1alpha1.SecurityBaseline) {}), true},
+		{"what a baseline in Audit mode gave stays as it is", baseline(func(b *v1alpha1.SecurityBaseline) {
+			b.Spec.Mode = v1alpha1.ModeAudit
+		}), false},
+		{"unless it is deleted and takes it along", baseline(func(b *v1alpha1.SecurityBaseline) {
+			b.Spec.Mode, b.DeletionTimestamp, b.Spec.DeletionPolicy = v1alpha1.ModeAudit, deleted, v1alpha1.DeletionRemove
+		}), true},
 		{"what a baseline gave that is deleted is retained", baseline(func(b *v1alpha1.SecurityBaseline) {
 			b.DeletionTimestamp = deleted
 		}), false},

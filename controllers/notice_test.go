@@ -1,0 +1,123 @@
+package controllers
+
+import (
+	"testing"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/enforce"
+	"github.com/securitybaseline/operator/controllers/resolve"
+)
+
+var now = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+func TestNoticed(t *testing.T) {
+	var n noticed
+	if at := n.take("a", now); !at.Equal(now) {
+		t.Errorf("with no event it was noticed at %s", at)
+	}
+	n.mark("a", now)
+	n.mark("a", now.Add(time.Second))
+	if at := n.take("a", now.Add(time.Minute)); !at.Equal(now) {
+		t.Errorf("the first event came at %s", at)
+	}
+	// What is not dealt with counts from when it was noticed, whatever came since.
+	n.mark("a", now.Add(2*time.Second))
+	n.mark("a", now)
+	if at := n.take("a", now.Add(time.Minute)); !at.Equal(now) {
+		t.Errorf("it was noticed at %s", at)
+	}
+	n.mark("a", now)
+	n.forget("a")
+	if len(n.times) > 0 {
+		t.Errorf("remembered: %v", n.times)
+	}
+}
+
+// At least every ten minutes, spread out, and soon after workloads changed.
+func TestPodsAreLookedAtAgain(t *testing.T) {
+	var w workloads
+	within := func(what string, least, most time.Duration, at time.Time) {
+		t.Helper()
+		spread := map[time.Duration]bool{}
+		for range 100 {
+			after := w.lookAgain("a", at)
+			spread[after] = true
+			if after < least || after > most {
+				t.Fatalf("%s it is in %s", what, after)
+			}
+		}
+		if len(spread) < 50 {
+			t.Errorf("%s it is not spread out: %v", what, spread)
+		}
+	}
+	within("without a change", 5*time.Minute, 10*time.Minute, now)
+	w.mark("a", now)
+	within("just after a change", 10*time.Second, 20*time.Second, now)
+	within("a minute after a change", time.Minute, 2*time.Minute, now.Add(time.Minute))
+	within("an hour after a change", 5*time.Minute, 10*time.Minute, now.Add(time.Hour))
+	if len(w.times) > 0 {
+		t.Errorf("remembered: %v", w.times)
+	}
+}
+
+func TestLookAgain(t *testing.T) {
+	contested := v1alpha1.Drift{Time: metav1.NewTime(now), Action: v1alpha1.DriftConfigured, Before: []metav1.Time{
+		metav1.NewTime(now.Add(-time.Minute)), metav1.NewTime(now.Add(-2 * time.Minute)),
+	}}
+	for _, test := range []struct {
+		name        string
+		outcomes    []enforce.Outcome
+		until       time.Time
+		drifts      []v1alpha1.Drift
+		least, most time.Duration
+	}{
+		{name: "never, where nothing is left to do", outcomes: []enforce.Outcome{{State: "Compliant"}}},
+		{name: "at once, where the cache was behind", outcomes: []enforce.Outcome{{State: "Failed"}, {Stale: true}}, least: retryStale, most: retryStale},
+		{name: "when a write was spaced out", outcomes: []enforce.Outcome{{After: 700 * time.Millisecond}}, least: 700 * time.Millisecond, most: 700 * time.Millisecond},
+		{name: "in 30 to 60 seconds, where something was refused", outcomes: []enforce.Outcome{{State: "Failed"}}, least: 30 * time.Second, most: time.Minute},
+		{name: "when an exception expires", until: now.Add(time.Hour), least: time.Hour, most: time.Hour},
+		{name: "at once, where it has expired meanwhile", until: now.Add(-time.Second), least: time.Millisecond, most: time.Millisecond},
+		{name: "when a contest ends", drifts: []v1alpha1.Drift{contested}, least: 3 * time.Minute, most: 3 * time.Minute},
+		{name: "at the first of these", outcomes: []enforce.Outcome{{Unsettled: true}}, until: now.Add(time.Hour), drifts: []v1alpha1.Drift{contested}, least: 3 * time.Minute, most: 3 * time.Minute},
+		{name: "where pods stand in the way", outcomes: []enforce.Outcome{{Unsettled: true}}, least: 5 * time.Minute, most: 10 * time.Minute},
+		{
+			name:     "soon, where pods may have come in unseen",
+			outcomes: []enforce.Outcome{{Unsettled: true, PodSecurity: &v1alpha1.PodSecurityReport{Provisional: true}}}, least: firstLook, most: firstLook,
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			r := &namespaceReconciler{workloads: &workloads{}}
+			done := evaluation{namespace: &metav1.PartialObjectMetadata{}, outcomes: test.outcomes, governance: resolve.Governance{Until: test.until}}
+			after := r.lookAgain(done, v1alpha1.BaselineReportData{Drifts: test.drifts}, now)
+			if after < test.least || after > test.most {
+				t.Errorf("in %s", after)
+			}
+		})
+	}
+}
+
+func TestDriftNote(t *testing.T) {
+	at := metav1.NewTime(now)
+	for _, test := range []struct {
+		drift v1alpha1.Drift
+		want  string
+	}{
+		{
+			v1alpha1.Drift{Object: "NetworkPolicy/a", Operation: "Delete", Action: v1alpha1.DriftCreated},
+			"NetworkPolicy/a was deleted by somebody, whom Kubernetes does not record; it was made again",
+		},
+		{
+			v1alpha1.Drift{Object: "NetworkPolicy/a", Manager: "kubectl-edit", Operation: "Update", Changed: &at, Action: v1alpha1.DriftReported,
+				Fields: []v1alpha1.FieldDifference{{Path: "spec.ingress", Found: "[{}]"}, {Path: "spec.egress", Wanted: "[{}]"}}},
+			`NetworkPolicy/a was changed by "kubectl-edit" (Update) at 2026-01-01T00:00:00Z; nothing was done, for the baseline is in Audit mode. ` +
+				"It had spec.ingress: [{}] instead of nothing; spec.egress: nothing instead of [{}]",
+		},
+	} {
+		if note := driftNote(&test.drift); note != test.want {
+			t.Errorf("want %q\ngot  %q", test.want, note)
+		}
+	}
+}
