@@ -63,7 +63,8 @@ func (r *baselineReconciler) Reconcile(ctx context.Context, request ctrl.Request
 	if written {
 		r.announce(baseline, report.Due(baseline, now))
 	}
-	if status.ObservedGeneration == baseline.Generation && status.Namespaces.Pending == 0 {
+	// With a selector that does not parse, no control is counted.
+	if status.Namespaces.Pending == 0 && len(status.Controls) > 0 {
 		lastEvaluation.WithLabelValues(baseline.Name).Set(float64(now.Unix()))
 	}
 	return ctrl.Result{RequeueAfter: until(report.NextDeadline(baseline, now), now)}, nil

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
@@ -35,16 +34,35 @@ const actionNone = "None"
 // https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/event-v1/
 const maxNote = 1024
 
-// tell logs, counts and emits an event for each drift and for each control that
-// is contested now and was not before.
-func (r *namespaceReconciler) tell(ctx context.Context, done evaluation, before, after v1alpha1.BaselineReportData) {
+// count logs and counts the drifts of an evaluation, once each: those that were put
+// right whether or not they could be recorded, the others, which are found again
+// until they are, if they were.
+func (r *namespaceReconciler) count(ctx context.Context, done evaluation, recorded bool) {
 	for i := range done.outcomes {
 		for j := range done.outcomes[i].Drifts {
 			drift := &done.outcomes[i].Drifts[j]
+			if drift.Action == v1alpha1.DriftReported && !recorded {
+				continue
+			}
 			log.FromContext(ctx).Info("Drift", "baseline", drift.Baseline, "control", drift.Control,
 				"object", drift.Object, "fields", drift.Fields, "manager", drift.Manager, "operation", drift.Operation, "action", drift.Action)
 			countDrift(drift, drift.Time.Sub(done.noticed))
-			r.emit(done, drift.Baseline, drift.Object, eventDrift, string(drift.Action), driftNote(drift))
+		}
+	}
+}
+
+// tell emits an event for each drift that was recorded and did not come before,
+// and for each control that is contested now and was not before.
+func (r *namespaceReconciler) tell(done evaluation, before, after v1alpha1.BaselineReportData) {
+	for i := range done.outcomes {
+		for j := range done.outcomes[i].Drifts {
+			drift := &done.outcomes[i].Drifts[j]
+			if report.New(after, drift) {
+				related := r.enforcer.Reference(done.namespace, drift.Object)
+				// The recorder takes events with the same references for the same.
+				related.ResourceVersion = done.outcomes[i].Versions[drift.Object]
+				r.emit(done, drift.Baseline, related, eventDrift, string(drift.Action), driftNote(drift))
+			}
 		}
 	}
 	for i := range after.Controls {
@@ -55,19 +73,16 @@ func (r *namespaceReconciler) tell(ctx context.Context, done evaluation, before,
 		if was := report.EntryIn(before, control.Name, control.Baseline); was != nil && was.State == v1alpha1.StateContested {
 			continue
 		}
-		r.emit(done, control.Baseline, "", eventContested, actionNone, control.Message)
+		related := r.enforcer.Reference(done.namespace, enforce.NamespaceID(done.namespace))
+		if fight := report.ContestedBy(after, control, r.now()); fight != nil {
+			related = r.enforcer.Reference(done.namespace, fight.Object)
+		}
+		r.emit(done, control.Baseline, related, eventContested, actionNone, control.Message)
 	}
 }
 
-// emit emits an event about the namespace, and the same about the baseline. The
-// object, as Kind/name, is what it is related to.
-func (r *namespaceReconciler) emit(done evaluation, baseline, object, reason, action, note string) {
-	var related runtime.Object
-	if object != "" {
-		related = r.enforcer.Reference(done.namespace, object)
-	}
-	// References without a resourceVersion: the recorder counts what happens again
-	// to the same object in one event.
+// emit emits an event about the namespace, and the same about the baseline.
+func (r *namespaceReconciler) emit(done evaluation, baseline string, related *corev1.ObjectReference, reason, action, note string) {
 	namespace := r.enforcer.Reference(done.namespace, enforce.NamespaceID(done.namespace))
 	r.events.Eventf(namespace, related, corev1.EventTypeWarning, reason, action, "%s", enforce.Truncate(note, maxNote))
 	for _, selecting := range done.governance.Selecting {

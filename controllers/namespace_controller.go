@@ -18,6 +18,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/controllers/controls"
@@ -48,6 +49,7 @@ type namespaceReconciler struct {
 	evaluations *evaluations
 	workloads   *workloads
 	noticed     *noticed
+	unrecorded  *unrecorded
 	events      events.EventRecorder
 	now         func() time.Time
 }
@@ -118,8 +120,13 @@ func plan(governance resolve.Governance, prior *v1alpha1.BaselineReport) []enfor
 			ledger = report.EntryIn(prior.BaselineReportData, control.Name, governing.Name)
 		}
 		tasks = append(tasks, enforce.Task{Control: control, Baseline: governing, Ledger: ledger})
-		for _, auditing := range governance.Auditing[control.Name] {
+		for i, auditing := range governance.Auditing[control.Name] {
+			var peer *v1alpha1.SecurityBaseline
+			if i > 0 {
+				peer = governance.Auditing[control.Name][0]
+			}
 			tasks = append(tasks, enforce.Task{
+				Peer:    peer,
 				Control: control, Baseline: auditing, Rival: governing, Ahead: governing != nil && resolve.Precedes(governing, auditing),
 				Ledger:  report.EntryIn(prior.BaselineReportData, control.Name, auditing.Name),
 				Current: slices.Contains(prior.Observed, v1alpha1.ObservedBaseline{Name: auditing.Name, Generation: auditing.Generation}),
@@ -162,7 +169,7 @@ type evaluation struct {
 // finished says whether nothing is left to be put right.
 func (e *evaluation) finished() bool {
 	return !slices.ContainsFunc(e.outcomes, func(outcome enforce.Outcome) bool {
-		return outcome.Stale || outcome.After > 0 || outcome.Err != nil || outcome.State == v1alpha1.StateFailed
+		return outcome.Stale || outcome.After > 0 || outcome.Unhealed
 	})
 }
 
@@ -180,17 +187,30 @@ func (r *namespaceReconciler) conclude(ctx context.Context, done evaluation) (ct
 	now := r.now()
 	var before, next v1alpha1.BaselineReportData
 	var fresh []enforce.Outcome
+	found := done.outcomes
+	done.outcomes = r.unrecorded.join(done.namespace.UID, found)
 	err := r.write(recording, done.prior, done.namespace.Name, func(prior v1alpha1.BaselineReportData) v1alpha1.BaselineReportData {
 		fresh = report.Fresh(prior, done.outcomes)
 		before, next = prior, report.Next(prior, done.governance, fresh, now)
 		return next
 	})
-	done.outcomes = fresh
-	r.tell(ctx, done, before, next)
-	if err := errors.Join(append(errs, err)...); err != nil {
-		return ctrl.Result{}, err
+	again := r.lookAgain(done, next, now)
+	if err == nil {
+		done.outcomes = fresh
+		r.tell(done, before, next)
+	} else {
+		r.unrecorded.keep(done.namespace.UID, done.outcomes)
 	}
-	return ctrl.Result{RequeueAfter: r.lookAgain(done, next, now)}, nil
+	done.outcomes = report.Fresh(before, found)
+	r.count(ctx, done, err == nil)
+	if err := errors.Join(append(errs, err)...); err != nil {
+		if again == 0 || again > lastRetry {
+			return ctrl.Result{}, err
+		}
+		// controller-runtime does not look again in time where there is an error.
+		log.FromContext(ctx).Error(err, "Evaluating a namespace")
+	}
+	return ctrl.Result{RequeueAfter: again}, nil
 }
 
 // lookAgain returns how soon a namespace is to be evaluated again although

@@ -80,8 +80,8 @@ func TestLookAgain(t *testing.T) {
 		{name: "in 30 to 60 seconds, where something was refused", outcomes: []enforce.Outcome{{State: "Failed"}}, least: 30 * time.Second, most: time.Minute},
 		{name: "when an exception expires", until: now.Add(time.Hour), least: time.Hour, most: time.Hour},
 		{name: "at once, where it has expired meanwhile", until: now.Add(-time.Second), least: time.Millisecond, most: time.Millisecond},
-		{name: "when a contest ends", drifts: []v1alpha1.Drift{contested}, least: 3 * time.Minute, most: 3 * time.Minute},
-		{name: "at the first of these", outcomes: []enforce.Outcome{{Unsettled: true}}, until: now.Add(time.Hour), drifts: []v1alpha1.Drift{contested}, least: 3 * time.Minute, most: 3 * time.Minute},
+		{name: "when a contest ends", drifts: []v1alpha1.Drift{contested}, least: 5 * time.Minute, most: 5 * time.Minute},
+		{name: "at the first of these", outcomes: []enforce.Outcome{{State: "Failed"}}, until: now.Add(time.Hour), drifts: []v1alpha1.Drift{contested}, least: 30 * time.Second, most: time.Minute},
 		{name: "where pods stand in the way", outcomes: []enforce.Outcome{{Unsettled: true}}, least: 5 * time.Minute, most: 10 * time.Minute},
 		{
 			name:     "soon, where pods may have come in unseen",

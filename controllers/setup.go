@@ -139,7 +139,7 @@ func Setup(mgr ctrl.Manager, options Options) error {
 		client:    writer,
 		live:      mgr.GetAPIReader(),
 		enforcer:  &enforce.Enforcer{Client: writer, Live: mgr.GetAPIReader(), Now: now},
-		protected: protected, evaluations: underWay, workloads: &workloads{}, noticed: &noticed{}, events: recorder, now: now,
+		protected: protected, evaluations: underWay, workloads: &workloads{}, noticed: &noticed{}, unrecorded: &unrecorded{}, events: recorder, now: now,
 	}
 	if err := setupNamespaces(mgr, namespaces); err != nil {
 		return fmt.Errorf("setting up the namespace controller: %w", err)

@@ -16,6 +16,10 @@ import (
 // +kubebuilder:printcolumn:name="Namespaces",type=integer,JSONPath=`.status.namespaces.governed`
 // +kubebuilder:printcolumn:name="Compliant",type=integer,JSONPath=`.status.namespaces.compliant`
 // +kubebuilder:printcolumn:name="Drifted",type=integer,JSONPath=`.status.namespaces.drifted`
+// +kubebuilder:printcolumn:name="Violating",type=integer,priority=1,JSONPath=`.status.namespaces.violating`
+// +kubebuilder:printcolumn:name="Contested",type=integer,priority=1,JSONPath=`.status.namespaces.contested`
+// +kubebuilder:printcolumn:name="Excepted",type=integer,priority=1,JSONPath=`.status.namespaces.excepted`
+// +kubebuilder:printcolumn:name="Failed",type=integer,priority=1,JSONPath=`.status.namespaces.failed`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Last Drift",type=date,JSONPath=`.status.lastDrift.time`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
@@ -64,6 +68,8 @@ type SecurityBaselineSpec struct {
 	// first by name. 0 unless stated.
 	// +optional
 	// +kubebuilder:default=0
+	// +kubebuilder:validation:Minimum=-2147483648
+	// +kubebuilder:validation:Maximum=2147483647
 	Priority int32 `json:"priority,omitempty"`
 
 	// The namespaces to govern, by their labels; {} selects every namespace.
@@ -158,9 +164,12 @@ type Exception struct {
 	// +kubebuilder:validation:XValidation:rule="size(self) >= 10",message="exceptions[].reason must have at least 10 characters; say why, for those who read it in a year"
 	Reason string `json:"reason"`
 
-	// When the controls are in force again, to the second (RFC 3339). Never, if
-	// absent.
+	// When the controls are in force again, to the second and with a time zone,
+	// such as 2030-01-31T18:00:00Z (RFC 3339). Never, if absent.
 	// +optional
+	// +kubebuilder:validation:Type=string
+	// +kubebuilder:validation:MaxLength=25
+	// +kubebuilder:validation:Pattern=`^[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$`
 	Expires *metav1.Time `json:"expires,omitempty"`
 }
 

@@ -20,10 +20,14 @@ type author struct {
 	operation metav1.ManagedFieldsOperationType
 	// changed is when, to the second.
 	changed *metav1.Time
+	// version is that of the object.
+	version string
 }
 
-// attribute returns who, other than the operator, wrote any of the fields last.
-func attribute(entries []metav1.ManagedFieldsEntry, differ []difference) author {
+// attribute returns who, other than the operator, wrote any of the fields of an
+// object last.
+func attribute(object metav1.Object, differ []difference) author {
+	entries := object.GetManagedFields()
 	paths := make([]fieldpath.Path, 0, len(differ))
 	for _, difference := range differ {
 		paths = append(paths, difference.path)
@@ -39,9 +43,9 @@ func attribute(entries []metav1.ManagedFieldsEntry, differ []difference) author 
 		}
 	}
 	if newest == nil {
-		return author{}
+		return author{version: object.GetResourceVersion()}
 	}
-	return author{manager: newest.Manager, operation: newest.Operation, changed: newest.Time}
+	return author{manager: newest.Manager, operation: newest.Operation, changed: newest.Time, version: object.GetResourceVersion()}
 }
 
 func ownsAny(entry *metav1.ManagedFieldsEntry, paths []fieldpath.Path) bool {

@@ -37,7 +37,8 @@ type Enforcer struct {
 	// Now is the time.
 	Now func() time.Time
 
-	pace pace
+	pace    pace
+	answers answers
 }
 
 // Task is one control of one baseline in one namespace.
@@ -52,6 +53,9 @@ type Task struct {
 	// nil if none does. Ahead says that it would if Baseline enforced.
 	Rival *v1alpha1.SecurityBaseline
 	Ahead bool
+
+	// Peer is a baseline of higher precedence that audits the control too, or nil.
+	Peer *v1alpha1.SecurityBaseline
 
 	// Ledger is what the namespace's report said of the control; nil if nothing.
 	Ledger *v1alpha1.ControlReport
@@ -73,11 +77,13 @@ type Outcome struct {
 	// and something could not be removed, the one that gave it.
 	Baseline string
 
-	Mode        v1alpha1.Mode
-	State       v1alpha1.State
-	Message     string
-	Findings    []string
-	Drifts      []v1alpha1.Drift
+	Mode     v1alpha1.Mode
+	State    v1alpha1.State
+	Message  string
+	Findings []string
+	Drifts   []v1alpha1.Drift
+	// Versions are the resourceVersions at which drifted objects were found.
+	Versions    map[string]string
 	PodSecurity *v1alpha1.PodSecurityReport
 
 	// Changes are what would be done if the baseline were in Enforce mode.
@@ -92,6 +98,9 @@ type Outcome struct {
 	// After is how soon the task must be done again because it was spaced out;
 	// zero if it was not.
 	After time.Duration
+
+	// Unhealed says that something drifted and could not be put right.
+	Unhealed bool
 
 	// Unsettled says that running pods may come to meet a level, or to violate it,
 	// with nobody being told: the task is to be done again in a while.
@@ -251,12 +260,14 @@ type run struct {
 	podSecurity *podSecurity
 
 	drifts    []v1alpha1.Drift
+	versions  map[string]string
 	changes   []v1alpha1.Change
 	placed    []v1alpha1.PlacedObject
 	conflicts []string
 	failures  []string
 	errs      []error
 	stale     bool
+	unhealed  bool
 	after     time.Duration
 	// givenBy is the baseline whose leftovers could not be removed.
 	givenBy string
@@ -300,6 +311,7 @@ func (r *run) place(id string, uid types.UID, revision string, err error) {
 	}
 	if before := r.ledger(id); before != nil {
 		r.placed = append(r.placed, *before)
+		r.unhealed = r.unhealed || before.Revision == revision
 	}
 	r.note(id, err)
 }
@@ -354,12 +366,18 @@ func (r *run) happened(id, revision string, differ []difference, by author, acti
 		r.changes = append(r.changes, v1alpha1.Change{Object: id, Action: wouldBe[action], Fields: reported(differ)})
 		action = v1alpha1.DriftReported
 	}
-	if !r.inPlace(id, revision) {
+	// Where another baseline governs, it is the operator that changes what this one
+	// gave, and the other that is drifted from.
+	if !r.inPlace(id, revision) || r.audits() && r.Rival != nil {
 		return
 	}
 	if !r.audits() {
 		r.pace.done(r.paceKey(id), r.Now())
 	}
+	if r.versions == nil {
+		r.versions = map[string]string{}
+	}
+	r.versions[id] = by.version
 	r.drifts = append(r.drifts, v1alpha1.Drift{
 		Time: metav1.NewTime(r.Now()), Control: r.Control.Name, Baseline: r.Baseline.Name,
 		Object: id, Fields: reported(differ), Manager: by.manager, Operation: string(by.operation), Changed: by.changed, Action: action,

@@ -28,6 +28,13 @@ func (e earlyError) Error() string {
 	return fmt.Sprintf("was put right less than %s ago", healEvery)
 }
 
+// alteredError says that admission changed what was written.
+type alteredError struct{ paths []string }
+
+func (e alteredError) Error() string {
+	return fmt.Sprintf("was changed on its way in by somebody's admission webhook or policy: %v", e.paths)
+}
+
 // bindError says what to do so that the operator may bind a role.
 type bindError struct {
 	roleRef rbacv1.RoleRef

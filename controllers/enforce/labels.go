@@ -53,7 +53,9 @@ func (e *Enforcer) noteLabels(w world, own sets.Set[string], written bool, warne
 	for _, r := range w.runs {
 		r.noteLabels(own, err)
 		if written && err == nil && r.podSecurity != nil {
-			r.podSecurity.written(r.namespace.Labels, r.wantedLabels(own), warned)
+			if r.podSecurity.written(r.namespace.Labels, r.wantedLabels(own), warned) {
+				r.answers.remember(r.paceKey(r.podSecurity.want.String()), r.podSecurity.verdict, r.Now())
+			}
 		}
 	}
 }
@@ -78,10 +80,9 @@ func (r *run) noteLabels(own sets.Set[string], err error) {
 		uid, differ = "", r.labelChanges(own)
 	}
 	if err == nil && len(differ) > 0 {
-		r.happened(id, revision, differ, attribute(r.namespace.ManagedFields, differ), v1alpha1.DriftConfigured)
+		r.happened(id, revision, differ, attribute(r.namespace, differ), v1alpha1.DriftConfigured)
 		if r.podSecurity != nil && r.inPlace(id, revision) {
 			r.podSecurity.drifted(differ)
-			r.pace.done(r.paceKey(r.podSecurity.want.String()), r.Now())
 		}
 	}
 	if err == nil && r.podSecurity != nil && !r.audits() {

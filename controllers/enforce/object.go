@@ -2,6 +2,7 @@ package enforce
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -101,10 +102,14 @@ func (r *run) settle(ctx context.Context, have, want client.Object) (types.UID, 
 		return "", nil
 	}
 	uid, err := r.heal(ctx, have, want, action)
+	if errors.As(err, new(alteredError)) {
+		// Somebody may alter it in another way each time.
+		r.pace.done(r.paceKey(id), r.Now())
+	}
 	if err != nil {
 		return uid, err
 	}
-	r.happened(id, revision, differ, attribute(have.GetManagedFields(), differ), action)
+	r.happened(id, revision, differ, attribute(have, differ), action)
 	return r.unlessAuditing(uid), nil
 }
 
@@ -175,7 +180,7 @@ func asWritten(written, want client.Object) error {
 		for _, field := range reported(differ) {
 			paths = append(paths, field.Path)
 		}
-		return fmt.Errorf("was changed on its way in by somebody's admission webhook or policy: %v", paths)
+		return alteredError{paths}
 	}
 	return nil
 }

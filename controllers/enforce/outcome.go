@@ -1,6 +1,7 @@
 package enforce
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -14,7 +15,7 @@ func (r *run) outcome() *Outcome {
 	outcome := &Outcome{
 		Control: r.Control.Name, Baseline: r.givenBy, Mode: v1alpha1.ModeEnforce,
 		Findings: slices.Concat(r.rivalry(), r.desired.Findings),
-		Drifts:   r.drifts, Changes: r.changes, Placed: r.placed, Stale: r.stale, After: r.after, Err: errors.Join(r.errs...),
+		Drifts:   r.drifts, Versions: r.versions, Changes: r.changes, Placed: r.placed, Stale: r.stale, Unhealed: r.unhealed, After: r.after, Err: errors.Join(r.errs...),
 	}
 	if r.Baseline != nil {
 		outcome.Baseline = r.Baseline.Name
@@ -24,8 +25,8 @@ func (r *run) outcome() *Outcome {
 	}
 	var violations []string
 	if r.podSecurity != nil {
-		outcome.PodSecurity, outcome.Unsettled = r.podSecurity.report(r.audits()), !r.podSecurity.settled()
-		violations = r.podSecurity.problems()
+		outcome.PodSecurity, outcome.Unsettled = r.podSecurity.report(r.recordedText(), r.audits()), !r.podSecurity.settled()
+		violations = r.podSecurity.problems(r.audits())
 	}
 	problems := slices.Concat(r.failures, r.conflicts)
 	for _, err := range r.errs {
@@ -55,9 +56,32 @@ func (r *run) outcome() *Outcome {
 	return outcome
 }
 
-// rivalry says what would become of a control that another baseline governs.
+// settings says which levels would be set, if the object is the namespace.
+func (r *run) settings(object string) string {
+	if object != r.namespaceID() {
+		return ""
+	}
+	var levels []string
+	for _, change := range r.changes {
+		for _, field := range change.Fields {
+			mode, ok := strings.CutPrefix(field.Path, "metadata.labels.pod-security.kubernetes.io/")
+			if ok && change.Object == object && !strings.HasSuffix(mode, "-version") {
+				levels = append(levels, mode+"="+cmp.Or(field.Wanted, "nothing"))
+			}
+		}
+	}
+	if len(levels) == 0 {
+		return ""
+	}
+	return " (" + strings.Join(levels, ", ") + ")"
+}
+
+// rivalry says what would become of a control that another baseline governs or
+// audits too.
 func (r *run) rivalry() []string {
 	switch {
+	case r.Rival == nil && r.Peer != nil:
+		return []string{fmt.Sprintf("baseline %s, in Audit mode too, has precedence: enforced as well, it would govern this control here", r.Peer.Name)}
 	case r.Rival == nil:
 		return nil
 	case r.Ahead:
@@ -87,7 +111,7 @@ func (r *run) summary() []string {
 		if len(objects) == 0 {
 			continue
 		}
-		part := strings.ToLower(string(action)) + " " + objects[0]
+		part := strings.ToLower(string(action)) + " " + objects[0] + r.settings(objects[0])
 		if others := len(objects) - 1; others > 0 {
 			part += fmt.Sprintf(" and %d more", others)
 		}

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -59,6 +60,32 @@ type verdict struct {
 	incomplete string
 }
 
+// answers are the verdicts of the last moments, by namespace and level.
+type answers struct {
+	mutex sync.Mutex
+	pace  pace
+	said  map[string]verdict
+}
+
+// recent returns what was said less than askEvery ago.
+func (a *answers) recent(question string, now time.Time) (verdict, bool) {
+	a.mutex.Lock()
+	defer a.mutex.Unlock()
+	said, ok := a.said[question]
+	return said, ok && a.pace.due(question, askEvery, now) > 0
+}
+
+func (a *answers) remember(question string, said verdict, now time.Time) {
+	a.mutex.Lock()
+	defer a.mutex.Unlock()
+	if a.said == nil {
+		a.said = map[string]verdict{}
+	}
+	maps.DeleteFunc(a.said, func(other string, _ verdict) bool { return a.pace.due(other, askEvery, now) <= 0 })
+	a.said[question] = said
+	a.pace.done(question, now)
+}
+
 func (v verdict) clean() bool {
 	return len(v.violations) == 0 && v.incomplete == ""
 }
@@ -77,7 +104,11 @@ func (r *run) survey(ctx context.Context) *podSecurity {
 	}
 	levels := controls.Rollout(spec, p.reached)
 	p.rollout = len(levels) > 0
-	due := !p.known || r.pace.due(r.paceKey(p.want.String()), askEvery, r.Now()) <= 0
+	due := true
+	if said, ok := r.answers.recent(r.paceKey(p.want.String()), r.Now()); ok {
+		// The report may not show yet what was said a moment ago.
+		p.known, p.verdict, due = true, said, false
+	}
 	switch {
 	case p.want.Level == podsecurityapi.LevelPrivileged:
 		p.known = true
@@ -104,7 +135,7 @@ func (r *run) climb(ctx context.Context, p *podSecurity, levels []podsecurityapi
 		}
 		if level == p.want {
 			p.known, p.verdict, p.provisional = true, v, false
-			r.pace.done(r.paceKey(level.String()), r.Now())
+			r.answers.remember(r.paceKey(level.String()), v, r.Now())
 		}
 		if v.clean() {
 			p.enforced = level
@@ -113,19 +144,32 @@ func (r *run) climb(ctx context.Context, p *podSecurity, levels []podsecurityapi
 	}
 }
 
-// reached returns the level whose enforcement the report says was reached or, if
-// it does not say, the one that the operator's label states.
+// reached returns the level whose enforcement was reached, as the report or the
+// operator's own label says. Of the two the higher: either may be old.
 func (r *run) reached(current podsecurityapi.LevelVersion) podsecurityapi.LevelVersion {
-	if r.Ledger != nil && r.Ledger.PodSecurity != nil {
-		level, version, _ := strings.Cut(r.Ledger.PodSecurity.Enforced, ":")
-		if parsed, err := podsecurityapi.ParseVersion(version); err == nil {
-			return podsecurityapi.LevelVersion{Level: podsecurityapi.Level(level), Version: parsed}
-		}
-	}
+	reached := podsecurityapi.LevelVersion{Level: podsecurityapi.LevelPrivileged}
 	if OwnLabels(r.namespace.ManagedFields).Has(podsecurityapi.EnforceLevelLabel) {
-		return current
+		reached = current
 	}
-	return podsecurityapi.LevelVersion{}
+	if recorded, ok := r.recorded(); ok && controls.Below(reached, recorded) {
+		return recorded
+	}
+	return reached
+}
+
+// recorded returns the level whose enforcement the report says was reached.
+func (r *run) recorded() (podsecurityapi.LevelVersion, bool) {
+	level, version, _ := strings.Cut(r.recordedText(), ":")
+	parsed, err := podsecurityapi.ParseVersion(version)
+	return podsecurityapi.LevelVersion{Level: podsecurityapi.Level(level), Version: parsed}, err == nil
+}
+
+// recordedText returns the same as the report says it.
+func (r *run) recordedText() string {
+	if r.Ledger == nil || r.Ledger.PodSecurity == nil {
+		return ""
+	}
+	return r.Ledger.PodSecurity.Enforced
 }
 
 // ask asks the API server which of the running pods a level rejects.
@@ -148,17 +192,20 @@ func (r *run) ask(ctx context.Context, level podsecurityapi.LevelVersion) (verdi
 	return verdictIn(warned.all()), err
 }
 
-// written takes note of what the API server said when the labels were changed.
-func (p *podSecurity) written(before, change map[string]string, warned []string) {
+// written takes note of what the API server said when the labels were changed, if
+// it said something of the wanted level.
+func (p *podSecurity) written(before, change map[string]string, warned []string) bool {
 	after := maps.Clone(before)
 	if after == nil {
 		after = map[string]string{}
 	}
 	maps.Copy(after, change)
 	was, is := enforcedIn(before), enforcedIn(after)
-	if is == p.want && compares(was, is) {
-		p.known, p.verdict = true, verdictIn(warned)
+	if is != p.want || !compares(was, is) {
+		return false
 	}
+	p.known, p.verdict = true, verdictIn(warned)
+	return true
 }
 
 // drifted takes note that somebody had changed labels. Pods that came in then may
@@ -182,8 +229,10 @@ func (p *podSecurity) settled() bool {
 	return p.known && p.clean() && p.guarded && !p.provisional
 }
 
-// report returns what is reported; nil where no level is wanted.
-func (p *podSecurity) report(audits bool) *v1alpha1.PodSecurityReport {
+// report returns what is reported; nil where no level is wanted. What was reached
+// is what the baseline enforced itself, so auditing only hands on what was
+// recorded.
+func (p *podSecurity) report(recorded string, audits bool) *v1alpha1.PodSecurityReport {
 	if p.want.Level == podsecurityapi.LevelPrivileged {
 		return nil
 	}
@@ -191,18 +240,24 @@ func (p *podSecurity) report(audits bool) *v1alpha1.PodSecurityReport {
 	if !p.known {
 		report.Incomplete = "the API server has not said yet"
 	}
-	if !audits && p.reached.Level != "" {
+	switch {
+	case audits:
+		report.Enforced = recorded
+	case p.reached.Level != podsecurityapi.LevelPrivileged:
 		report.Enforced = p.reached.String()
 	}
 	return report
 }
 
 // problems says in a sentence what stands in the way, or returns nothing.
-func (p *podSecurity) problems() []string {
-	meanwhile := ""
+func (p *podSecurity) problems(audits bool) []string {
+	meanwhile := "; they go on running, but could not be made again"
+	if audits {
+		meanwhile = "; enforced, they would go on running, but could not be made again"
+	}
 	if p.rollout && controls.Below(p.enforced, p.want) {
-		meanwhile = "; until they are gone, enforce stays where it is"
-		if p.enforced.Level != "" {
+		meanwhile = "; until they are gone, the enforce label is left as it is"
+		if p.enforced.Level != podsecurityapi.LevelPrivileged {
 			meanwhile = fmt.Sprintf("; until they are gone, %s is enforced", p.enforced)
 		}
 	}
@@ -214,7 +269,7 @@ func (p *podSecurity) problems() []string {
 		}
 		return []string{sentence + meanwhile}
 	case p.incomplete != "":
-		return []string{fmt.Sprintf("whether all running pods meet %s is not known: %s%s", p.want, p.incomplete, meanwhile)}
+		return []string{fmt.Sprintf("whether all running pods meet %s is not known: %s", p.want, p.incomplete)}
 	}
 	return nil
 }

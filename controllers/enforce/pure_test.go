@@ -177,7 +177,7 @@ func TestAttribute(t *testing.T) {
 		{"what does not parse owns nothing", []metav1.ManagedFieldsEntry{entry("them", 1, `{`)}, ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			by := attribute(test.entries, []difference{{path: fieldpath.MakePathOrDie("spec", "ingress")}})
+			by := attribute(&metav1.ObjectMeta{ManagedFields: test.entries}, []difference{{path: fieldpath.MakePathOrDie("spec", "ingress")}})
 			if by.manager != test.want {
 				t.Errorf("want %q, got %q", test.want, by.manager)
 			}

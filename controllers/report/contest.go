@@ -31,6 +31,11 @@ func record(drifts []v1alpha1.Drift, drift v1alpha1.Drift) []v1alpha1.Drift {
 		drift.Count = max(before.Count, 1) + 1
 		drift.Before = append([]metav1.Time{before.Time}, before.Before...)
 		drift.Before = drift.Before[:min(len(drift.Before), contestTimes-1)]
+		for _, field := range before.Fields {
+			if !slices.ContainsFunc(drift.Fields, samePath(field)) {
+				drift.Fields = append(slices.Clone(drift.Fields), field)
+			}
+		}
 		drifts = slices.Delete(drifts, again, again+1)
 	}
 	drifts = append([]v1alpha1.Drift{drift}, drifts...)
@@ -38,11 +43,25 @@ func record(drifts []v1alpha1.Drift, drift v1alpha1.Drift) []v1alpha1.Drift {
 	return drifts[:min(len(drifts), maxDrifts)]
 }
 
-// sameDrift says whether the same was done to the same fields in the same way.
+// sameDrift says whether the same was done to the same field, among others
+// perhaps, in the same way.
 func sameDrift(a, b *v1alpha1.Drift) bool {
 	return a.Control == b.Control && a.Baseline == b.Baseline && a.Object == b.Object &&
 		a.Manager == b.Manager && a.Operation == b.Operation && a.Action == b.Action &&
-		slices.EqualFunc(a.Fields, b.Fields, func(a, b v1alpha1.FieldDifference) bool { return a.Path == b.Path })
+		(len(a.Fields) == 0 && len(b.Fields) == 0 || slices.ContainsFunc(a.Fields, func(field v1alpha1.FieldDifference) bool {
+			return slices.ContainsFunc(b.Fields, samePath(field))
+		}))
+}
+
+func samePath(field v1alpha1.FieldDifference) func(v1alpha1.FieldDifference) bool {
+	return func(other v1alpha1.FieldDifference) bool { return other.Path == field.Path }
+}
+
+// New says whether a drift that was recorded is not one that came before.
+func New(report v1alpha1.BaselineReportData, drift *v1alpha1.Drift) bool {
+	return slices.ContainsFunc(report.Drifts, func(recorded v1alpha1.Drift) bool {
+		return recorded.Count == 0 && recorded.Time.Equal(&drift.Time) && sameDrift(&recorded, drift)
+	})
 }
 
 // ContestEnds returns when it is over that the fields of a drift are contested,
@@ -51,11 +70,16 @@ func ContestEnds(drift *v1alpha1.Drift) time.Time {
 	if drift.Action == v1alpha1.DriftReported || len(drift.Before) < contestTimes-1 {
 		return time.Time{}
 	}
-	first := drift.Before[contestTimes-2].Time
-	if drift.Time.Sub(first) >= contestWindow {
+	if drift.Time.Sub(drift.Before[contestTimes-2].Time) >= contestWindow {
 		return time.Time{}
 	}
-	return first.Add(contestWindow)
+	return drift.Time.Add(contestWindow)
+}
+
+// ContestedBy returns the newest drift by which a control is contested now, or
+// nil.
+func ContestedBy(report v1alpha1.BaselineReportData, control *v1alpha1.ControlReport, now time.Time) *v1alpha1.Drift {
+	return contestedIn(report.Drifts, control, now)
 }
 
 // contestedIn returns the newest drift by which a control is contested now, or
@@ -99,14 +123,14 @@ const operationDelete = "Delete"
 func remedy(manager, kind, name, pointers string) string {
 	switch {
 	case strings.HasPrefix(manager, "argocd"):
-		return fmt.Sprintf("In the Argo CD Application, ignore %s of %s %s under spec.ignoreDifferences[].jsonPointers, "+
-			"with the sync option RespectIgnoreDifferences=true; or take it out of what is synced", pointers, kind, name)
+		return fmt.Sprintf("Take it out of what Argo CD syncs or, where that cannot be, ignore %s of %s %s under "+
+			"spec.ignoreDifferences[].jsonPointers of the Application, with the sync option RespectIgnoreDifferences=true", pointers, kind, name)
 	case manager == "kustomize-controller":
-		return fmt.Sprintf("In the Flux Kustomization, ignore %s of %s %s under spec.ignore[].paths (Flux 2.9 or later); "+
-			"or take it out of what is synced", pointers, kind, name)
+		return fmt.Sprintf("Take it out of what Flux syncs or, where that cannot be, ignore %s of %s %s under "+
+			"spec.ignore[].paths of the Kustomization (Flux 2.9 or later)", pointers, kind, name)
 	case manager == "helm-controller":
-		return fmt.Sprintf("In the Flux HelmRelease, ignore %s of %s %s under spec.driftDetection.ignore[].paths; "+
-			"or take it out of the chart's values", pointers, kind, name)
+		return fmt.Sprintf("Take it out of the Helm chart or, where that cannot be, ignore %s of %s %s under "+
+			"spec.driftDetection.ignore[].paths of the Flux HelmRelease", pointers, kind, name)
 	}
 	return "Find what does it and make it stop, or change the baseline, or declare an exception"
 }

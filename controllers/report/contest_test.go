@@ -23,6 +23,10 @@ func TestContest(t *testing.T) {
 	by := func(manager, path string) func(int) v1alpha1.Drift {
 		return func(seconds int) v1alpha1.Drift { return edit(manager, path, seconds) }
 	}
+	with := func(drift v1alpha1.Drift, path string) v1alpha1.Drift {
+		drift.Fields = append(drift.Fields, v1alpha1.FieldDifference{Path: path})
+		return drift
+	}
 	for _, test := range []struct {
 		name   string
 		drifts []v1alpha1.Drift
@@ -32,13 +36,15 @@ func TestContest(t *testing.T) {
 	}{
 		{"twice is no contest", []v1alpha1.Drift{by("x", "f")(0), by("x", "f")(1)}, 2, "Compliant", 1},
 		{"three times is", []v1alpha1.Drift{by("x", "f")(0), by("x", "f")(1), by("x", "f")(2)}, 2, "Contested", 1},
-		{"until five minutes after the first of the last three", []v1alpha1.Drift{by("x", "f")(0), by("x", "f")(1), by("x", "f")(2)}, 299, "Contested", 1},
-		{"and not longer", []v1alpha1.Drift{by("x", "f")(0), by("x", "f")(1), by("x", "f")(2)}, 300, "Compliant", 1},
+		{"until five minutes after the last time", []v1alpha1.Drift{by("x", "f")(0), by("x", "f")(1), by("x", "f")(2)}, 301, "Contested", 1},
+		{"and not longer", []v1alpha1.Drift{by("x", "f")(0), by("x", "f")(1), by("x", "f")(2)}, 302, "Compliant", 1},
+		{"every two minutes is one contest", []v1alpha1.Drift{by("x", "f")(0), by("x", "f")(120), by("x", "f")(240), by("x", "f")(360)}, 659, "Contested", 1},
 		{"four times, the first long ago", []v1alpha1.Drift{by("x", "f")(-200), by("x", "f")(0), by("x", "f")(1), by("x", "f")(2)}, 150, "Contested", 1},
 		{"three times in more than five minutes is none", []v1alpha1.Drift{by("x", "f")(0), by("x", "f")(150), by("x", "f")(300)}, 300, "Compliant", 1},
 		{"what comes after five minutes is listed anew", []v1alpha1.Drift{by("x", "f")(0), by("x", "f")(300)}, 300, "Compliant", 2},
 		{"by different managers", []v1alpha1.Drift{by("x", "f")(0), by("y", "f")(1), by("x", "f")(2)}, 2, "Compliant", 2},
 		{"of different fields", []v1alpha1.Drift{by("x", "f")(0), by("x", "g")(1), by("x", "f")(2)}, 2, "Compliant", 2},
+		{"of a field among others", []v1alpha1.Drift{by("x", "f")(0), with(by("x", "g")(1), "f"), with(by("x", "f")(2), "h")}, 2, "Contested", 1},
 		{"by nobody known", []v1alpha1.Drift{by("", "f")(0), by("", "f")(1), by("", "f")(2)}, 2, "Contested", 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {

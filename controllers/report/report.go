@@ -61,7 +61,7 @@ func Next(prior v1alpha1.BaselineReportData, governance resolve.Governance, outc
 		for _, exception := range governance.Excepting[control.Name] {
 			// What could not be removed from where the exception took it is worse.
 			if EntryIn(next, control.Name, exception.Baseline.Name) == nil {
-				next.Controls = append(next.Controls, excepted(control.Name, exception))
+				next.Controls = append(next.Controls, excepted(prior, control.Name, exception))
 			}
 		}
 	}
@@ -88,7 +88,7 @@ func Fresh(prior v1alpha1.BaselineReportData, outcomes []enforce.Outcome) []enfo
 func controlReport(prior v1alpha1.BaselineReportData, outcome *enforce.Outcome, drifts []v1alpha1.Drift, now time.Time) v1alpha1.ControlReport {
 	control := v1alpha1.ControlReport{
 		Name: outcome.Control, Baseline: outcome.Baseline, Mode: outcome.Mode,
-		State: outcome.State, Message: outcome.Message, Findings: outcome.Findings,
+		State: outcome.State, Message: outcome.Message, Findings: bounded(outcome.Findings),
 		Changes: outcome.Changes[:min(len(outcome.Changes), maxChanges)], ChangesTotal: int32(len(outcome.Changes)),
 		PodSecurity: outcome.PodSecurity, Placed: outcome.Placed, Drifts: int64(len(outcome.Drifts)),
 	}
@@ -107,13 +107,18 @@ func controlReport(prior v1alpha1.BaselineReportData, outcome *enforce.Outcome, 
 	return control
 }
 
-func excepted(control v1alpha1.ControlName, exception resolve.Exception) v1alpha1.ControlReport {
+func excepted(prior v1alpha1.BaselineReportData, control v1alpha1.ControlName, exception resolve.Exception) v1alpha1.ControlReport {
 	until := "for good"
 	if exception.Expires != nil {
 		until = "until " + exception.Expires.UTC().Format(time.RFC3339)
 	}
+	var drifts int64
+	if before := EntryIn(prior, control, exception.Baseline.Name); before != nil {
+		drifts = before.Drifts
+	}
 	return v1alpha1.ControlReport{
-		Name: control, Baseline: exception.Baseline.Name, Mode: exception.Baseline.Spec.Mode, State: v1alpha1.StateExcepted,
+		Drifts: drifts,
+		Name:   control, Baseline: exception.Baseline.Name, Mode: exception.Baseline.Spec.Mode, State: v1alpha1.StateExcepted,
 		Message:   enforce.Truncate(fmt.Sprintf("exception %s, %s: %s", exception.Name, until, exception.Reason), maxMessage),
 		Exception: &v1alpha1.ExceptionInForce{Name: exception.Name, Reason: exception.Reason, Expires: exception.Expires},
 	}
@@ -150,6 +155,15 @@ func Unsettled(report v1alpha1.BaselineReportData) bool {
 		pods := control.PodSecurity
 		return pods != nil && (control.Mode == v1alpha1.ModeAudit || len(pods.Violations) > 0 || pods.Incomplete != "" || pods.Enforced != pods.Level)
 	}) != nil
+}
+
+// bounded returns findings as many and as long as a status's.
+func bounded(findings []string) []string {
+	bounded := make([]string, 0, min(len(findings), maxFindings))
+	for _, finding := range findings[:min(len(findings), maxFindings)] {
+		bounded = append(bounded, enforce.Truncate(finding, maxViolationMessage))
+	}
+	return bounded
 }
 
 // GoverningIn returns what a report says of a control that a baseline governs,

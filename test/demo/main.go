@@ -125,7 +125,7 @@ func walkThrough(s *script) {
 	s.kubectl("get", "securitybaselines")
 	s.expect("starter      Audit   3            0           3         True", "get", "securitybaselines")
 	s.kubectl("get", "baselinereport", "security-baseline", "-n", "website", "-o",
-		`jsonpath={range .controls[*]}{.name}: {.message}{"\n"}{end}`)
+		`jsonpath={range .controls[*]}{.baseline} {.name}: {.message}{"\n"}{end}`)
 	s.expect("Enforce would create NetworkPolicy/security-baseline-default-deny and 3 more",
 		"get", "baselinereport", "security-baseline", "-n", "website", "-o", "jsonpath={.controls[*].message}")
 	s.expect("running pods violate baseline:latest: agent-",

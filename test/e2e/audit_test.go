@@ -266,6 +266,23 @@ func TestSwitchingToAuditLeavesWhatIsInPlaceAndReports(t *testing.T) {
 	equal(t, "how many", int64(2), current.Summary.Drifts)
 }
 
+// What the operator itself changes for another baseline is nobody's drift.
+func TestATakeoverIsNoDriftFromTheBaselineInAudit(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t, "a", nil)
+	low := newBaseline(t, "low", denyAll())
+	spec := everything()
+	spec.Priority = 10
+	high := newBaseline(t, "high", spec)
+	evaluated(t, namespace.Name, high, v1alpha1.StateCompliant)
+	change(t, high, func(b *v1alpha1.SecurityBaseline) { b.Spec.Mode = v1alpha1.ModeAudit })
+	entry(t, namespace.Name, high, v1alpha1.ControlNetwork, inState(v1alpha1.StateDrifted))
+	equal(t, "who governs", low.Name, policy(t, namespace.Name, "default-deny").Labels[v1alpha1.BaselineLabel])
+	touch(t, namespace.Name)
+	current := evaluated(t, namespace.Name, low, v1alpha1.StateCompliant)
+	equal(t, "drifts", int64(0), current.Summary.Drifts)
+}
+
 func TestAuditFindsWhatWouldBeRefused(t *testing.T) {
 	t.Parallel()
 	namespace := newNamespace(t, "a", nil)

@@ -5,10 +5,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -367,6 +369,64 @@ func TestDriftIsHealed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Each author has an event, although the object and the field are the same.
+func TestEachAuthorIsTold(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t, "a", nil)
+	baseline := newBaseline(t, "all", denyAll())
+	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	for _, author := range []string{"alice", "bob"} {
+		must(t, open(t.Context(), namespace.Name, author))
+		_, err := healed(t.Context(), namespace.Name)
+		must(t, err)
+		for _, about := range []string{namespace.Name, baseline.Name} {
+			eventually(t, func(ctx context.Context) error {
+				events, err := eventsAbout(ctx, about)
+				for _, event := range events {
+					if event.Series == nil && strings.Contains(event.Note, strconv.Quote(author)) {
+						return err
+					}
+				}
+				return fmt.Errorf("%s is not told of in %v", author, events)
+			})
+		}
+	}
+}
+
+// A drift that was put right while the report could not be written is in the
+// next one.
+func TestADriftThatCouldNotBeRecordedIsRecordedLater(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t, "a", nil)
+	baseline := newBaseline(t, "all", denyAll())
+	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	lift := refuseResources(t, namespace.Name, admissionregistrationv1.Update, "baselinereports")
+	must(t, admin.Delete(t.Context(), policy(t, namespace.Name, "default-deny")))
+	policy(t, namespace.Name, "default-deny")
+	name := map[string]string{"baseline": baseline.Name, "control": string(v1alpha1.ControlNetwork)}
+	eventually(t, func(ctx context.Context) error {
+		families, err := scrape(ctx)
+		if seen := sample(families, "securitybaseline_drifts_total", name).GetCounter().GetValue(); seen != 1 {
+			return fmt.Errorf("%v drifts (%w)", seen, err)
+		}
+		return nil
+	})
+	lift()
+	eventually(t, func(ctx context.Context) error {
+		current := &v1alpha1.BaselineReport{}
+		if err := admin.Get(ctx, client.ObjectKey{Namespace: namespace.Name, Name: v1alpha1.ReportName}, current); err != nil {
+			return err
+		}
+		if len(current.Drifts) != 1 || current.Drifts[0].Operation != "Delete" || current.Summary.Drifts != 1 {
+			return fmt.Errorf("%+v", current.Drifts)
+		}
+		return nil
+	})
+	families, err := scrape(t.Context())
+	must(t, err)
+	equal(t, "drifts counted", 1.0, sample(families, "securitybaseline_drifts_total", name).GetCounter().GetValue())
 }
 
 // operatorParts returns what is the operator's in a namespace.

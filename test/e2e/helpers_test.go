@@ -233,6 +233,13 @@ func isGone(err error) error {
 // bindings in a namespace, until the function that it returns is called.
 func refuse(t *testing.T, namespace string, operation admissionregistrationv1.OperationType) (lift func()) {
 	t.Helper()
+	return refuseResources(t, namespace, operation, "rolebindings")
+}
+
+// refuseResources makes the API server refuse the operator an operation on
+// resources in a namespace, and on policies, by which it is known to heed it.
+func refuseResources(t *testing.T, namespace string, operation admissionregistrationv1.OperationType, resources ...string) (lift func()) {
+	t.Helper()
 	name := suffix(t)
 	policy := &admissionregistrationv1.ValidatingAdmissionPolicy{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
@@ -241,7 +248,7 @@ func refuse(t *testing.T, namespace string, operation admissionregistrationv1.Op
 				RuleWithOperations: admissionregistrationv1.RuleWithOperations{
 					Operations: []admissionregistrationv1.OperationType{operation},
 					Rule: admissionregistrationv1.Rule{
-						APIGroups: []string{"*"}, APIVersions: []string{"*"}, Resources: []string{"networkpolicies", "rolebindings"},
+						APIGroups: []string{"*"}, APIVersions: []string{"*"}, Resources: append(resources, "networkpolicies"),
 					},
 				},
 			}}},

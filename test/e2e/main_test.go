@@ -41,6 +41,8 @@ var (
 	operatorWrites atomic.Int64
 	// ahead is how far the operator's clock is ahead.
 	ahead atomic.Int64
+	// reportLag is how late the operator sees reports.
+	reportLag atomic.Int64
 	// metricsAddress is where the operator serves its metrics.
 	metricsAddress string
 	// careless are the operator's requests that did not state what they are about.
@@ -144,7 +146,20 @@ func (w writes) RoundTrip(request *http.Request) (*http.Response, error) {
 	if err := statesVersion(request); err != nil {
 		careless.Store(request.Method+" "+request.URL.Path, err)
 	}
-	return w.next.RoundTrip(request)
+	response, err := w.next.RoundTrip(request)
+	if err == nil && strings.Contains(request.URL.Path, "/baselinereports") && request.URL.Query().Get("watch") != "" {
+		response.Body = lagging{response.Body}
+	}
+	return response, err
+}
+
+// lagging is a watch whose news come reportLag late.
+type lagging struct{ io.ReadCloser }
+
+func (l lagging) Read(data []byte) (int, error) {
+	n, err := l.ReadCloser.Read(data)
+	time.Sleep(time.Duration(reportLag.Load()))
+	return n, err
 }
 
 // statesVersion returns an error unless a change or a deletion states the UID or

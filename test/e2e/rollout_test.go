@@ -2,12 +2,15 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	podsecurityapi "k8s.io/pod-security-admission/api"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -50,7 +53,7 @@ func TestALevelIsRaisedWhenTheRunningPodsMeetIt(t *testing.T) {
 	control := entry(t, namespace.Name, baseline, v1alpha1.ControlPodSecurity, inState(v1alpha1.StateViolating))
 	violating(t, control.PodSecurity, "restricted:latest", "host namespaces, privileged, allowPrivilegeEscalation != false, unrestricted capabilities, runAsNonRoot != true, seccompProfile")
 	equal(t, "the level that was reached", "", control.PodSecurity.Enforced)
-	equal(t, "the message", fmt.Sprintf("running pods violate restricted:latest: %s: %s; until they are gone, enforce stays where it is",
+	equal(t, "the message", fmt.Sprintf("running pods violate restricted:latest: %s: %s; until they are gone, the enforce label is left as it is",
 		control.PodSecurity.Violations[0].Pods, control.PodSecurity.Violations[0].Reasons), control.Message)
 	levels(t, clean.Name, "restricted", "restricted", "restricted")
 	ready(t, baseline, func(status v1alpha1.SecurityBaselineStatus) error {
@@ -100,6 +103,30 @@ func TestALevelIsRaisedWhenTheRunningPodsMeetIt(t *testing.T) {
 	// A baseline that asks for less gets less.
 	change(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.PodSecurity.Enforce = "baseline" })
 	levels(t, namespace.Name, "baseline", "baseline", "baseline")
+}
+
+// It makes the operator see old reports, so it runs alone.
+func TestAnOldReportLowersNothing(t *testing.T) {
+	namespace := newNamespace(t, "a", nil)
+	deployment := deploy(t, namespace.Name, baselinePod())
+	baseline := newBaseline(t, "all", whenClean("restricted"))
+	levels(t, namespace.Name, "baseline", "restricted", "restricted")
+	entry(t, namespace.Name, baseline, v1alpha1.ControlPodSecurity, inState(v1alpha1.StateViolating))
+	reportLag.Store(int64(200 * time.Millisecond))
+	t.Cleanup(func() { reportLag.Store(0) })
+
+	redeploy(t, deployment, restrictedPod())
+	levels(t, namespace.Name, "restricted", "restricted", "restricted")
+	err := wait.PollUntilContextTimeout(t.Context(), time.Millisecond, 5*time.Second, true, func(ctx context.Context) (bool, error) {
+		current := &corev1.Namespace{}
+		err := admin.Get(ctx, client.ObjectKeyFromObject(namespace), current)
+		return current.Labels[podsecurityapi.EnforceLevelLabel] != "restricted", err
+	})
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("it was lowered again (%v)", err)
+	}
+	current := evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	equal(t, "drifts", int64(0), current.Summary.Drifts)
 }
 
 func TestRunningPodsThatALevelWouldRejectAreReported(t *testing.T) {

@@ -156,6 +156,26 @@ func TestKubectlApplyRefuses(t *testing.T) {
 			want: []string{"spec.exceptions[0].expires", `must be of type date-time`},
 		},
 		{
+			name: "an exception that expires in a time that Go does not read",
+			spec: exceptions + "  - {name: a, namespaces: [x], controls: [Network], reason: the gateway moves, expires: \"2030-01-01T00:00:00+99:00\"}",
+			want: []string{"spec.exceptions[0].expires"},
+		},
+		{
+			name: "an exception that expires within a second",
+			spec: exceptions + "  - {name: a, namespaces: [x], controls: [Network], reason: the gateway moves, expires: \"2030-01-01T00:00:00.499Z\"}",
+			want: []string{"spec.exceptions[0].expires"},
+		},
+		{
+			name: "an exception that expires on a day that does not exist",
+			spec: exceptions + "  - {name: a, namespaces: [x], controls: [Network], reason: the gateway moves, expires: \"2030-02-31T00:00:00Z\"}",
+			want: []string{"spec.exceptions[0].expires"},
+		},
+		{
+			name: "a priority that is no int32",
+			spec: "priority: 3000000000\nnamespaceSelector: {}\nnetwork: {defaultDeny: [Ingress]}",
+			want: []string{"spec.priority"},
+		},
+		{
 			name: "two exceptions with one name",
 			spec: exceptions + "  - &a {name: a, namespaces: [x], controls: [Network], reason: the gateway moves}\n  - *a",
 			want: []string{`spec.exceptions[1]: Duplicate value: {"name":"a"}`},

@@ -22,8 +22,8 @@ type ExceptionApplyConfiguration struct {
 	Controls []apiv1alpha1.ControlName `json:"controls,omitempty"`
 	// Why, for those who read it in a year.
 	Reason *string `json:"reason,omitempty"`
-	// When the controls are in force again, to the second (RFC 3339). Never, if
-	// absent.
+	// When the controls are in force again, to the second and with a time zone,
+	// such as 2030-01-31T18:00:00Z (RFC 3339). Never, if absent.
 	Expires *v1.Time `json:"expires,omitempty"`
 }
 
