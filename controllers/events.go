@@ -74,7 +74,7 @@ func (r *namespaceReconciler) tell(done evaluation, before, after v1alpha1.Basel
 			continue
 		}
 		related := r.enforcer.Reference(done.namespace, enforce.NamespaceID(done.namespace))
-		if fight := report.ContestedBy(after, control, r.now()); fight != nil {
+		if fight := report.ContestedBy(after.Drifts, control, r.now()); fight != nil {
 			related = r.enforcer.Reference(done.namespace, fight.Object)
 		}
 		r.emit(done, control.Baseline, related, eventContested, actionNone, control.Message)

@@ -187,22 +187,21 @@ func (r *namespaceReconciler) conclude(ctx context.Context, done evaluation) (ct
 	now := r.now()
 	var before, next v1alpha1.BaselineReportData
 	var fresh []enforce.Outcome
-	found := done.outcomes
-	done.outcomes = r.unrecorded.join(done.namespace.UID, found)
+	held := r.unrecorded.take(done.namespace.UID)
 	err := r.write(recording, done.prior, done.namespace.Name, func(prior v1alpha1.BaselineReportData) v1alpha1.BaselineReportData {
 		fresh = report.Fresh(prior, done.outcomes)
-		before, next = prior, report.Next(prior, done.governance, fresh, now)
+		before, next = prior, report.Next(prior, done.governance, joined(held, fresh), now)
 		return next
 	})
 	again := r.lookAgain(done, next, now)
+	done.outcomes = fresh
+	r.count(ctx, done, err == nil)
+	done.outcomes = joined(held, fresh)
 	if err == nil {
-		done.outcomes = fresh
 		r.tell(done, before, next)
 	} else {
 		r.unrecorded.keep(done.namespace.UID, done.outcomes)
 	}
-	done.outcomes = report.Fresh(before, found)
-	r.count(ctx, done, err == nil)
 	if err := errors.Join(append(errs, err)...); err != nil {
 		if again == 0 || again > lastRetry {
 			return ctrl.Result{}, err

@@ -34,27 +34,28 @@ func (u *unrecorded) keep(namespace types.UID, outcomes []enforce.Outcome) {
 			})
 		}
 	}
-	u.mutex.Lock()
-	defer u.mutex.Unlock()
 	if len(held) == 0 {
-		delete(u.outcomes, namespace)
 		return
 	}
+	u.mutex.Lock()
+	defer u.mutex.Unlock()
 	if u.outcomes == nil {
 		u.outcomes = map[types.UID][]enforce.Outcome{}
 	}
 	u.outcomes[namespace] = held
 }
 
-// join returns the outcomes with the drifts that are held, and holds them no more.
-func (u *unrecorded) join(namespace types.UID, outcomes []enforce.Outcome) []enforce.Outcome {
+// take returns what is held for a namespace, and holds it no more.
+func (u *unrecorded) take(namespace types.UID) []enforce.Outcome {
 	u.mutex.Lock()
 	defer u.mutex.Unlock()
 	held := u.outcomes[namespace]
 	delete(u.outcomes, namespace)
-	if len(held) == 0 {
-		return outcomes
-	}
+	return held
+}
+
+// joined returns the outcomes with the drifts that were held.
+func joined(held, outcomes []enforce.Outcome) []enforce.Outcome {
 	joined := slices.Clone(outcomes)
 	for i := range joined {
 		for _, outcome := range held {

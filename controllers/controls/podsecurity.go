@@ -28,13 +28,13 @@ var podSecurity = Control{
 	render:        renderPodSecurity,
 }
 
-// none rejects nothing.
-var none = podsecurityapi.LevelVersion{Level: podsecurityapi.LevelPrivileged, Version: podsecurityapi.LatestVersion()}
+// NoLevel rejects nothing.
+var NoLevel = podsecurityapi.LevelVersion{Level: podsecurityapi.LevelPrivileged, Version: podsecurityapi.LatestVersion()}
 
 // enforcedLevel returns the level that is to be enforced in the end.
 func enforcedLevel(spec *v1alpha1.SecurityBaselineSpec) podsecurityapi.LevelVersion {
 	if spec.PodSecurity.Enforce == "" {
-		return none
+		return NoLevel
 	}
 	// The CRD refuses a version that does not parse.
 	version, _ := podsecurityapi.ParseVersion(podSecurityVersion(spec.PodSecurity))

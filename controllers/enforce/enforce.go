@@ -122,9 +122,9 @@ func (e *Enforcer) Enforce(ctx context.Context, namespace *metav1.PartialObjectM
 	if err != nil {
 		return nil, err
 	}
-	runs := make([]*run, 0, len(tasks))
+	runs, own := make([]*run, 0, len(tasks)), OwnLabels(namespace.ManagedFields)
 	for i := range tasks {
-		r := &run{Enforcer: e, Task: &tasks[i], namespace: namespace, have: have, gone: gone, writer: e.Client}
+		r := &run{Enforcer: e, Task: &tasks[i], namespace: namespace, own: own, have: have, gone: gone, writer: e.Client}
 		if r.audits() {
 			r.writer = client.NewDryRunClient(e.Client)
 		}
@@ -250,6 +250,8 @@ type run struct {
 	*Enforcer
 	*Task
 	namespace *metav1.PartialObjectMetadata
+	// own are the keys of the namespace's labels that are the operator's alone.
+	own sets.Set[string]
 	// have is what is in the namespace, by id.
 	have map[string]client.Object
 	gone func(baseline string) bool
@@ -279,7 +281,7 @@ func (r *run) render(ctx context.Context) {
 		return
 	}
 	observed := controls.Namespace{
-		Name: r.namespace.Name, Labels: r.namespace.Labels, OwnLabels: OwnLabels(r.namespace.ManagedFields),
+		Name: r.namespace.Name, Labels: r.namespace.Labels, OwnLabels: r.own,
 	}
 	if r.Control.EnforcedLevel != nil {
 		r.podSecurity = r.survey(ctx)
@@ -391,16 +393,13 @@ var wouldBe = map[v1alpha1.DriftAction]v1alpha1.ChangeAction{
 	v1alpha1.DriftReplaced:   v1alpha1.ChangeReplace,
 }
 
-// healEvery is how often an object that was changed is put right, at most.
-const healEvery = time.Second
-
 // early returns an error if an object that drifted was put right less than
 // healEvery ago.
 func (r *run) early(id, revision string) error {
 	if r.audits() || !r.inPlace(id, revision) {
 		return nil
 	}
-	if left := r.pace.due(r.paceKey(id), healEvery, r.Now()); left > 0 {
+	if left := r.pace.due(r.paceKey(id), r.Now()); left > 0 {
 		return earlyError{left}
 	}
 	return nil

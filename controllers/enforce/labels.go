@@ -22,47 +22,43 @@ func (e *Enforcer) enforceLabels(ctx context.Context, w world) {
 		return
 	}
 	namespace, writer := w.runs[0].namespace, w.runs[0].writer
-	own := OwnLabels(namespace.ManagedFields)
 	want := map[string]string{}
-	var err error
 	for _, r := range slices.Concat(w.runs, w.rest) {
-		maps.Copy(want, r.wantedLabels(own))
+		maps.Copy(want, r.wantedLabels())
 	}
-	if !slices.ContainsFunc(w.runs, func(r *run) bool { return r.labelsDiffer(own) && !r.labelsForeseen(own) }) {
-		e.noteLabels(w, own, false, nil, nil)
+	if !slices.ContainsFunc(w.runs, func(r *run) bool { return r.labelsDiffer() && !r.labelsForeseen() }) {
+		e.noteLabels(w, false, nil, nil)
 		return
 	}
 	for _, r := range w.runs {
-		if err = r.early(r.namespaceID(), controls.Revision(r.desired.NamespaceLabels)); err != nil {
-			e.noteLabels(w, own, false, nil, err)
+		if err := r.early(r.namespaceID(), controls.Revision(r.desired.NamespaceLabels)); err != nil {
+			e.noteLabels(w, false, nil, err)
 			return
 		}
 	}
 	// At the namespace and the version that were compared: applied without, it
 	// would make a namespace again that was just deleted.
 	ctx, warned := collectWarnings(ctx)
-	err = writer.Apply(ctx, corev1ac.Namespace(namespace.Name).
+	err := writer.Apply(ctx, corev1ac.Namespace(namespace.Name).
 		WithUID(namespace.UID).WithResourceVersion(namespace.ResourceVersion).
 		WithLabels(want), client.ForceOwnership)
-	e.noteLabels(w, own, true, warned.all(), err)
+	e.noteLabels(w, true, warned.all(), err)
 }
 
 // noteLabels notes what became of the labels of each control; err is of the write
 // for all of them, and so is what the API server warned of.
-func (e *Enforcer) noteLabels(w world, own sets.Set[string], written bool, warned []string, err error) {
+func (e *Enforcer) noteLabels(w world, written bool, warned []string, err error) {
 	for _, r := range w.runs {
-		r.noteLabels(own, err)
-		if written && err == nil && r.podSecurity != nil {
-			if r.podSecurity.written(r.namespace.Labels, r.wantedLabels(own), warned) {
-				r.answers.remember(r.paceKey(r.podSecurity.want.String()), r.podSecurity.verdict, r.Now())
-			}
+		r.noteLabels(err)
+		if written && err == nil && r.podSecurity != nil && r.podSecurity.written(r.namespace.Labels, r.wantedLabels(), warned) {
+			r.answers.set(r.paceKey(r.podSecurity.want.String()), r.podSecurity.verdict, r.Now())
 		}
 	}
 }
 
-func (r *run) noteLabels(own sets.Set[string], err error) {
+func (r *run) noteLabels(err error) {
 	id, revision := r.namespaceID(), controls.Revision(r.desired.NamespaceLabels)
-	if !r.labelsDiffer(own) {
+	if !r.labelsDiffer() {
 		err = nil // it was not about this control
 	}
 	if r.Baseline == nil {
@@ -75,9 +71,9 @@ func (r *run) noteLabels(own sets.Set[string], err error) {
 	if len(r.Control.NamespaceLabels) == 0 {
 		return
 	}
-	uid, differ := r.namespace.UID, labelDifferences(r.namespace.Labels, r.wantedLabels(own))
-	if r.audits() && r.labelsDiffer(own) {
-		uid, differ = "", r.labelChanges(own)
+	uid, differ := r.namespace.UID, labelDifferences(r.namespace.Labels, r.wantedLabels())
+	if r.audits() && r.labelsDiffer() {
+		uid, differ = "", r.labelChanges()
 	}
 	if err == nil && len(differ) > 0 {
 		r.happened(id, revision, differ, attribute(r.namespace, differ), v1alpha1.DriftConfigured)
@@ -93,22 +89,22 @@ func (r *run) noteLabels(own sets.Set[string], err error) {
 
 // labelsDiffer says whether labels of this control are not as it wants them, or
 // are to be released.
-func (r *run) labelsDiffer(own sets.Set[string]) bool {
-	want := r.wantedLabels(own)
-	return len(labelDifferences(r.namespace.Labels, want)) > 0 || r.released(own, want).Len() > 0
+func (r *run) labelsDiffer() bool {
+	want := r.wantedLabels()
+	return len(labelDifferences(r.namespace.Labels, want)) > 0 || r.released(want).Len() > 0
 }
 
 // released are the keys of the operator's labels that this control does not want
 // any more.
-func (r *run) released(own sets.Set[string], want map[string]string) sets.Set[string] {
-	return own.Intersection(sets.New(r.Control.NamespaceLabels...)).Difference(sets.KeySet(want))
+func (r *run) released(want map[string]string) sets.Set[string] {
+	return r.own.Intersection(sets.New(r.Control.NamespaceLabels...)).Difference(sets.KeySet(want))
 }
 
 // labelChanges returns what would be changed, and released.
-func (r *run) labelChanges(own sets.Set[string]) []difference {
-	want := r.wantedLabels(own)
+func (r *run) labelChanges() []difference {
+	want := r.wantedLabels()
 	changes := besidesOwner(labelDifferences(r.namespace.Labels, want))
-	for _, key := range sets.List(r.released(own, want)) {
+	for _, key := range sets.List(r.released(want)) {
 		changes = append(changes, difference{labelPath(key), nil, r.namespace.Labels[key]})
 	}
 	return changes
@@ -116,11 +112,11 @@ func (r *run) labelChanges(own sets.Set[string]) []difference {
 
 // labelsForeseen says whether the report says already that the labels would be
 // changed so, and how the running pods compare need not be asked.
-func (r *run) labelsForeseen(own sets.Set[string]) bool {
+func (r *run) labelsForeseen() bool {
 	if !r.audits() {
 		return false
 	}
-	changes := r.labelChanges(own)
+	changes := r.labelChanges()
 	return len(changes) == 0 || r.foreseen(r.namespaceID(), v1alpha1.ChangeConfigure, changes)
 }
 
@@ -136,11 +132,11 @@ func NamespaceID(namespace *metav1.PartialObjectMetadata) string {
 // wantedLabels returns the labels that this control wants on the namespace:
 // what the baseline asks for or, where none governs, what a baseline that is gone
 // left for good.
-func (r *run) wantedLabels(own sets.Set[string]) map[string]string {
+func (r *run) wantedLabels() map[string]string {
 	if r.Baseline == nil && !r.gone(r.labelsGivenBy()) {
 		retained := map[string]string{}
 		for _, key := range r.Control.NamespaceLabels {
-			if own.Has(key) {
+			if r.own.Has(key) {
 				retained[key] = r.namespace.Labels[key]
 			}
 		}

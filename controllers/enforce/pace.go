@@ -6,39 +6,60 @@ import (
 	"time"
 )
 
-// pace spaces out what would otherwise be done as often as somebody gives cause.
-// It never spaces out further than asked: whoever is persistent gains nothing.
-type pace struct {
+// remembered is how long a memory holds what it was told, at least.
+const remembered = time.Minute
+
+// memory holds what was last, and when, for a while.
+type memory[T any] struct {
 	mutex  sync.Mutex
-	last   map[string]time.Time
+	last   map[string]moment[T]
 	forgot time.Time
 }
 
-// remembered is how long it is remembered at least when something was last done.
-const remembered = time.Minute
+type moment[T any] struct {
+	value T
+	at    time.Time
+}
 
-// due returns how long is left until something may be done again that may be
-// done once in a while; zero or less if it may be done now.
-func (p *pace) due(what string, once time.Duration, now time.Time) time.Duration {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	last, ok := p.last[what]
-	if !ok || now.Before(last) { // the clock was set back
+// ago returns what was last and how long ago. It remembers nothing of what lies
+// ahead, after the clock was set back.
+func (m *memory[T]) ago(what string, now time.Time) (value T, ago time.Duration, ok bool) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	last, ok := m.last[what]
+	return last.value, now.Sub(last.at), ok && !now.Before(last.at)
+}
+
+// set holds what is now. What was long ago is forgotten.
+func (m *memory[T]) set(what string, value T, now time.Time) {
+	m.mutex.Lock()
+	defer m.mutex.Unlock()
+	if m.last == nil {
+		m.last = map[string]moment[T]{}
+	}
+	if now.Sub(m.forgot) > remembered {
+		maps.DeleteFunc(m.last, func(_ string, last moment[T]) bool { return now.Sub(last.at) > remembered })
+		m.forgot = now
+	}
+	m.last[what] = moment[T]{value, now}
+}
+
+// healEvery is how often an object that was changed is put right, at most.
+const healEvery = time.Second
+
+// pace spaces out what would otherwise be done as often as somebody gives cause.
+// It never spaces out further: whoever is persistent gains nothing.
+type pace struct{ memory[struct{}] }
+
+// due returns how long is left until something may be done again; zero or less
+// if it may be done now.
+func (p *pace) due(what string, now time.Time) time.Duration {
+	_, ago, ok := p.ago(what, now)
+	if !ok {
 		return 0
 	}
-	return once - now.Sub(last)
+	return healEvery - ago
 }
 
-// done notes that something was done. What was done long ago is forgotten.
-func (p *pace) done(what string, now time.Time) {
-	p.mutex.Lock()
-	defer p.mutex.Unlock()
-	if p.last == nil {
-		p.last = map[string]time.Time{}
-	}
-	if now.Sub(p.forgot) > remembered {
-		maps.DeleteFunc(p.last, func(_ string, last time.Time) bool { return now.Sub(last) > remembered })
-		p.forgot = now
-	}
-	p.last[what] = now
-}
+// done notes that something was done.
+func (p *pace) done(what string, now time.Time) { p.set(what, struct{}{}, now) }

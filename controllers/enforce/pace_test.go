@@ -9,21 +9,21 @@ import (
 func TestPace(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	var p pace
-	if left := p.due("a", time.Second, now); left > 0 {
+	if left := p.due("a", now); left > 0 {
 		t.Errorf("what was never done is due in %s", left)
 	}
 	p.done("a", now)
-	if left := p.due("a", time.Second, now.Add(300*time.Millisecond)); left != 700*time.Millisecond {
+	if left := p.due("a", now.Add(300*time.Millisecond)); left != 700*time.Millisecond {
 		t.Errorf("it is due in %s", left)
 	}
-	if left := p.due("b", time.Second, now); left > 0 {
+	if left := p.due("b", now); left > 0 {
 		t.Errorf("something else is due in %s", left)
 	}
-	if left := p.due("a", time.Second, now.Add(time.Second)); left > 0 {
+	if left := p.due("a", now.Add(time.Second)); left > 0 {
 		t.Errorf("a second later it is due in %s", left)
 	}
 	// A clock that was set back does not hold anything up for long.
-	if left := p.due("a", time.Second, now.Add(-time.Hour)); left > time.Second {
+	if left := p.due("a", now.Add(-time.Hour)); left > time.Second {
 		t.Errorf("after the clock was set back it is due in %s", left)
 	}
 	for i := range 1000 {

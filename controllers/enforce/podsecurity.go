@@ -7,7 +7,6 @@ import (
 	"maps"
 	"regexp"
 	"strings"
-	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -61,29 +60,12 @@ type verdict struct {
 }
 
 // answers are the verdicts of the last moments, by namespace and level.
-type answers struct {
-	mutex sync.Mutex
-	pace  pace
-	said  map[string]verdict
-}
+type answers struct{ memory[verdict] }
 
 // recent returns what was said less than askEvery ago.
 func (a *answers) recent(question string, now time.Time) (verdict, bool) {
-	a.mutex.Lock()
-	defer a.mutex.Unlock()
-	said, ok := a.said[question]
-	return said, ok && a.pace.due(question, askEvery, now) > 0
-}
-
-func (a *answers) remember(question string, said verdict, now time.Time) {
-	a.mutex.Lock()
-	defer a.mutex.Unlock()
-	if a.said == nil {
-		a.said = map[string]verdict{}
-	}
-	maps.DeleteFunc(a.said, func(other string, _ verdict) bool { return a.pace.due(other, askEvery, now) <= 0 })
-	a.said[question] = said
-	a.pace.done(question, now)
+	said, ago, ok := a.ago(question, now)
+	return said, ok && ago < askEvery
 }
 
 func (v verdict) clean() bool {
@@ -135,7 +117,7 @@ func (r *run) climb(ctx context.Context, p *podSecurity, levels []podsecurityapi
 		}
 		if level == p.want {
 			p.known, p.verdict, p.provisional = true, v, false
-			r.answers.remember(r.paceKey(level.String()), v, r.Now())
+			r.answers.set(r.paceKey(level.String()), v, r.Now())
 		}
 		if v.clean() {
 			p.enforced = level
@@ -147,8 +129,8 @@ func (r *run) climb(ctx context.Context, p *podSecurity, levels []podsecurityapi
 // reached returns the level whose enforcement was reached, as the report or the
 // operator's own label says. Of the two the higher: either may be old.
 func (r *run) reached(current podsecurityapi.LevelVersion) podsecurityapi.LevelVersion {
-	reached := podsecurityapi.LevelVersion{Level: podsecurityapi.LevelPrivileged}
-	if OwnLabels(r.namespace.ManagedFields).Has(podsecurityapi.EnforceLevelLabel) {
+	reached := controls.NoLevel
+	if r.own.Has(podsecurityapi.EnforceLevelLabel) {
 		reached = current
 	}
 	if recorded, ok := r.recorded(); ok && controls.Below(reached, recorded) {
@@ -277,8 +259,7 @@ func (p *podSecurity) problems(audits bool) []string {
 // enforcedIn returns the level that a namespace's labels enforce. Where they say
 // nothing the API server may enforce a level of its own, which it tells nobody.
 func enforcedIn(labels map[string]string) podsecurityapi.LevelVersion {
-	none := podsecurityapi.LevelVersion{Level: podsecurityapi.LevelPrivileged, Version: podsecurityapi.LatestVersion()}
-	policy, _ := podsecurityapi.PolicyToEvaluate(labels, podsecurityapi.Policy{Enforce: none, Audit: none, Warn: none})
+	policy, _ := podsecurityapi.PolicyToEvaluate(labels, podsecurityapi.Policy{Enforce: controls.NoLevel, Audit: controls.NoLevel, Warn: controls.NoLevel})
 	return policy.Enforce
 }
 

@@ -5,12 +5,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	podsecurityapi "k8s.io/pod-security-admission/api"
 	podsecuritypolicy "k8s.io/pod-security-admission/policy"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/controls"
 )
 
 func TestVerdict(t *testing.T) {
@@ -113,6 +116,20 @@ func TestEquivalent(t *testing.T) {
 	}
 	if unlike > len(versions)/10 {
 		t.Errorf("%d of %d versions have no equivalent", unlike, len(versions))
+	}
+}
+
+// Where nothing is known, a baseline that rejects nothing has nothing to wait for.
+func TestALevelThatRejectsNothingIsReached(t *testing.T) {
+	baseline := &v1alpha1.SecurityBaseline{ObjectMeta: metav1.ObjectMeta{Name: "a"}}
+	baseline.Spec.PodSecurity = &v1alpha1.PodSecurity{Enforce: "privileged", Rollout: v1alpha1.RolloutWhenClean}
+	r := &run{Task: &Task{Control: controls.All[0], Baseline: baseline}, Enforcer: &Enforcer{Now: time.Now}, namespace: &metav1.PartialObjectMetadata{}}
+	r.render(t.Context())
+	want := map[string]string{podsecurityapi.EnforceLevelLabel: "privileged", podsecurityapi.EnforceVersionLabel: "latest"}
+	for key, value := range want {
+		if got := r.desired.NamespaceLabels[key]; got != value {
+			t.Errorf("%s=%s", key, got)
+		}
 	}
 }
 

@@ -78,13 +78,7 @@ func ContestEnds(drift *v1alpha1.Drift) time.Time {
 
 // ContestedBy returns the newest drift by which a control is contested now, or
 // nil.
-func ContestedBy(report v1alpha1.BaselineReportData, control *v1alpha1.ControlReport, now time.Time) *v1alpha1.Drift {
-	return contestedIn(report.Drifts, control, now)
-}
-
-// contestedIn returns the newest drift by which a control is contested now, or
-// nil.
-func contestedIn(drifts []v1alpha1.Drift, control *v1alpha1.ControlReport, now time.Time) *v1alpha1.Drift {
+func ContestedBy(drifts []v1alpha1.Drift, control *v1alpha1.ControlReport, now time.Time) *v1alpha1.Drift {
 	for i := range drifts {
 		if drifts[i].Control == control.Name && drifts[i].Baseline == control.Baseline && now.Before(ContestEnds(&drifts[i])) {
 			return &drifts[i]

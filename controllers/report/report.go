@@ -95,7 +95,7 @@ func controlReport(prior v1alpha1.BaselineReportData, outcome *enforce.Outcome, 
 	if before := EntryIn(prior, outcome.Control, outcome.Baseline); before != nil {
 		control.Drifts += before.Drifts
 	}
-	fight := contestedIn(drifts, &control, now)
+	fight := ContestedBy(drifts, &control, now)
 	switch {
 	case fight != nil && control.Governs() && worst(control.State, v1alpha1.StateContested) == v1alpha1.StateContested:
 		control.State, control.Message = v1alpha1.StateContested, contestMessage(fight)
