@@ -7,6 +7,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -28,6 +29,11 @@ type baselineReconciler struct {
 	evaluations *evaluations
 	events      events.EventRecorder
 	now         func() time.Time
+	// mutating says that the API server has MutatingAdmissionPolicy v1.
+	mutating bool
+	refusals *refusals
+	// identity returns the user that the operator is.
+	identity func(context.Context) (string, error)
 }
 
 // +kubebuilder:rbac:groups=securitybaseline.io,resources=securitybaselines,verbs=get;list;watch;patch
@@ -67,7 +73,11 @@ func (r *baselineReconciler) Reconcile(ctx context.Context, request ctrl.Request
 	if status.Namespaces.Pending == 0 && len(status.Controls) > 0 {
 		lastEvaluation.WithLabelValues(baseline.Name).Set(float64(now.Unix()))
 	}
-	return ctrl.Result{RequeueAfter: until(report.NextDeadline(baseline, now), now)}, nil
+	again := until(report.NextDeadline(baseline, now), now)
+	if meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReconciling) && status.Namespaces.Pending == 0 {
+		again = coalesce // no event tells that a policy was refused
+	}
+	return ctrl.Result{RequeueAfter: again}, nil
 }
 
 // until returns how long it is from now; zero if the time is.
@@ -102,7 +112,11 @@ func (r *baselineReconciler) status(ctx context.Context, baseline *v1alpha1.Secu
 	for i := range reports.Items {
 		byNamespace[reports.Items[i].Namespace] = &reports.Items[i]
 	}
-	return report.Status(baseline, selected, byNamespace, now), nil
+	cluster, err := r.cluster(ctx, baseline, now)
+	if err != nil {
+		return v1alpha1.SecurityBaselineStatus{}, err
+	}
+	return report.Status(baseline, selected, byNamespace, cluster, now), nil
 }
 
 // updateStatus writes a status that differs, and says whether it did.

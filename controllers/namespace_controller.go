@@ -17,7 +17,6 @@ import (
 	"k8s.io/client-go/util/retry"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
@@ -58,6 +57,8 @@ type namespaceReconciler struct {
 // +kubebuilder:rbac:groups=networking.k8s.io,resources=networkpolicies,verbs=get;list;watch;create;update;delete
 // +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=rolebindings,verbs=get;list;watch;create;update;delete
 // +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=clusterroles,verbs=bind,resourceNames=view;edit;admin
+// +kubebuilder:rbac:groups="",resources=serviceaccounts,verbs=get;list;watch;patch
+// +kubebuilder:rbac:groups="",resources=limitranges;resourcequotas,verbs=get;list;watch;create;update;delete
 // +kubebuilder:rbac:groups=apps,resources=deployments;statefulsets;daemonsets,verbs=list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups=securitybaseline.io,resources=baselinereports,verbs=get;list;watch;create;update;delete
@@ -85,7 +86,7 @@ func (r *namespaceReconciler) Reconcile(ctx context.Context, request ctrl.Reques
 	}
 
 	baselines.Items = slices.DeleteFunc(baselines.Items, func(baseline v1alpha1.SecurityBaseline) bool {
-		return unheld(&baseline) && !prior.Observes(baseline.Name)
+		return resolve.Unheld(&baseline) && !prior.Observes(baseline.Name)
 	})
 	noticed := r.noticed.take(namespace.Name, r.now())
 	governance := resolve.Govern(namespace, baselines.Items, r.protected, r.now())
@@ -99,14 +100,6 @@ func (r *namespaceReconciler) Reconcile(ctx context.Context, request ctrl.Reques
 		r.noticed.mark(namespace.Name, noticed)
 	}
 	return r.conclude(ctx, done)
-}
-
-// unheld says whether a baseline is to take what it gave along, and could be
-// deleted before that because it bears no finalizer yet. It gives nothing to a
-// namespace that it has not given anything to before.
-func unheld(baseline *v1alpha1.SecurityBaseline) bool {
-	return baseline.Spec.DeletionPolicy == v1alpha1.DeletionRemove && baseline.DeletionTimestamp.IsZero() &&
-		!controllerutil.ContainsFinalizer(baseline, v1alpha1.Finalizer)
 }
 
 // plan says what is to be done for each control.

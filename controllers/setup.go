@@ -14,7 +14,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -33,6 +35,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/admission"
+	"github.com/securitybaseline/operator/controllers/controls"
 	"github.com/securitybaseline/operator/controllers/enforce"
 	"github.com/securitybaseline/operator/controllers/report"
 	"github.com/securitybaseline/operator/controllers/resolve"
@@ -83,10 +87,13 @@ func ConfigureClient(config *rest.Config) {
 
 // CacheOptions returns what the cache holds: no managedFields, except those of
 // namespaces, which tell whose a label is; of workloads nothing but where they
-// are.
+// are; of ServiceAccounts those named default.
 func CacheOptions() cache.Options {
 	keep := func(object any) (any, error) { return object, nil }
-	byObject := map[client.Object]cache.ByObject{namespaceMetadata(): {Transform: keep}}
+	byObject := map[client.Object]cache.ByObject{
+		namespaceMetadata():      {Transform: keep},
+		&corev1.ServiceAccount{}: {Field: fields.OneTermEqualSelector(metav1.ObjectNameField, controls.DefaultServiceAccount)},
+	}
 	for _, workload := range workloadMetadata() {
 		byObject[workload] = cache.ByObject{Transform: stripMetadata}
 	}
@@ -134,7 +141,11 @@ func Setup(mgr ctrl.Manager, options Options) error {
 	protected := resolve.Protected(options.ProtectedNamespaces...)
 	writer := client.WithFieldOwner(mgr.GetClient(), v1alpha1.FieldManager)
 	recorder := mgr.GetEventRecorder(v1alpha1.FieldManager)
-	underWay := &evaluations{}
+	underWay, refused := &evaluations{}, &refusals{}
+	mutating, err := supportsMutating(mgr.GetRESTMapper())
+	if err != nil {
+		return err
+	}
 	namespaces := &namespaceReconciler{
 		client:    writer,
 		live:      mgr.GetAPIReader(),
@@ -146,9 +157,14 @@ func Setup(mgr ctrl.Manager, options Options) error {
 	}
 	baselines := &baselineReconciler{
 		client: writer, live: mgr.GetAPIReader(), protected: protected, evaluations: underWay, events: recorder, now: now,
+		mutating: mutating, refusals: refused, identity: identity(writer),
 	}
 	if err := setupBaselines(mgr, baselines); err != nil {
 		return fmt.Errorf("setting up the baseline controller: %w", err)
+	}
+	policies := &admissionReconciler{client: writer, live: mgr.GetAPIReader(), protected: protected, mutating: mutating, refusals: refused}
+	if err := setupAdmission(mgr, policies); err != nil {
+		return fmt.Errorf("setting up the admission controller: %w", err)
 	}
 	// Operators may run one after the other in one process.
 	collector := statusCollector{mgr.GetCache()}
@@ -174,8 +190,14 @@ func setupNamespaces(mgr ctrl.Manager, reconciler *namespaceReconciler) error {
 		Named("namespace").
 		WatchesMetadata(&corev1.Namespace{}, changed).
 		Watches(&v1alpha1.SecurityBaseline{}, everyNamespace, builder.WithPredicates(changesWhatHolds())).
-		Watches(&networkingv1.NetworkPolicy{}, changed, builder.WithPredicates(concernsUs())).
-		Watches(&rbacv1.RoleBinding{}, changed, builder.WithPredicates(concernsUs())).
+		// Those of other people too: they may undo what the operator does.
+		Watches(&networkingv1.NetworkPolicy{}, changed).
+		Watches(&rbacv1.RoleBinding{}, changed).
+		Watches(&rbacv1.Role{}, changed, builder.WithPredicates(rulesChange())).
+		Watches(&rbacv1.ClusterRole{}, whereBound(mgr.GetClient()), builder.WithPredicates(rulesChange())).
+		Watches(&corev1.ServiceAccount{}, changed).
+		Watches(&corev1.LimitRange{}, changed, builder.WithPredicates(concernsUs())).
+		Watches(&corev1.ResourceQuota{}, changed, builder.WithPredicates(concernsUs(), notOnlyStatus())).
 		Watches(&v1alpha1.BaselineReport{}, itsNamespaceLater())
 	for _, workload := range workloadMetadata() {
 		controllers = controllers.WatchesMetadata(workload, reconciler.podsMayHaveChanged())
@@ -186,18 +208,49 @@ func setupNamespaces(mgr ctrl.Manager, reconciler *namespaceReconciler) error {
 // setupBaselines watches what is summed up in a status. Namespaces come and go
 // and change labels, so each bears on every baseline; reports on those that they
 // name.
-func setupBaselines(mgr ctrl.Manager, reconciler reconcile.Reconciler) error {
-	return ctrl.NewControllerManagedBy(mgr).
+func setupBaselines(mgr ctrl.Manager, reconciler *baselineReconciler) error {
+	concerned := coalesced(func(ctx context.Context, _ client.Object) sets.Set[string] {
+		return bindingsConcern(ctx, mgr.GetClient())
+	})
+	itsBaseline := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, object client.Object) []reconcile.Request {
+		return []reconcile.Request{requestFor(object.GetLabels()[v1alpha1.BaselineLabel])}
+	})
+	controllers := ctrl.NewControllerManagedBy(mgr).
 		Named("securitybaseline").
 		For(&v1alpha1.SecurityBaseline{}).
+		// What one says bears on what the others' admission must know.
+		Watches(&v1alpha1.SecurityBaseline{}, coalesced(func(ctx context.Context, _ client.Object) sets.Set[string] {
+			return allBaselines(ctx, mgr.GetClient())
+		}), builder.WithPredicates(changesWhatHolds())).
+		Watches(&rbacv1.ClusterRole{}, concerned, builder.WithPredicates(rulesChange())).
+		Watches(&rbacv1.Role{}, concerned, builder.WithPredicates(rulesChange())).
+		Watches(&rbacv1.ClusterRoleBinding{}, concerned).
+		Watches(&rbacv1.RoleBinding{}, concerned).
 		WatchesMetadata(&corev1.Namespace{}, coalesced(func(ctx context.Context, _ client.Object) sets.Set[string] {
 			return allBaselines(ctx, mgr.GetClient())
 		})).
 		Watches(&v1alpha1.BaselineReport{}, coalesced(func(_ context.Context, object client.Object) sets.Set[string] {
 			return baselinesIn(object.(*v1alpha1.BaselineReport))
-		})).
-		WithOptions(controllerOptions(1)).
-		Complete(reconciler)
+		}))
+	for _, kind := range admissionKinds(reconciler.mutating) {
+		controllers = controllers.Watches(kind, itsBaseline, builder.WithPredicates(ofABaseline()))
+	}
+	return controllers.WithOptions(controllerOptions(1)).Complete(reconciler)
+}
+
+// setupAdmission watches what says which admission policies are needed, and these
+// themselves.
+func setupAdmission(mgr ctrl.Manager, reconciler *admissionReconciler) error {
+	once := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
+		return []reconcile.Request{admissionRequest}
+	})
+	controllers := ctrl.NewControllerManagedBy(mgr).
+		Named("admission").
+		Watches(&v1alpha1.SecurityBaseline{}, once, builder.WithPredicates(changesWhatHolds()))
+	for _, kind := range admissionKinds(reconciler.mutating) {
+		controllers = controllers.Watches(kind, once, builder.WithPredicates(ofOurDomain()))
+	}
+	return controllers.WithOptions(controllerOptions(1)).Complete(reconciler)
 }
 
 func controllerOptions(workers int) controller.Options {
@@ -215,7 +268,7 @@ func controllerOptions(workers int) controller.Options {
 func changesWhatHolds() predicate.Predicate {
 	return predicate.Or(predicate.GenerationChangedPredicate{}, predicate.Funcs{
 		UpdateFunc: func(e event.UpdateEvent) bool {
-			return unheld(e.ObjectOld.(*v1alpha1.SecurityBaseline)) != unheld(e.ObjectNew.(*v1alpha1.SecurityBaseline))
+			return resolve.Unheld(e.ObjectOld.(*v1alpha1.SecurityBaseline)) != resolve.Unheld(e.ObjectNew.(*v1alpha1.SecurityBaseline))
 		},
 	})
 }
@@ -225,6 +278,56 @@ func changesWhatHolds() predicate.Predicate {
 func concernsUs() predicate.Predicate {
 	return predicate.NewPredicateFuncs(func(object client.Object) bool {
 		return strings.HasPrefix(object.GetName(), v1alpha1.ObjectNamePrefix)
+	})
+}
+
+// ofOurDomain passes the admission policies and bindings whose names are the
+// operator's.
+func ofOurDomain() predicate.Predicate {
+	return predicate.NewPredicateFuncs(func(object client.Object) bool { return strings.HasSuffix(object.GetName(), admission.Domain) })
+}
+
+// ofABaseline passes the bindings of baselines.
+func ofABaseline() predicate.Predicate {
+	return predicate.NewPredicateFuncs(func(object client.Object) bool { return object.GetLabels()[v1alpha1.BaselineLabel] != "" })
+}
+
+// rulesChange passes roles that come and go, and changes of what they grant.
+func rulesChange() predicate.Predicate {
+	rules := func(object client.Object) []rbacv1.PolicyRule {
+		if role, ok := object.(*rbacv1.Role); ok {
+			return role.Rules
+		}
+		return object.(*rbacv1.ClusterRole).Rules
+	}
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		return !equality.Semantic.DeepEqual(rules(e.ObjectOld), rules(e.ObjectNew))
+	}}
+}
+
+// notOnlyStatus passes changes of a ResourceQuota but for those of what is used.
+func notOnlyStatus() predicate.Predicate {
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		was, is := e.ObjectOld.(*corev1.ResourceQuota), e.ObjectNew.(*corev1.ResourceQuota)
+		return !equality.Semantic.DeepEqual(was.Spec, is.Spec) || !equality.Semantic.DeepEqual(was.Labels, is.Labels)
+	}}
+}
+
+// whereBound enqueues the namespaces in which a ClusterRole is bound.
+func whereBound(reader client.Reader) handler.EventHandler {
+	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, role client.Object) []reconcile.Request {
+		var bindings rbacv1.RoleBindingList
+		if err := reader.List(ctx, &bindings, client.UnsafeDisableDeepCopy); err != nil {
+			ctrl.LoggerFrom(ctx).Error(err, "Listing RoleBindings from the cache")
+			return nil
+		}
+		var requests []reconcile.Request
+		for i := range bindings.Items {
+			if ref := &bindings.Items[i].RoleRef; ref.Kind == "ClusterRole" && ref.Name == role.GetName() {
+				requests = append(requests, requestFor(bindings.Items[i].Namespace))
+			}
+		}
+		return requests
 	})
 }
 

@@ -1,5 +1,7 @@
 package v1alpha1
 
+import "strings"
+
 const (
 	// ObjectNamePrefix begins the name of every object that the operator makes
 	// in a governed namespace.
@@ -19,9 +21,14 @@ const (
 	// ManagedByValue is the value of ManagedByLabel.
 	ManagedByValue = "securitybaseline-operator"
 
-	// PodSecurityBaselineLabel is on every namespace whose pod-security labels a
-	// baseline governs; its value is that baseline's name.
-	PodSecurityBaselineLabel = "podsecurity.securitybaseline.io/baseline"
+	// GateLabel is on every namespace whose default-deny policy is in place, where
+	// network.gate asks for it: pods may be made.
+	GateLabel = "network.securitybaseline.io/in-place"
+
+	// BornAnnotation is on a namespace from its creation until the operator has
+	// taken over what the API server gave it then: the keys of these labels,
+	// separated by commas.
+	BornAnnotation = "securitybaseline.io/born-with"
 
 	// AggregateLabel with the value "true" adds a ClusterRole's rules to the
 	// operator's: so it may be allowed to bind further roles.
@@ -38,3 +45,10 @@ const (
 	// ReportName is the name of the BaselineReport in each governed namespace.
 	ReportName = "security-baseline"
 )
+
+// GovernedLabel is the key of the label on a namespace whose value is the name of
+// the baseline that governs a control there. Controls that act at admission are
+// in force where it is.
+func GovernedLabel(control ControlName) string {
+	return strings.ToLower(string(control)) + "." + GroupVersion.Group + "/baseline"
+}

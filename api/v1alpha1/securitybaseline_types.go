@@ -54,7 +54,7 @@ type SecurityBaselineList struct {
 // SecurityBaselineSpec says which namespaces a baseline governs and how. A
 // control is in force only where its section is present.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.podSecurity) || has(self.network) || has(self.rbac)",message="spec declares no control, so it would do nothing; add at least one of podSecurity, network, rbac"
+// +kubebuilder:validation:XValidation:rule="has(self.podSecurity) || has(self.network) || has(self.rbac) || has(self.serviceAccounts) || has(self.resources) || has(self.images) || has(self.workloads) || has(self.guard)",message="spec declares no control, so it would do nothing; add at least one of podSecurity, network, rbac, serviceAccounts, resources, images, workloads, guard"
 type SecurityBaselineSpec struct {
 	// Enforce, the default, makes it so. Audit writes nothing into any namespace
 	// and reports what Enforce would change there; it does not take the place of
@@ -101,9 +101,36 @@ type SecurityBaselineSpec struct {
 	// +optional
 	Network *Network `json:"network,omitempty"`
 
-	// Who may do what in each governed namespace.
+	// Who may do what in each governed namespace, and who in the whole cluster.
 	// +optional
 	RBAC *RBAC `json:"rbac,omitempty"`
+
+	// What pods get of the API without asking for it.
+	// +optional
+	ServiceAccounts *ServiceAccounts `json:"serviceAccounts,omitempty"`
+
+	// How much each governed namespace, and a container in it, may use.
+	// +optional
+	Resources *Resources `json:"resources,omitempty"`
+
+	// Which images may run.
+	// +optional
+	Images *Images `json:"images,omitempty"`
+
+	// What pods must state.
+	// +optional
+	Workloads *Workloads `json:"workloads,omitempty"`
+
+	// Who may change what the operator wrote.
+	// +optional
+	Guard *Guard `json:"guard,omitempty"`
+
+	// Where people ask who were refused something: a channel, an address. It ends
+	// every such message.
+	// +optional
+	// +kubebuilder:validation:MaxLength=200
+	// +kubebuilder:validation:XValidation:rule="!self.contains('\\n')",message="contact must be one line: it ends the message of a refusal"
+	Contact string `json:"contact,omitempty"`
 
 	// Namespaces in which some controls of this baseline are not in force, for a
 	// reason and, if stated, for a time.
@@ -249,6 +276,7 @@ type PodSecurityLevel string
 // plugin must support to have any effect.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.defaultDeny) || (has(self.policies) && size(self.policies) > 0)",message="network says nothing; add defaultDeny, policies or both"
+// +kubebuilder:validation:XValidation:rule="!has(self.gate) || !self.gate || has(self.defaultDeny)",message="network.gate waits for the default-deny policy; add network.defaultDeny"
 // +kubebuilder:validation:XValidation:rule="!has(self.allow) || !has(self.allow.sameNamespace) || !self.allow.sameNamespace || has(self.defaultDeny)",message="network.allow.sameNamespace needs network.defaultDeny: where nothing is denied, an allowance would itself deny the rest"
 // +kubebuilder:validation:XValidation:rule="!has(self.allow) || !has(self.allow.dns) || !self.allow.dns || (has(self.defaultDeny) && 'Egress' in self.defaultDeny)",message="network.allow.dns needs Egress in network.defaultDeny: where egress is not denied, an allowance would itself deny the rest"
 // +kubebuilder:validation:XValidation:rule="(has(self.blockMetadataService) && !self.blockMetadataService) || !has(self.policies) || self.policies.all(p, !has(p.spec.egress) || p.spec.egress.all(r, !has(r.to) || r.to.all(peer, !has(peer.ipBlock) || !(peer.ipBlock.cidr in ['169.254.169.254/32', '169.254.0.23/32', '169.254.42.42/32', '100.100.100.200/32', '192.0.0.192/32', 'fd00:ec2::254/128', 'fd20:ce::254/128', 'fd00:c1::a9fe:a9fe/128', 'fd00:42::42/128', 'fd00:a9fe:a9fe::1/128', 'fe80::a9fe:a9fe/128']))))",message="network.policies allows a cloud metadata address by itself, which blockMetadataService takes away; drop that ipBlock or set network.blockMetadataService to false"
@@ -273,6 +301,12 @@ type Network struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=64
 	Policies []NamedNetworkPolicy `json:"policies,omitempty"`
+
+	// Refuse the pods of a new namespace until its default-deny policy is in
+	// place; whatever makes them tries again by itself. It needs a Kubernetes with
+	// MutatingAdmissionPolicy, 1.36 or later.
+	// +optional
+	Gate bool `json:"gate,omitempty"`
 
 	// Cut the addresses of the clouds' metadata services, which hand out the
 	// node's credentials, out of every ipBlock that contains them. A rule that
@@ -322,15 +356,27 @@ type NamedNetworkPolicy struct {
 	Spec NetworkPolicySpec `json:"spec"`
 }
 
-// RBAC says who may do what in each governed namespace.
+// RBAC says who may do what: in each governed namespace by roleBindings, in the
+// whole cluster by clusterAdmin.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.roleBindings) || has(self.clusterAdmin)",message="rbac says nothing; add roleBindings, clusterAdmin or both"
 type RBAC struct {
-	// A RoleBinding named security-baseline-NAME in each governed namespace.
-	// +required
+	// Bindings, by name. Each becomes a RoleBinding named security-baseline-NAME
+	// in each governed namespace. Whoever writes them must be allowed to bind the
+	// roles. At most 24: admission can ask the authorizer no more often.
+	// +optional
 	// +listType=map
 	// +listMapKey=name
-	// +kubebuilder:validation:MaxItems=64
-	// +kubebuilder:validation:XValidation:rule="size(self) > 0",message="rbac.roleBindings is empty; add a binding or leave rbac out"
-	RoleBindings []NamedRoleBinding `json:"roleBindings"`
+	// +kubebuilder:validation:MaxItems=24
+	// +kubebuilder:validation:XValidation:rule="size(self) > 0",message="rbac.roleBindings is empty; add a binding or leave it out"
+	RoleBindings []NamedRoleBinding `json:"roleBindings,omitempty"`
+
+	// Who may be bound to cluster-admin, or to any other role with all verbs on
+	// all resources. One baseline governs it for the whole cluster, whatever
+	// namespaces it selects: of those that declare it the one with the highest
+	// priority, then the oldest, then the first by name.
+	// +optional
+	ClusterAdmin *ClusterAdmin `json:"clusterAdmin,omitempty"`
 }
 
 // NamedRoleBinding grants a role in each governed namespace.

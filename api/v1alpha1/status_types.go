@@ -7,7 +7,7 @@ import (
 // ControlName names a control wherever one is named: in exceptions, reports,
 // status and metrics.
 //
-// +kubebuilder:validation:Enum=PodSecurity;Network;RBAC
+// +kubebuilder:validation:Enum=PodSecurity;Network;RBAC;ServiceAccounts;Resources;Images;Workloads;Guard
 type ControlName string
 
 const (
@@ -17,6 +17,16 @@ const (
 	ControlNetwork ControlName = "Network"
 	// ControlRBAC is spec.rbac.
 	ControlRBAC ControlName = "RBAC"
+	// ControlServiceAccounts is spec.serviceAccounts.
+	ControlServiceAccounts ControlName = "ServiceAccounts"
+	// ControlResources is spec.resources.
+	ControlResources ControlName = "Resources"
+	// ControlImages is spec.images.
+	ControlImages ControlName = "Images"
+	// ControlWorkloads is spec.workloads.
+	ControlWorkloads ControlName = "Workloads"
+	// ControlGuard is spec.guard.
+	ControlGuard ControlName = "Guard"
 )
 
 // State says how a control, or a namespace as a whole, compares to its baseline.
@@ -29,8 +39,9 @@ const (
 	StateCompliant State = "Compliant"
 	// StateExcepted says that an exception takes the control out of the namespace.
 	StateExcepted State = "Excepted"
-	// StateViolating says that pods run that the wanted pod-security level
-	// rejects.
+	// StateViolating says that something is there that the baseline forbids and the
+	// operator does not touch: pods that the wanted pod-security level rejects, a
+	// NetworkPolicy that undoes the default-deny, a binding to cluster-admin.
 	StateViolating State = "Violating"
 	// StateDrifted says that something differs and is not healed yet or, in Audit
 	// mode, not at all.
@@ -65,6 +76,10 @@ const (
 	// ConditionStalled is present while something was refused that will not
 	// mend itself.
 	ConditionStalled = "Stalled"
+	// ConditionBornHardened is True when a namespace that the baseline selects gets
+	// its labels at its creation, inside the API server. It is present only if the
+	// baseline enforces something by labels.
+	ConditionBornHardened = "BornHardened"
 )
 
 // Reasons of the conditions of a SecurityBaseline.
@@ -85,7 +100,8 @@ const (
 	ReasonDriftFound = "DriftFound"
 	// ReasonContested: somebody keeps changing back what the operator puts right.
 	ReasonContested = "Contested"
-	// ReasonViolating: pods run that the wanted pod-security level rejects.
+	// ReasonViolating: something is there that the baseline forbids and the operator
+	// does not touch.
 	ReasonViolating = "Violating"
 	// ReasonNoDrift: nothing differs from the baseline.
 	ReasonNoDrift = "NoDrift"
@@ -94,6 +110,12 @@ const (
 	// ReasonInvalidSelector: spec.namespaceSelector selects nothing because it is
 	// not a valid selector, in a way that the CRD could not tell.
 	ReasonInvalidSelector = "InvalidSelector"
+	// ReasonInPlace: the admission policy and its binding are in place.
+	ReasonInPlace = "InPlace"
+	// ReasonNotInPlace: the admission policy or its binding is not in place yet.
+	ReasonNotInPlace = "NotInPlace"
+	// ReasonUnsupported: the API server has no MutatingAdmissionPolicy v1.
+	ReasonUnsupported = "Unsupported"
 	// ReasonRemoving: the baseline is being deleted and what it gave with it.
 	ReasonRemoving = "Removing"
 )
@@ -147,6 +169,73 @@ type SecurityBaselineStatus struct {
 	// The baseline's exceptions; absent if it has none.
 	// +optional
 	Exceptions *ExceptionStatus `json:"exceptions,omitempty"`
+
+	// What is worth knowing of the cluster as a whole although it is compliant: at
+	// most 20, of at most 256 bytes each.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=20
+	Findings []string `json:"findings,omitempty"`
+
+	// What the admission policies, whose parameter the baseline is, need to know
+	// besides the spec.
+	// +optional
+	Admission *AdmissionStatus `json:"admission,omitempty"`
+}
+
+// AdmissionStatus is what admission policies cannot find out by themselves. They
+// read one object only: the baseline.
+type AdmissionStatus struct {
+	// The user that the operator is: the guard lets it through.
+	Operator string `json:"operator"`
+
+	// The keys of the labels by which any baseline selects namespaces or names
+	// subjects: the guard protects them.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=256
+	GuardedLabels []string `json:"guardedLabels,omitempty"`
+
+	// The baselines with precedence over this one, and what they select: a new
+	// namespace gets from this one only what none of them governs.
+	// +optional
+	// +listType=map
+	// +listMapKey=name
+	// +kubebuilder:validation:MaxItems=64
+	PrecededBy []Preceding `json:"precededBy,omitempty"`
+
+	// The names of the exceptions that are in force.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=100
+	Exceptions []string `json:"exceptions,omitempty"`
+
+	// The roles with all verbs on all resources: of ClusterRoles the name, of Roles
+	// namespace/name. Present if this baseline governs rbac.clusterAdmin or audits
+	// it.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=200
+	AllPowerfulRoles []string `json:"allPowerfulRoles,omitempty"`
+}
+
+// Preceding is a baseline with precedence.
+type Preceding struct {
+	Name string `json:"name"`
+
+	// What it governs of what this one declares too.
+	// +listType=set
+	Controls []ControlName `json:"controls"`
+
+	// What its selector requires of a namespace's labels: all of it.
+	// +optional
+	// +listType=atomic
+	Requirements []metav1.LabelSelectorRequirement `json:"requirements,omitempty"`
+
+	// The namespaces that it excludes.
+	// +optional
+	// +listType=set
+	ExcludeNamespaces []string `json:"excludeNamespaces,omitempty"`
 }
 
 // ExceptionStatus says how it is with a baseline's exceptions.
@@ -213,9 +302,12 @@ type ControlCounts struct {
 	StateCounts `json:",inline"`
 }
 
-// Violation is a control that is not compliant in a namespace.
+// Violation is a control that is not compliant in a namespace, or in the cluster
+// as a whole.
 type Violation struct {
-	Namespace string      `json:"namespace"`
+	// The namespace; absent, if it is about the whole cluster.
+	// +optional
+	Namespace string      `json:"namespace,omitempty"`
 	Control   ControlName `json:"control"`
 	State     State       `json:"state"`
 	// What is wrong and what to do, at most 256 bytes. The namespace's report

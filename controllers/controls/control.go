@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"hash/fnv"
 
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	podsecurityapi "k8s.io/pod-security-admission/api"
@@ -38,7 +40,7 @@ type Control struct {
 }
 
 // All lists every control, in the order in which they are reported.
-var All = []Control{podSecurity, network, rbac}
+var All = []Control{podSecurity, network, rbac, serviceAccounts, resources, images, workloads, guard}
 
 // Namespace is what is observed of a governed namespace.
 type Namespace struct {
@@ -49,6 +51,17 @@ type Namespace struct {
 	// set.
 	OwnLabels sets.Set[string]
 
+	// Others are the objects in it, of the kinds that the operator makes, that
+	// the operator did not make.
+	Others []client.Object
+
+	// Roles are the rules of the roles that the RoleBindings among them refer to,
+	// where such a role exists.
+	Roles map[rbacv1.RoleRef][]rbacv1.PolicyRule
+
+	// Denied says that the default-deny policy that the operator made is there.
+	Denied bool
+
 	// Enforced is the pod-security level that rollout WhenClean has reached: the
 	// highest that the running pods met. The zero value is none.
 	Enforced podsecurityapi.LevelVersion
@@ -57,7 +70,8 @@ type Namespace struct {
 // Desired is what a control asks of one namespace.
 type Desired struct {
 	// Objects are wholly the operator's: every field is stated, what the API
-	// server would default included.
+	// server would default included. Of a ServiceAccount, which Kubernetes makes,
+	// only the stated fields are.
 	Objects []client.Object
 
 	// NamespaceLabels are labels on the namespace itself.
@@ -66,6 +80,9 @@ type Desired struct {
 	// KeptLabels are keys of NamespaceLabels that are left to whoever set them,
 	// because what they set is stricter.
 	KeptLabels sets.Set[string]
+
+	// Violations are what the baseline forbids and the operator does not touch.
+	Violations []string
 
 	// Findings are worth knowing to the people of the namespace.
 	Findings []string
@@ -76,11 +93,11 @@ func (c Control) Render(baseline *v1alpha1.SecurityBaseline, namespace Namespace
 	desired := c.render(baseline, namespace)
 	for _, object := range desired.Objects {
 		object.SetNamespace(namespace.Name)
-		object.SetLabels(map[string]string{
-			v1alpha1.BaselineLabel:  baseline.Name,
-			v1alpha1.ControlLabel:   string(c.Name),
-			v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue,
-		})
+		labels := map[string]string{v1alpha1.BaselineLabel: baseline.Name, v1alpha1.ControlLabel: string(c.Name)}
+		if _, shared := object.(*corev1.ServiceAccount); !shared {
+			labels[v1alpha1.ManagedByLabel] = v1alpha1.ManagedByValue
+		}
+		object.SetLabels(labels)
 	}
 	return desired
 }

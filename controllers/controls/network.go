@@ -1,7 +1,10 @@
 package controls
 
 import (
+	"fmt"
+	"net/netip"
 	"slices"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -33,17 +36,18 @@ const linkLocal = "169.254.0.0/16"
 // same. Policies add up, so each allowance is a policy of its own.
 // https://kubernetes.io/docs/concepts/services-networking/network-policies/
 var network = Control{
-	Name:     v1alpha1.ControlNetwork,
-	Declared: func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.Network != nil },
-	render:   renderNetwork,
+	Name:            v1alpha1.ControlNetwork,
+	Declared:        func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.Network != nil },
+	NamespaceLabels: []string{v1alpha1.GovernedLabel(v1alpha1.ControlNetwork), v1alpha1.GateLabel},
+	render:          renderNetwork,
 }
 
-func renderNetwork(baseline *v1alpha1.SecurityBaseline, _ Namespace) Desired {
+func renderNetwork(baseline *v1alpha1.SecurityBaseline, namespace Namespace) Desired {
 	spec := baseline.Spec.Network
 	denied := deniedDirections(spec)
 	allow := ptr.Deref(spec.Allow, v1alpha1.NetworkAllow{})
 
-	var desired Desired
+	desired := Desired{NamespaceLabels: gateLabels(baseline, namespace), Violations: openings(denied, namespace.Others)}
 	add := func(name string, policy networkingv1.NetworkPolicySpec) {
 		if ptr.Deref(spec.BlockMetadataService, true) {
 			exceptMetadataServices(&policy)
@@ -64,6 +68,70 @@ func renderNetwork(baseline *v1alpha1.SecurityBaseline, _ Namespace) Desired {
 		add(spec.Policies[i].Name, spec.Policies[i].Spec.ToUpstream())
 	}
 	return desired
+}
+
+// IsDefaultDeny says whether an object is the default-deny policy of a baseline.
+func IsDefaultDeny(object client.Object) bool {
+	_, ok := object.(*networkingv1.NetworkPolicy)
+	return ok && object.GetName() == v1alpha1.ObjectNamePrefix+policyDefaultDeny && object.GetLabels()[v1alpha1.BaselineLabel] != ""
+}
+
+// gateLabels returns the labels that let pods in. A namespace that was born with
+// the first waits for the second; one that was there before gets both at once,
+// so that its pods never wait.
+func gateLabels(baseline *v1alpha1.SecurityBaseline, namespace Namespace) map[string]string {
+	governed := v1alpha1.GovernedLabel(v1alpha1.ControlNetwork)
+	switch {
+	case !baseline.Spec.Network.Gate:
+		return nil
+	case namespace.Denied, namespace.OwnLabels.Has(v1alpha1.GateLabel):
+		return map[string]string{governed: baseline.Name, v1alpha1.GateLabel: "true"}
+	case namespace.Labels[governed] != "":
+		return map[string]string{governed: baseline.Name}
+	}
+	return nil
+}
+
+// openings says which policies of other people undo the default-deny, because
+// policies add up: those that allow every pod all traffic of a denied direction.
+func openings(denied []networkingv1.PolicyType, others []client.Object) []string {
+	var openings []string
+	for _, other := range others {
+		policy, ok := other.(*networkingv1.NetworkPolicy)
+		if !ok || len(policy.Spec.PodSelector.MatchLabels) > 0 || len(policy.Spec.PodSelector.MatchExpressions) > 0 {
+			continue
+		}
+		for _, direction := range denied {
+			if allowsAll(&policy.Spec, direction) {
+				openings = append(openings, fmt.Sprintf("NetworkPolicy/%s, which the operator did not make, allows all pods all %s, "+
+					"so that it is not denied; delete it or make it narrower", policy.Name, strings.ToLower(string(direction))))
+			}
+		}
+	}
+	return openings
+}
+
+// allowsAll says whether a policy has a rule that allows all peers and ports.
+func allowsAll(policy *networkingv1.NetworkPolicySpec, direction networkingv1.PolicyType) bool {
+	if direction == networkingv1.PolicyTypeIngress {
+		return slices.ContainsFunc(policy.Ingress, func(rule networkingv1.NetworkPolicyIngressRule) bool {
+			return len(rule.Ports) == 0 && everybody(rule.From)
+		})
+	}
+	return slices.ContainsFunc(policy.Egress, func(rule networkingv1.NetworkPolicyEgressRule) bool {
+		return len(rule.Ports) == 0 && everybody(rule.To)
+	})
+}
+
+// everybody says whether peers are all there are, or all addresses of a family.
+func everybody(peers []networkingv1.NetworkPolicyPeer) bool {
+	return len(peers) == 0 || slices.ContainsFunc(peers, func(peer networkingv1.NetworkPolicyPeer) bool {
+		if peer.IPBlock == nil || len(peer.IPBlock.Except) > 0 {
+			return false
+		}
+		cidr, err := netip.ParsePrefix(peer.IPBlock.CIDR)
+		return err == nil && cidr.Bits() == 0
+	})
 }
 
 // deniedDirections returns them in one order, however they were written.

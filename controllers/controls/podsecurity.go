@@ -19,7 +19,7 @@ var podSecurity = Control{
 	Name:     v1alpha1.ControlPodSecurity,
 	Declared: func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.PodSecurity != nil },
 	NamespaceLabels: []string{
-		v1alpha1.PodSecurityBaselineLabel,
+		v1alpha1.GovernedLabel(v1alpha1.ControlPodSecurity),
 		podsecurityapi.EnforceLevelLabel, podsecurityapi.EnforceVersionLabel,
 		podsecurityapi.AuditLevelLabel, podsecurityapi.AuditVersionLabel,
 		podsecurityapi.WarnLevelLabel, podsecurityapi.WarnVersionLabel,
@@ -98,7 +98,7 @@ func wantedLabels(want *v1alpha1.PodSecurity, reached podsecurityapi.LevelVersio
 
 func renderPodSecurity(baseline *v1alpha1.SecurityBaseline, namespace Namespace) Desired {
 	desired := Desired{
-		NamespaceLabels: map[string]string{v1alpha1.PodSecurityBaselineLabel: baseline.Name},
+		NamespaceLabels: map[string]string{v1alpha1.GovernedLabel(v1alpha1.ControlPodSecurity): baseline.Name},
 		KeptLabels:      sets.New[string](),
 	}
 	for _, want := range wantedLabels(baseline.Spec.PodSecurity, namespace.Enforced) {

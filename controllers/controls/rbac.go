@@ -12,13 +12,15 @@ import (
 // rbac makes RoleBindings, which grant within one namespace only.
 // https://kubernetes.io/docs/concepts/security/rbac-good-practices/
 var rbac = Control{
-	Name:     v1alpha1.ControlRBAC,
-	Declared: func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.RBAC != nil },
-	render:   renderRBAC,
+	Name: v1alpha1.ControlRBAC,
+	Declared: func(spec *v1alpha1.SecurityBaselineSpec) bool {
+		return spec.RBAC != nil && len(spec.RBAC.RoleBindings) > 0
+	},
+	render: renderRBAC,
 }
 
 func renderRBAC(baseline *v1alpha1.SecurityBaseline, namespace Namespace) Desired {
-	var desired Desired
+	desired := Desired{Findings: risks(namespace)}
 	for i := range baseline.Spec.RBAC.RoleBindings {
 		binding := &baseline.Spec.RBAC.RoleBindings[i]
 		subjects, findings := subjectsOf(binding, namespace)
@@ -61,4 +63,20 @@ func subjectAPIGroup(kind string) string {
 		return ""
 	}
 	return rbacv1.GroupName
+}
+
+// risks says which of the bindings that other people made let somebody obtain
+// more than was meant.
+func risks(namespace Namespace) []string {
+	var risks []string
+	for _, other := range namespace.Others {
+		binding, ok := other.(*rbacv1.RoleBinding)
+		if !ok {
+			continue
+		}
+		if risk := Risk("RoleBinding/"+binding.Name, binding.RoleRef, binding.Subjects, namespace.Roles[binding.RoleRef], true); risk != "" {
+			risks = append(risks, risk)
+		}
+	}
+	return risks
 }

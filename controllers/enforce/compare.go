@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
@@ -13,13 +14,16 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/controls"
 )
 
 // lists returns an empty list of each kind of object that the operator makes in
 // governed namespaces. To add a kind: a line here and a case in fieldsOf, and in
 // overwrite.
 func lists() []client.ObjectList {
-	return []client.ObjectList{&networkingv1.NetworkPolicyList{}, &rbacv1.RoleBindingList{}}
+	return []client.ObjectList{
+		&networkingv1.NetworkPolicyList{}, &rbacv1.RoleBindingList{}, &corev1.ServiceAccountList{}, &corev1.LimitRangeList{}, &corev1.ResourceQuotaList{},
+	}
 }
 
 // field is a part of an object that is the operator's.
@@ -44,11 +48,31 @@ func fieldsOf(object client.Object) []field {
 			{roleRefPath, object.RoleRef},
 			{fieldpath.MakePathOrDie("subjects"), object.Subjects},
 		}
+	case *corev1.ServiceAccount:
+		return []field{{fieldpath.MakePathOrDie("automountServiceAccountToken"), object.AutomountServiceAccountToken}}
+	case *corev1.LimitRange:
+		return []field{{fieldpath.MakePathOrDie("spec", "limits"), object.Spec.Limits}}
+	case *corev1.ResourceQuota:
+		return []field{
+			{fieldpath.MakePathOrDie("spec", "hard"), object.Spec.Hard},
+			{scopesPath, object.Spec.Scopes},
+			{scopeSelectorPath, object.Spec.ScopeSelector},
+		}
 	}
 	return nil
 }
 
-var roleRefPath = fieldpath.MakePathOrDie("roleRef")
+// Fields that cannot be changed: an object in which they differ is replaced.
+var (
+	roleRefPath       = fieldpath.MakePathOrDie("roleRef")
+	scopesPath        = fieldpath.MakePathOrDie("spec", "scopes")
+	scopeSelectorPath = fieldpath.MakePathOrDie("spec", "scopeSelector")
+)
+
+// replaces says whether differences are such that the object is to be replaced.
+func replaces(differ []difference) bool {
+	return contains(differ, roleRefPath) || contains(differ, scopesPath) || contains(differ, scopeSelectorPath)
+}
 
 // difference is a part of an object, or a label, that is not as wanted. nil is
 // absent.
@@ -102,6 +126,10 @@ func overwrite(have, want client.Object) {
 		have.Spec = want.(*networkingv1.NetworkPolicy).Spec
 	case *rbacv1.RoleBinding:
 		have.Subjects = want.(*rbacv1.RoleBinding).Subjects
+	case *corev1.LimitRange:
+		have.Spec = want.(*corev1.LimitRange).Spec
+	case *corev1.ResourceQuota:
+		have.Spec = want.(*corev1.ResourceQuota).Spec
 	}
 }
 
@@ -115,7 +143,9 @@ func labelled(object client.Object) bool {
 // what is there.
 func besidesOwner(differ []difference) []difference {
 	return slices.DeleteFunc(slices.Clone(differ), func(d difference) bool {
-		return d.found != nil && (d.path.Equals(labelPath(v1alpha1.BaselineLabel)) || d.path.Equals(labelPath(v1alpha1.PodSecurityBaselineLabel)))
+		return d.found != nil && (d.path.Equals(labelPath(v1alpha1.BaselineLabel)) || slices.ContainsFunc(controls.All, func(control controls.Control) bool {
+			return d.path.Equals(labelPath(v1alpha1.GovernedLabel(control.Name)))
+		}))
 	})
 }
 

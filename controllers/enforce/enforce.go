@@ -6,11 +6,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -122,9 +124,16 @@ func (e *Enforcer) Enforce(ctx context.Context, namespace *metav1.PartialObjectM
 	if err != nil {
 		return nil, err
 	}
+	roles, err := e.roles(ctx, have)
+	if err != nil {
+		return nil, err
+	}
+	if namespace, err = e.takeOver(ctx, namespace); err != nil {
+		return nil, err
+	}
 	runs, own := make([]*run, 0, len(tasks)), OwnLabels(namespace.ManagedFields)
 	for i := range tasks {
-		r := &run{Enforcer: e, Task: &tasks[i], namespace: namespace, own: own, have: have, gone: gone, writer: e.Client}
+		r := &run{Enforcer: e, Task: &tasks[i], namespace: namespace, own: own, have: have, roles: roles, gone: gone, writer: e.Client}
 		if r.audits() {
 			r.writer = client.NewDryRunClient(e.Client)
 		}
@@ -215,6 +224,34 @@ func (e *Enforcer) observe(ctx context.Context, namespace string) (map[string]cl
 	return have, nil
 }
 
+// roles returns the rules of the roles that RoleBindings grant, where such a role
+// exists.
+func (e *Enforcer) roles(ctx context.Context, have map[string]client.Object) (map[rbacv1.RoleRef][]rbacv1.PolicyRule, error) {
+	roles := map[rbacv1.RoleRef][]rbacv1.PolicyRule{}
+	for _, object := range have {
+		binding, ok := object.(*rbacv1.RoleBinding)
+		if !ok {
+			continue
+		}
+		var err error
+		key := client.ObjectKey{Name: binding.RoleRef.Name}
+		if binding.RoleRef.Kind == "ClusterRole" {
+			role := &rbacv1.ClusterRole{}
+			err = e.Client.Get(ctx, key, role, client.UnsafeDisableDeepCopy)
+			roles[binding.RoleRef] = role.Rules
+		} else {
+			role := &rbacv1.Role{}
+			key.Namespace = binding.Namespace
+			err = e.Client.Get(ctx, key, role, client.UnsafeDisableDeepCopy)
+			roles[binding.RoleRef] = role.Rules
+		}
+		if client.IgnoreNotFound(err) != nil {
+			return nil, fmt.Errorf("reading %s %s: %w", binding.RoleRef.Kind, binding.RoleRef.Name, err)
+		}
+	}
+	return roles, nil
+}
+
 // id names an object within its namespace, as Kind/name.
 func (e *Enforcer) id(object client.Object) string {
 	return e.kind(object).Kind + "/" + object.GetName()
@@ -254,7 +291,9 @@ type run struct {
 	own sets.Set[string]
 	// have is what is in the namespace, by id.
 	have map[string]client.Object
-	gone func(baseline string) bool
+	// roles are the rules of the roles that RoleBindings in the namespace grant.
+	roles map[rbacv1.RoleRef][]rbacv1.PolicyRule
+	gone  func(baseline string) bool
 	// writer is the client, of which every write is a dry run if the task audits.
 	writer client.Client
 
@@ -281,7 +320,14 @@ func (r *run) render(ctx context.Context) {
 		return
 	}
 	observed := controls.Namespace{
-		Name: r.namespace.Name, Labels: r.namespace.Labels, OwnLabels: r.own,
+		Name: r.namespace.Name, Labels: r.namespace.Labels, OwnLabels: r.own, Roles: r.roles,
+	}
+	for _, id := range slices.Sorted(maps.Keys(r.have)) {
+		object := r.have[id]
+		observed.Denied = observed.Denied || controls.IsDefaultDeny(object)
+		if own := r.ours(object) && strings.HasPrefix(object.GetName(), v1alpha1.ObjectNamePrefix); !own && !shared(object) {
+			observed.Others = append(observed.Others, object)
+		}
 	}
 	if r.Control.EnforcedLevel != nil {
 		r.podSecurity = r.survey(ctx)

@@ -39,6 +39,8 @@ func (r *run) enforceObject(ctx context.Context, want client.Object) (types.UID,
 		return "", err
 	}
 	switch {
+	case shared(want):
+		return r.applyFields(ctx, ok, want)
 	case !ok:
 		return r.create(ctx, want)
 	case labelled(have) && !r.inPlace(id, revision):
@@ -94,7 +96,7 @@ func (r *run) settle(ctx context.Context, have, want client.Object) (types.UID, 
 		}
 	}
 	action := v1alpha1.DriftConfigured
-	if contains(differ, roleRefPath) {
+	if replaces(differ) {
 		action = v1alpha1.DriftReplaced
 	}
 	if r.foreseen(id, wouldBe[action], differ) {
@@ -160,7 +162,10 @@ func (r *run) live(ctx context.Context, object client.Object) (client.Object, er
 
 func (r *run) heal(ctx context.Context, have, want client.Object, action v1alpha1.DriftAction) (types.UID, error) {
 	if action == v1alpha1.DriftReplaced {
-		return r.replaceRoleBinding(ctx, have, want.(*rbacv1.RoleBinding))
+		if binding, ok := want.(*rbacv1.RoleBinding); ok {
+			return r.replaceRoleBinding(ctx, have, binding)
+		}
+		return r.replace(ctx, have, want)
 	}
 	healed := have.DeepCopyObject().(client.Object)
 	overwrite(healed, want)
@@ -216,6 +221,22 @@ func (r *run) replaceRoleBinding(ctx context.Context, have client.Object, want *
 	return made.UID, client.IgnoreNotFound(r.writer.Delete(ctx, standIn, Exactly(standIn)))
 }
 
+// replace replaces an object that nobody misses for a moment, and returns the UID
+// of the new one.
+func (r *run) replace(ctx context.Context, have, want client.Object) (types.UID, error) {
+	if err := r.writer.Delete(ctx, have, Exactly(have)); client.IgnoreNotFound(err) != nil {
+		return "", err
+	}
+	if r.audits() {
+		return "", nil // what is still there is in the way of a dry run
+	}
+	made := want.DeepCopyObject().(client.Object)
+	if err := r.writer.Create(ctx, made); err != nil {
+		return "", err
+	}
+	return made.GetUID(), asWritten(made, want)
+}
+
 // prune removes what the operator made for this control and no control wants
 // here any more.
 func (r *run) prune(ctx context.Context, wanted sets.Set[string]) {
@@ -227,7 +248,7 @@ func (r *run) prune(ctx context.Context, wanted sets.Set[string]) {
 		}
 		var err error
 		if !r.foreseen(id, v1alpha1.ChangeRemove, nil) {
-			err = client.IgnoreNotFound(r.writer.Delete(ctx, object, Exactly(object)))
+			err = client.IgnoreNotFound(r.takeAway(ctx, object))
 		}
 		switch {
 		case err != nil && r.Baseline == nil:
@@ -239,12 +260,20 @@ func (r *run) prune(ctx context.Context, wanted sets.Set[string]) {
 	}
 }
 
+// takeAway removes an object or, of one that is shared, the operator's fields.
+func (r *run) takeAway(ctx context.Context, object client.Object) error {
+	if shared(object) {
+		return r.release(ctx, object)
+	}
+	return r.writer.Delete(ctx, object, Exactly(object))
+}
+
 // given says whether an object was given by a baseline under a control, by its
 // name and its labels, and is not being deleted already. A copy under a name that
 // the operator does not give is not.
 func given(object client.Object, control v1alpha1.ControlName) bool {
 	return labelled(object) && object.GetLabels()[v1alpha1.ControlLabel] == string(control) &&
-		strings.HasPrefix(object.GetName(), v1alpha1.ObjectNamePrefix) && object.GetDeletionTimestamp().IsZero()
+		(strings.HasPrefix(object.GetName(), v1alpha1.ObjectNamePrefix) || shared(object)) && object.GetDeletionTimestamp().IsZero()
 }
 
 // Exactly makes a deletion concern an object as it was read, and no other of its

@@ -23,7 +23,7 @@ func (r *run) outcome() *Outcome {
 	if r.audits() {
 		outcome.Mode = v1alpha1.ModeAudit
 	}
-	var violations []string
+	violations := r.desired.Violations
 	if r.podSecurity != nil {
 		outcome.PodSecurity, outcome.Unsettled = r.podSecurity.report(r.recordedText(), r.audits()), !r.podSecurity.settled()
 		violations = r.podSecurity.problems(r.audits())

@@ -57,7 +57,7 @@ func TestDue(t *testing.T) {
 				t.Errorf("the next is due at %s", next)
 			}
 			// Once the status says so, nothing is due any more.
-			baseline.Status = Status(baseline, nil, nil, now)
+			baseline.Status = Status(baseline, nil, nil, Cluster{}, now)
 			if again := Due(baseline, now); len(again) > 0 {
 				t.Errorf("due again: %v", again)
 			}
@@ -72,7 +72,7 @@ func TestStatusOfExceptions(t *testing.T) {
 	typo := expiring("typo", time.Hour)
 	typo.Namespaces = []string{"n", "m", "o"}
 	baseline.Spec.Exceptions = []v1alpha1.Exception{expiring("fine", time.Hour), expiring("over", 0), undeclared, typo}
-	got := Status(baseline, []string{"n"}, nil, now).Exceptions
+	got := Status(baseline, []string{"n"}, nil, Cluster{}, now).Exceptions
 	want := &v1alpha1.ExceptionStatus{
 		Active: 3, Expired: 1, Unmatched: 2,
 		Findings: []string{"exception undeclared: it does not declare RBAC", "exception typo: the baseline does not select m, o"},
@@ -82,7 +82,7 @@ func TestStatusOfExceptions(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	baseline.Spec.Exceptions = nil
-	if status := Status(baseline, []string{"n"}, nil, now); status.Exceptions != nil {
+	if status := Status(baseline, []string{"n"}, nil, Cluster{}, now); status.Exceptions != nil {
 		t.Errorf("%+v", status.Exceptions)
 	}
 }

@@ -251,7 +251,7 @@ func TestStatus(t *testing.T) {
 			baseline := newBaseline()
 			// What no longer holds must go.
 			baseline.Status.Conditions = []metav1.Condition{{Type: "Stalled", Status: "True"}, {Type: "Reconciling", Status: "True"}}
-			status := Status(baseline, test.selected, test.reports, now)
+			status := Status(baseline, test.selected, test.reports, Cluster{}, now)
 			if diff := cmp.Diff(test.namespaces, status.Namespaces); diff != "" {
 				t.Errorf("namespaces (-want +got):\n%s", diff)
 			}
@@ -275,7 +275,7 @@ func TestStatus(t *testing.T) {
 func TestStatusCountsEachControl(t *testing.T) {
 	status := Status(newBaseline(), []string{"n", "m"}, map[string]*v1alpha1.BaselineReport{
 		"n": reportOf(2, control("PodSecurity", "b", "Failed"), control("Network", "a", "Conflict")),
-	}, now)
+	}, Cluster{}, now)
 	want := []v1alpha1.ControlCounts{
 		{Name: "PodSecurity", StateCounts: v1alpha1.StateCounts{Overridden: 1, Pending: 1}},
 		{Name: "Network", StateCounts: v1alpha1.StateCounts{Conflict: 1, Pending: 1}},
@@ -317,7 +317,7 @@ func TestStatusDoesNotGrowWithTheCluster(t *testing.T) {
 	for i := range 50 {
 		baseline.Spec.Network.Policies = append(baseline.Spec.Network.Policies, v1alpha1.NamedNetworkPolicy{Name: fmt.Sprint(i)})
 	}
-	status := Status(baseline, selected, reports, now)
+	status := Status(baseline, selected, reports, Cluster{}, now)
 	if len(status.Violations) != 20 || status.ViolationsTotal != 2000 || status.ViolatingPods != 100_000 || len(status.Exceptions.Findings) != 20 || status.Drifts != 3000 {
 		t.Errorf("%d violations of %d, %d drifts", len(status.Violations), status.ViolationsTotal, status.Drifts)
 	}
@@ -328,7 +328,7 @@ func TestStatusDoesNotGrowWithTheCluster(t *testing.T) {
 		t.Errorf("%+v", status.LastDrift)
 	}
 	for range 100 {
-		if again := Status(baseline, selected, reports, now); again.LastDrift.Namespace != status.LastDrift.Namespace {
+		if again := Status(baseline, selected, reports, Cluster{}, now); again.LastDrift.Namespace != status.LastDrift.Namespace {
 			t.Fatalf("the last drift is in %s, then in %s", status.LastDrift.Namespace, again.LastDrift.Namespace)
 		}
 	}
@@ -350,7 +350,7 @@ func TestStatusRemembers(t *testing.T) {
 	baseline.Status.LastDrift = &v1alpha1.NamespacedDrift{Namespace: "gone", Drift: drift("a", 1)}
 	status := Status(baseline, []string{"n"}, map[string]*v1alpha1.BaselineReport{
 		"n": reportOf(2, control("PodSecurity", "a", "Compliant"), control("Network", "a", "Compliant")),
-	}, now)
+	}, Cluster{}, now)
 	if ready := meta.FindStatusCondition(status.Conditions, "Ready"); !ready.LastTransitionTime.Equal(&transition) {
 		t.Errorf("Ready changed at %s", ready.LastTransitionTime)
 	}

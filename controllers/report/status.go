@@ -24,10 +24,14 @@ const (
 )
 
 // Status sums the reports up into the status of a baseline. selected are the
-// names of the namespaces that it selects, reports all reports by namespace.
-// What the status was is kept where it still holds.
-func Status(baseline *v1alpha1.SecurityBaseline, selected []string, reports map[string]*v1alpha1.BaselineReport, now time.Time) v1alpha1.SecurityBaselineStatus {
-	sum := sum{baseline: baseline, selected: selected, controls: map[v1alpha1.ControlName]*v1alpha1.StateCounts{}}
+// names of the namespaces that it selects, reports all reports by namespace,
+// cluster is what was found in the cluster as a whole. What the status was is kept
+// where it still holds.
+func Status(baseline *v1alpha1.SecurityBaseline, selected []string, reports map[string]*v1alpha1.BaselineReport, cluster Cluster, now time.Time) v1alpha1.SecurityBaselineStatus {
+	sum := sum{
+		baseline: baseline, selected: selected, cluster: cluster, controls: map[v1alpha1.ControlName]*v1alpha1.StateCounts{},
+		violations: slices.Clone(cluster.Violations),
+	}
 	for _, control := range controls.All {
 		if control.Declared(&baseline.Spec) {
 			sum.declared = append(sum.declared, control.Name)
@@ -35,7 +39,9 @@ func Status(baseline *v1alpha1.SecurityBaseline, selected []string, reports map[
 		}
 	}
 	for _, namespace := range selected {
-		sum.add(reports[namespace])
+		if len(sum.declared) > 0 {
+			sum.add(reports[namespace])
+		}
 	}
 	for namespace, report := range reports {
 		sum.addRecord(namespace, report)
@@ -43,8 +49,27 @@ func Status(baseline *v1alpha1.SecurityBaseline, selected []string, reports map[
 	return sum.status(now)
 }
 
+// Cluster is what was found in the cluster as a whole.
+type Cluster struct {
+	// Admission is what admission policies need to know.
+	Admission *v1alpha1.AdmissionStatus
+
+	// Violations are in no governed namespace's report.
+	Violations []v1alpha1.Violation
+
+	// Findings are worth knowing although they are compliant.
+	Findings []string
+
+	// Waiting says what is not in place yet; empty if everything is.
+	Waiting string
+
+	// Born is the condition BornHardened; nil if it is not to be present.
+	Born *metav1.Condition
+}
+
 // sum is a status in the making.
 type sum struct {
+	cluster       Cluster
 	baseline      *v1alpha1.SecurityBaseline
 	selected      []string
 	declared      []v1alpha1.ControlName
@@ -184,6 +209,7 @@ func (s *sum) status(now time.Time) v1alpha1.SecurityBaselineStatus {
 	status.ViolatingPods = s.violatingPods
 	status.Drifts = s.drifts
 	status.Exceptions = exceptions(s.baseline, s.selected, now)
+	status.Admission, status.Findings = s.cluster.Admission, bounded(s.cluster.Findings)
 	// The newest drift is remembered when its namespace is gone.
 	if s.lastDrift != nil && (status.LastDrift == nil || !s.lastDrift.Time.Before(&status.LastDrift.Time)) {
 		status.LastDrift = s.lastDrift
@@ -200,11 +226,21 @@ func (s *sum) setConditions(conditions *[]metav1.Condition, now time.Time) {
 	drifted := sentence(s.drifted)
 	violation := sentence(s.violations)
 
-	set.presentWhile(v1alpha1.ConditionReconciling, s.namespaces.Pending > 0, v1alpha1.ReasonEvaluating, evaluating)
-	set.presentWhile(v1alpha1.ConditionStalled, s.namespaces.Pending == 0 && failed != "", v1alpha1.ReasonRefused, failed)
+	pending := s.namespaces.Pending > 0 || s.cluster.Waiting != ""
+	if s.cluster.Waiting != "" {
+		evaluating += "; " + s.cluster.Waiting
+	}
+
+	set.presentWhile(v1alpha1.ConditionReconciling, pending, v1alpha1.ReasonEvaluating, evaluating)
+	set.presentWhile(v1alpha1.ConditionStalled, !pending && failed != "", v1alpha1.ReasonRefused, failed)
+	if born := s.cluster.Born; born != nil {
+		set.condition(v1alpha1.ConditionBornHardened, born.Status, born.Reason, born.Message)
+	} else {
+		meta.RemoveStatusCondition(conditions, v1alpha1.ConditionBornHardened)
+	}
 
 	switch {
-	case s.namespaces.Pending > 0:
+	case pending:
 		set.condition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonEvaluating, evaluating)
 	case failed != "":
 		set.condition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonRefused, failed)
@@ -223,7 +259,7 @@ func (s *sum) setConditions(conditions *[]metav1.Condition, now time.Time) {
 	switch {
 	case violation != "":
 		set.condition(v1alpha1.ConditionCompliant, metav1.ConditionFalse, violationReason(s.violations), violation)
-	case s.namespaces.Pending > 0:
+	case pending:
 		set.condition(v1alpha1.ConditionCompliant, metav1.ConditionUnknown, v1alpha1.ReasonEvaluating, evaluating)
 	case s.namespaces.Governed == 0:
 		set.condition(v1alpha1.ConditionCompliant, metav1.ConditionTrue, v1alpha1.ReasonNothingGoverned, s.nothingGoverned())
@@ -234,6 +270,9 @@ func (s *sum) setConditions(conditions *[]metav1.Condition, now time.Time) {
 }
 
 func (s *sum) nothingGoverned() string {
+	if len(s.declared) == 0 {
+		return "it governs the cluster as a whole, and nothing in namespaces"
+	}
 	if s.namespaces.Overridden > 0 {
 		return fmt.Sprintf("baselines of higher precedence govern all controls in the %d selected namespaces", s.namespaces.Overridden)
 	}
@@ -292,7 +331,11 @@ func sentence(violations []v1alpha1.Violation, state ...v1alpha1.State) string {
 	if first == nil {
 		return ""
 	}
-	sentence := fmt.Sprintf("%s in namespace %s: %s", first.Control, first.Namespace, first.Message)
+	where := ""
+	if first.Namespace != "" {
+		where = " in namespace " + first.Namespace
+	}
+	sentence := fmt.Sprintf("%s%s: %s", first.Control, where, first.Message)
 	if others > 0 {
 		sentence += fmt.Sprintf(" (and %d more)", others)
 	}

@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/controllers/controls"
@@ -120,6 +121,14 @@ func Selector(baseline *v1alpha1.SecurityBaseline, protected sets.Set[string]) (
 			!slices.Contains(baseline.Spec.ExcludeNamespaces, namespace.Name) &&
 			namespace.DeletionTimestamp.IsZero()
 	}, nil
+}
+
+// Unheld says whether a baseline is to take what it gave along, and could be
+// deleted before that because it bears no finalizer yet. It gives nothing to a
+// namespace that it has not given anything to before.
+func Unheld(baseline *v1alpha1.SecurityBaseline) bool {
+	return baseline.Spec.DeletionPolicy == v1alpha1.DeletionRemove && baseline.DeletionTimestamp.IsZero() &&
+		!controllerutil.ContainsFinalizer(baseline, v1alpha1.Finalizer)
 }
 
 func selects(baseline *v1alpha1.SecurityBaseline, namespace *metav1.PartialObjectMetadata, protected sets.Set[string]) bool {

@@ -239,7 +239,7 @@ func TestDeletingABaselineDoesNotHangOnWhatOnlyLooksGiven(t *testing.T) {
 	spec.DeletionPolicy = v1alpha1.DeletionRemove
 	baseline := newBaseline(t, "all", spec)
 	other := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-		Name: suffix(t) + "-other", Labels: map[string]string{v1alpha1.PodSecurityBaselineLabel: baseline.Name},
+		Name: suffix(t) + "-other", Labels: map[string]string{v1alpha1.GovernedLabel(v1alpha1.ControlPodSecurity): baseline.Name},
 	}}
 	create(t, other)
 	for name, labels := range map[string]map[string]string{
@@ -270,7 +270,7 @@ func TestDeletingABaselineDoesNotHangOnARefusedRemoval(t *testing.T) {
 	absent(t, "", baseline.Name, &v1alpha1.SecurityBaseline{})
 	policy(t, namespace.Name, "default-deny")
 	get(t, "", namespace.Name, namespace)
-	if _, ok := namespace.Labels[v1alpha1.PodSecurityBaselineLabel]; ok {
+	if _, ok := namespace.Labels[v1alpha1.GovernedLabel(v1alpha1.ControlPodSecurity)]; ok {
 		t.Error("a control whose removal was not refused is still there")
 	}
 }

@@ -31,7 +31,8 @@ func foreign(t *testing.T, namespace, deleted string) func() {
 	meta := metav1.ObjectMeta{Namespace: namespace, Name: "theirs", Labels: map[string]string{"team": "a"}}
 	for _, object := range []client.Object{
 		&networkingv1.NetworkPolicy{ObjectMeta: meta, Spec: networkingv1.NetworkPolicySpec{
-			Ingress: []networkingv1.NetworkPolicyIngressRule{{}},
+			PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{"app": "public"}},
+			Ingress:     []networkingv1.NetworkPolicyIngressRule{{}},
 		}},
 		&rbacv1.RoleBinding{ObjectMeta: meta,
 			RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "view"},

@@ -57,15 +57,15 @@ func TestBaselineHardensANamespace(t *testing.T) {
 
 	get(t, "", namespace.Name, namespace)
 	equal(t, "namespace labels", map[string]string{
-		"test":                                       suffix(t),
-		corev1.LabelMetadataName:                     namespace.Name,
-		v1alpha1.PodSecurityBaselineLabel:            baseline.Name,
-		"pod-security.kubernetes.io/enforce":         "baseline",
-		"pod-security.kubernetes.io/enforce-version": "latest",
-		"pod-security.kubernetes.io/audit":           "restricted",
-		"pod-security.kubernetes.io/audit-version":   "latest",
-		"pod-security.kubernetes.io/warn":            "restricted",
-		"pod-security.kubernetes.io/warn-version":    "latest",
+		"test":                   suffix(t),
+		corev1.LabelMetadataName: namespace.Name,
+		v1alpha1.GovernedLabel(v1alpha1.ControlPodSecurity): baseline.Name,
+		"pod-security.kubernetes.io/enforce":                "baseline",
+		"pod-security.kubernetes.io/enforce-version":        "latest",
+		"pod-security.kubernetes.io/audit":                  "restricted",
+		"pod-security.kubernetes.io/audit-version":          "latest",
+		"pod-security.kubernetes.io/warn":                   "restricted",
+		"pod-security.kubernetes.io/warn-version":           "latest",
 	}, namespace.Labels)
 
 	equal(t, "the report's summary", v1alpha1.ReportSummary{Baselines: baseline.Name, Controls: "3/3"}, current.Summary)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -29,6 +30,27 @@ func everyField() v1alpha1.SecurityBaselineSpec {
 	spec := everything()
 	spec.PodSecurity.Version = "v1.36"
 	spec.PodSecurity.Rollout = v1alpha1.RolloutWhenClean
+	spec.Network.Gate = true
+	spec.ServiceAccounts = &v1alpha1.ServiceAccounts{AutomountDefaultToken: new(false)}
+	spec.Resources = &v1alpha1.Resources{
+		LimitRange: &v1alpha1.LimitRangeSpec{Limits: []v1alpha1.LimitRangeItem{
+			// What is left out is defaulted from max, from default and from min; 0.1m is
+			// rounded up.
+			{Type: corev1.LimitTypeContainer, Max: list("cpu", "2", "memory", "1024Mi"), Default: list("cpu", "1500m"),
+				Min: list("cpu", "0.1m", "ephemeral-storage", "1Mi"), MaxLimitRequestRatio: list("memory", "4")},
+			{Type: corev1.LimitTypePod, Max: list("cpu", "4000m")},
+			{Type: corev1.LimitTypePersistentVolumeClaim, Max: list("storage", "10Gi")},
+		}},
+		Quota: &v1alpha1.ResourceQuotaSpec{
+			Hard: list("requests.cpu", "10000m", "limits.memory", "1024Mi", "pods", "1e2"),
+			ScopeSelector: &corev1.ScopeSelector{MatchExpressions: []corev1.ScopedResourceSelectorRequirement{{
+				ScopeName: corev1.ResourceQuotaScopePriorityClass, Operator: corev1.ScopeSelectorOpExists,
+			}}},
+		},
+	}
+	spec.Images = &v1alpha1.Images{AllowedRegistries: []string{"example.com"}}
+	spec.Workloads = &v1alpha1.Workloads{RequireLimits: true, Action: v1alpha1.ActionWarn}
+	spec.Guard = &v1alpha1.Guard{Exempt: []v1alpha1.Subject{{Kind: "User", Name: "admin"}}}
 	ports := []v1alpha1.NetworkPolicyPort{
 		{Port: new(intstr.FromInt32(80))}, {Port: new(intstr.FromString("http"))},
 		{Port: new(intstr.FromInt32(8000)), EndPort: ptr.To[int32](9000)}, {},
@@ -78,7 +100,7 @@ func TestTheOperatorRests(t *testing.T) {
 				t.Errorf("this test leaves %s out", control.Name)
 				continue
 			}
-			observed := controls.Namespace{Name: namespace.Name, Labels: namespace.Labels}
+			observed := controls.Namespace{Name: namespace.Name, Labels: namespace.Labels, Denied: true}
 			if control.EnforcedLevel != nil {
 				observed.Enforced = control.EnforcedLevel(&baseline.Spec)
 			}
@@ -88,10 +110,14 @@ func TestTheOperatorRests(t *testing.T) {
 			}
 			for _, object := range desired.Objects {
 				live := get(t, namespace.Name, object.GetName(), object.DeepCopyObject().(client.Object))
+				if account, ok := live.(*corev1.ServiceAccount); ok {
+					equal(t, "the token of ServiceAccount default", new(false), account.AutomountServiceAccountToken)
+					continue // the rest is Kubernetes'
+				}
 				ignore := cmp.Options{
 					cmpopts.EquateEmpty(),
 					cmpopts.IgnoreFields(metav1.ObjectMeta{}, "UID", "ResourceVersion", "Generation", "CreationTimestamp", "ManagedFields"),
-					cmpopts.IgnoreTypes(metav1.TypeMeta{}),
+					cmpopts.IgnoreTypes(metav1.TypeMeta{}, corev1.ResourceQuotaStatus{}),
 				}
 				if diff := cmp.Diff(object, live, ignore); diff != "" {
 					t.Errorf("%s (-want +got):\n%s", object.GetName(), diff)

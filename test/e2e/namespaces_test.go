@@ -207,7 +207,10 @@ func TestAnObjectThatTheOperatorDidNotMakeIsLeftAlone(t *testing.T) {
 	namespace := newNamespace(t, "a", nil)
 	theirs := &networkingv1.NetworkPolicy{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Name, Name: "security-baseline-default-deny"},
-		Spec:       networkingv1.NetworkPolicySpec{Ingress: []networkingv1.NetworkPolicyIngressRule{{}}},
+		Spec: networkingv1.NetworkPolicySpec{
+			PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{"app": "public"}},
+			Ingress:     []networkingv1.NetworkPolicyIngressRule{{}},
+		},
 	}
 	must(t, admin.Create(t.Context(), theirs))
 	baseline := newBaseline(t, "all", everything())

@@ -324,7 +324,97 @@ func TestKubectlApplyRefuses(t *testing.T) {
 		{
 			name: "an rbac without bindings",
 			spec: "namespaceSelector: {}\nrbac: {roleBindings: []}",
-			want: []string{"spec.rbac.roleBindings", "add a binding or leave rbac out"},
+			want: []string{"spec.rbac.roleBindings", "add a binding or leave it out"},
+		},
+		{
+			name: "an rbac that says nothing",
+			spec: "namespaceSelector: {}\nrbac: {}",
+			want: []string{"spec.rbac:", "add roleBindings, clusterAdmin or both"},
+		},
+		{
+			name: "a gate without a default-deny",
+			spec: "namespaceSelector: {}\nnetwork: {gate: true, policies: [{name: a, spec: {policyTypes: [Ingress]}}]}",
+			want: []string{"spec.network:", "add network.defaultDeny"},
+		},
+		{
+			name: "images that ask for nothing",
+			spec: "namespaceSelector: {}\nimages: {requireDigest: false}",
+			want: []string{"spec.images:", "add allowedRegistries, requireDigest or both"},
+		},
+		{
+			name: "no registry",
+			spec: "namespaceSelector: {}\nimages: {allowedRegistries: []}",
+			want: []string{"spec.images.allowedRegistries:", "name a registry or leave it out"},
+		},
+		{
+			name: "a registry with a scheme",
+			spec: "namespaceSelector: {}\nimages: {allowedRegistries: ['https://registry.example.com']}",
+			want: []string{"spec.images.allowedRegistries[0]:", "no scheme, no tag and no '*'"},
+		},
+		{
+			name: "a pattern of registries",
+			spec: "namespaceSelector: {}\nimages: {allowedRegistries: ['registry.example.com/*']}",
+			want: []string{"spec.images.allowedRegistries[0]:", "no scheme, no tag and no '*'"},
+		},
+		{
+			name: "a registry without a host",
+			spec: "namespaceSelector: {}\nimages: {allowedRegistries: [library/nginx]}",
+			want: []string{"spec.images.allowedRegistries[0]:", "docker.io/library, not library"},
+		},
+		{
+			name: "docker.io by its old name",
+			spec: "namespaceSelector: {}\nimages: {allowedRegistries: [index.docker.io/library]}",
+			want: []string{"spec.images.allowedRegistries[0]:", "write docker.io"},
+		},
+		{
+			name: "an unknown action",
+			spec: "namespaceSelector: {}\nimages: {requireDigest: true, action: Block}",
+			want: []string{`spec.images.action: Unsupported value: "Block"`},
+		},
+		{
+			name: "workloads that ask for nothing",
+			spec: "namespaceSelector: {}\nworkloads: {}",
+			want: []string{"spec.workloads:", "set requireLimits, readOnlyRootFilesystem or forbidDefaultServiceAccount to true"},
+		},
+		{
+			name: "a token that is mounted",
+			spec: "namespaceSelector: {}\nserviceAccounts: {automountDefaultToken: true}",
+			want: []string{"spec.serviceAccounts.automountDefaultToken:", "leave serviceAccounts out"},
+		},
+		{
+			name: "resources that say nothing",
+			spec: "namespaceSelector: {}\nresources: {}",
+			want: []string{"spec.resources:", "add limitRange, quota or both"},
+		},
+		{
+			name: "a quota of cpu without a LimitRange",
+			spec: "namespaceSelector: {}\nresources: {quota: {hard: {cpu: 4}}}",
+			want: []string{"spec.resources:", "pods that state none would be refused; add resources.limitRange with a defaultRequest of cpu for type Container"},
+		},
+		{
+			name: "a quota of memory with a LimitRange of cpu",
+			spec: "namespaceSelector: {}\nresources: {limitRange: {limits: [{type: Container, defaultRequest: {cpu: 1}}]}, quota: {hard: {requests.memory: 4Gi}}}",
+			want: []string{"spec.resources:", "add resources.limitRange with a defaultRequest of memory for type Container"},
+		},
+		{
+			name: "a quota of cpu limits with a LimitRange of requests",
+			spec: "namespaceSelector: {}\nresources: {limitRange: {limits: [{type: Container, defaultRequest: {cpu: 1}}]}, quota: {hard: {limits.cpu: 4}}}",
+			want: []string{"spec.resources:", "add resources.limitRange with a default of cpu for type Container"},
+		},
+		{
+			name: "a quota of memory limits with a LimitRange of pods",
+			spec: "namespaceSelector: {}\nresources: {limitRange: {limits: [{type: Pod, max: {memory: 1Gi}}]}, quota: {hard: {limits.memory: 4Gi}}}",
+			want: []string{"spec.resources:", "add resources.limitRange with a default of memory for type Container"},
+		},
+		{
+			name: "defaults for pods as a whole",
+			spec: "namespaceSelector: {}\nresources: {limitRange: {limits: [{type: Pod, default: {cpu: 1}}]}}",
+			want: []string{"spec.resources.limitRange.limits[0]:", "put them under type Container"},
+		},
+		{
+			name: "a contact of two lines",
+			spec: "namespaceSelector: {}\ncontact: \"a\\nb\"\nguard: {}",
+			want: []string{"spec.contact:", "must be one line"},
 		},
 		{
 			name: "two bindings with one name",

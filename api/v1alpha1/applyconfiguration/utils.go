@@ -16,12 +16,16 @@ import (
 func ForKind(kind schema.GroupVersionKind) interface{} {
 	switch kind {
 	// Group=securitybaseline.io, Version=v1alpha1
+	case v1alpha1.SchemeGroupVersion.WithKind("AdmissionStatus"):
+		return &apiv1alpha1.AdmissionStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("BaselineReport"):
 		return &apiv1alpha1.BaselineReportApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("BaselineReportData"):
 		return &apiv1alpha1.BaselineReportDataApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Change"):
 		return &apiv1alpha1.ChangeApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ClusterAdmin"):
+		return &apiv1alpha1.ClusterAdminApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ControlCounts"):
 		return &apiv1alpha1.ControlCountsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ControlReport"):
@@ -36,12 +40,20 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ExceptionStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("FieldDifference"):
 		return &apiv1alpha1.FieldDifferenceApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Guard"):
+		return &apiv1alpha1.GuardApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Images"):
+		return &apiv1alpha1.ImagesApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("IPBlock"):
 		return &apiv1alpha1.IPBlockApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("LabelSelector"):
 		return &apiv1alpha1.LabelSelectorApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("LabelSelectorRequirement"):
 		return &apiv1alpha1.LabelSelectorRequirementApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("LimitRangeItem"):
+		return &apiv1alpha1.LimitRangeItemApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("LimitRangeSpec"):
+		return &apiv1alpha1.LimitRangeSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NamedNetworkPolicy"):
 		return &apiv1alpha1.NamedNetworkPolicyApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("NamedRoleBinding"):
@@ -74,10 +86,16 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.PodSecurityReportApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PodViolation"):
 		return &apiv1alpha1.PodViolationApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Preceding"):
+		return &apiv1alpha1.PrecedingApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RBAC"):
 		return &apiv1alpha1.RBACApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ReportSummary"):
 		return &apiv1alpha1.ReportSummaryApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ResourceQuotaSpec"):
+		return &apiv1alpha1.ResourceQuotaSpecApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Resources"):
+		return &apiv1alpha1.ResourcesApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RoleRef"):
 		return &apiv1alpha1.RoleRefApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SecurityBaseline"):
@@ -86,6 +104,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.SecurityBaselineSpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SecurityBaselineStatus"):
 		return &apiv1alpha1.SecurityBaselineStatusApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ServiceAccounts"):
+		return &apiv1alpha1.ServiceAccountsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("StateCounts"):
 		return &apiv1alpha1.StateCountsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Subject"):
@@ -94,6 +114,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.SubjectFromApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Violation"):
 		return &apiv1alpha1.ViolationApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("Workloads"):
+		return &apiv1alpha1.WorkloadsApplyConfiguration{}
 
 	}
 	return nil

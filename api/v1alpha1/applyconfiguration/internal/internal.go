@@ -23,6 +23,40 @@ func Parser() *typed.Parser {
 var parserOnce sync.Once
 var parser *typed.Parser
 var schemaYAML = typed.YAMLObject(`types:
+- name: com.github.securitybaseline.operator.api.v1alpha1.Action
+  scalar: string
+- name: com.github.securitybaseline.operator.api.v1alpha1.AdmissionStatus
+  map:
+    fields:
+    - name: allPowerfulRoles
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: exceptions
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: guardedLabels
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: operator
+      type:
+        scalar: string
+    - name: precededBy
+      type:
+        list:
+          elementType:
+            namedType: com.github.securitybaseline.operator.api.v1alpha1.Preceding
+          elementRelationship: associative
+          keys:
+          - name
 - name: com.github.securitybaseline.operator.api.v1alpha1.BaselineReport
   map:
     fields:
@@ -81,6 +115,19 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: string
 - name: com.github.securitybaseline.operator.api.v1alpha1.ChangeAction
   scalar: string
+- name: com.github.securitybaseline.operator.api.v1alpha1.ClusterAdmin
+  map:
+    fields:
+    - name: action
+      type:
+        namedType: com.github.securitybaseline.operator.api.v1alpha1.Action
+      default: Deny
+    - name: allowedSubjects
+      type:
+        list:
+          elementType:
+            namedType: com.github.securitybaseline.operator.api.v1alpha1.Subject
+          elementRelationship: atomic
 - name: com.github.securitybaseline.operator.api.v1alpha1.ControlCounts
   map:
     fields:
@@ -283,6 +330,19 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: wanted
       type:
         scalar: string
+- name: com.github.securitybaseline.operator.api.v1alpha1.Guard
+  map:
+    fields:
+    - name: action
+      type:
+        namedType: com.github.securitybaseline.operator.api.v1alpha1.Action
+      default: Deny
+    - name: exempt
+      type:
+        list:
+          elementType:
+            namedType: com.github.securitybaseline.operator.api.v1alpha1.Subject
+          elementRelationship: atomic
 - name: com.github.securitybaseline.operator.api.v1alpha1.IPBlock
   map:
     fields:
@@ -295,6 +355,22 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             scalar: string
           elementRelationship: atomic
+- name: com.github.securitybaseline.operator.api.v1alpha1.Images
+  map:
+    fields:
+    - name: action
+      type:
+        namedType: com.github.securitybaseline.operator.api.v1alpha1.Action
+      default: Deny
+    - name: allowedRegistries
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: requireDigest
+      type:
+        scalar: boolean
 - name: com.github.securitybaseline.operator.api.v1alpha1.LabelSelector
   map:
     fields:
@@ -327,6 +403,38 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: atomic
 - name: com.github.securitybaseline.operator.api.v1alpha1.LabelValue
   scalar: string
+- name: com.github.securitybaseline.operator.api.v1alpha1.LimitRangeItem
+  map:
+    fields:
+    - name: default
+      type:
+        namedType: io.k8s.api.core.v1.ResourceList
+    - name: defaultRequest
+      type:
+        namedType: io.k8s.api.core.v1.ResourceList
+    - name: max
+      type:
+        namedType: io.k8s.api.core.v1.ResourceList
+    - name: maxLimitRequestRatio
+      type:
+        namedType: io.k8s.api.core.v1.ResourceList
+    - name: min
+      type:
+        namedType: io.k8s.api.core.v1.ResourceList
+    - name: type
+      type:
+        namedType: io.k8s.api.core.v1.LimitType
+- name: com.github.securitybaseline.operator.api.v1alpha1.LimitRangeSpec
+  map:
+    fields:
+    - name: limits
+      type:
+        list:
+          elementType:
+            namedType: com.github.securitybaseline.operator.api.v1alpha1.LimitRangeItem
+          elementRelationship: associative
+          keys:
+          - type
 - name: com.github.securitybaseline.operator.api.v1alpha1.Mode
   scalar: string
 - name: com.github.securitybaseline.operator.api.v1alpha1.NamedNetworkPolicy
@@ -453,6 +561,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             namedType: com.github.securitybaseline.operator.api.v1alpha1.Direction
           elementRelationship: associative
+    - name: gate
+      type:
+        scalar: boolean
     - name: policies
       type:
         list:
@@ -621,9 +732,36 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: reasons
       type:
         scalar: string
+- name: com.github.securitybaseline.operator.api.v1alpha1.Preceding
+  map:
+    fields:
+    - name: controls
+      type:
+        list:
+          elementType:
+            namedType: com.github.securitybaseline.operator.api.v1alpha1.ControlName
+          elementRelationship: associative
+    - name: excludeNamespaces
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: name
+      type:
+        scalar: string
+    - name: requirements
+      type:
+        list:
+          elementType:
+            namedType: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelectorRequirement
+          elementRelationship: atomic
 - name: com.github.securitybaseline.operator.api.v1alpha1.RBAC
   map:
     fields:
+    - name: clusterAdmin
+      type:
+        namedType: com.github.securitybaseline.operator.api.v1alpha1.ClusterAdmin
     - name: roleBindings
       type:
         list:
@@ -647,6 +785,30 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: lastDrift
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+- name: com.github.securitybaseline.operator.api.v1alpha1.ResourceQuotaSpec
+  map:
+    fields:
+    - name: hard
+      type:
+        namedType: io.k8s.api.core.v1.ResourceList
+    - name: scopeSelector
+      type:
+        namedType: io.k8s.api.core.v1.ScopeSelector
+    - name: scopes
+      type:
+        list:
+          elementType:
+            namedType: io.k8s.api.core.v1.ResourceQuotaScope
+          elementRelationship: associative
+- name: com.github.securitybaseline.operator.api.v1alpha1.Resources
+  map:
+    fields:
+    - name: limitRange
+      type:
+        namedType: com.github.securitybaseline.operator.api.v1alpha1.LimitRangeSpec
+    - name: quota
+      type:
+        namedType: com.github.securitybaseline.operator.api.v1alpha1.ResourceQuotaSpec
 - name: com.github.securitybaseline.operator.api.v1alpha1.RoleRef
   map:
     fields:
@@ -685,6 +847,9 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.securitybaseline.operator.api.v1alpha1.SecurityBaselineSpec
   map:
     fields:
+    - name: contact
+      type:
+        scalar: string
     - name: deletionPolicy
       type:
         namedType: com.github.securitybaseline.operator.api.v1alpha1.DeletionPolicy
@@ -703,6 +868,12 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             scalar: string
           elementRelationship: associative
+    - name: guard
+      type:
+        namedType: com.github.securitybaseline.operator.api.v1alpha1.Guard
+    - name: images
+      type:
+        namedType: com.github.securitybaseline.operator.api.v1alpha1.Images
     - name: mode
       type:
         namedType: com.github.securitybaseline.operator.api.v1alpha1.Mode
@@ -723,9 +894,21 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: rbac
       type:
         namedType: com.github.securitybaseline.operator.api.v1alpha1.RBAC
+    - name: resources
+      type:
+        namedType: com.github.securitybaseline.operator.api.v1alpha1.Resources
+    - name: serviceAccounts
+      type:
+        namedType: com.github.securitybaseline.operator.api.v1alpha1.ServiceAccounts
+    - name: workloads
+      type:
+        namedType: com.github.securitybaseline.operator.api.v1alpha1.Workloads
 - name: com.github.securitybaseline.operator.api.v1alpha1.SecurityBaselineStatus
   map:
     fields:
+    - name: admission
+      type:
+        namedType: com.github.securitybaseline.operator.api.v1alpha1.AdmissionStatus
     - name: conditions
       type:
         list:
@@ -748,6 +931,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: exceptions
       type:
         namedType: com.github.securitybaseline.operator.api.v1alpha1.ExceptionStatus
+    - name: findings
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
     - name: lastDrift
       type:
         namedType: com.github.securitybaseline.operator.api.v1alpha1.NamespacedDrift
@@ -769,6 +958,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: violationsTotal
       type:
         scalar: numeric
+- name: com.github.securitybaseline.operator.api.v1alpha1.ServiceAccounts
+  map:
+    fields:
+    - name: automountDefaultToken
+      type:
+        scalar: boolean
 - name: com.github.securitybaseline.operator.api.v1alpha1.State
   scalar: string
 - name: com.github.securitybaseline.operator.api.v1alpha1.Subject
@@ -813,8 +1008,69 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: state
       type:
         namedType: com.github.securitybaseline.operator.api.v1alpha1.State
+- name: com.github.securitybaseline.operator.api.v1alpha1.Workloads
+  map:
+    fields:
+    - name: action
+      type:
+        namedType: com.github.securitybaseline.operator.api.v1alpha1.Action
+      default: Deny
+    - name: forbidDefaultServiceAccount
+      type:
+        scalar: boolean
+    - name: readOnlyRootFilesystem
+      type:
+        scalar: boolean
+    - name: requireLimits
+      type:
+        scalar: boolean
+- name: io.k8s.api.core.v1.LimitType
+  scalar: string
 - name: io.k8s.api.core.v1.Protocol
   scalar: string
+- name: io.k8s.api.core.v1.ResourceList
+  map:
+    elementType:
+      namedType: io.k8s.apimachinery.pkg.api.resource.Quantity
+- name: io.k8s.api.core.v1.ResourceQuotaScope
+  scalar: string
+- name: io.k8s.api.core.v1.ScopeSelector
+  map:
+    fields:
+    - name: matchExpressions
+      type:
+        list:
+          elementType:
+            namedType: io.k8s.api.core.v1.ScopedResourceSelectorRequirement
+          elementRelationship: atomic
+    elementRelationship: atomic
+- name: io.k8s.api.core.v1.ScopeSelectorOperator
+  scalar: string
+- name: io.k8s.api.core.v1.ScopedResourceSelectorRequirement
+  map:
+    fields:
+    - name: operator
+      type:
+        namedType: io.k8s.api.core.v1.ScopeSelectorOperator
+    - name: scopeName
+      type:
+        namedType: io.k8s.api.core.v1.ResourceQuotaScope
+    - name: values
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
+- name: io.k8s.apimachinery.pkg.api.resource.Quantity
+  scalar: untyped
+  list:
+    elementType:
+      namedType: __untyped_atomic_
+    elementRelationship: atomic
+  map:
+    elementType:
+      namedType: __untyped_deduced_
+    elementRelationship: separable
 - name: io.k8s.apimachinery.pkg.apis.meta.v1.Condition
   map:
     fields:
@@ -852,6 +1108,21 @@ var schemaYAML = typed.YAMLObject(`types:
         elementRelationship: separable
 - name: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelectorOperator
   scalar: string
+- name: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelectorRequirement
+  map:
+    fields:
+    - name: key
+      type:
+        scalar: string
+    - name: operator
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelectorOperator
+    - name: values
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
 - name: io.k8s.apimachinery.pkg.apis.meta.v1.ManagedFieldsEntry
   map:
     fields:

@@ -5,10 +5,18 @@ package v1alpha1
 // RBACApplyConfiguration represents a declarative configuration of the RBAC type for use
 // with apply.
 //
-// RBAC says who may do what in each governed namespace.
+// RBAC says who may do what: in each governed namespace by roleBindings, in the
+// whole cluster by clusterAdmin.
 type RBACApplyConfiguration struct {
-	// A RoleBinding named security-baseline-NAME in each governed namespace.
+	// Bindings, by name. Each becomes a RoleBinding named security-baseline-NAME
+	// in each governed namespace. Whoever writes them must be allowed to bind the
+	// roles. At most 24: admission can ask the authorizer no more often.
 	RoleBindings []NamedRoleBindingApplyConfiguration `json:"roleBindings,omitempty"`
+	// Who may be bound to cluster-admin, or to any other role with all verbs on
+	// all resources. One baseline governs it for the whole cluster, whatever
+	// namespaces it selects: of those that declare it the one with the highest
+	// priority, then the oldest, then the first by name.
+	ClusterAdmin *ClusterAdminApplyConfiguration `json:"clusterAdmin,omitempty"`
 }
 
 // RBACApplyConfiguration constructs a declarative configuration of the RBAC type for use with
@@ -27,5 +35,13 @@ func (b *RBACApplyConfiguration) WithRoleBindings(values ...*NamedRoleBindingApp
 		}
 		b.RoleBindings = append(b.RoleBindings, *values[i])
 	}
+	return b
+}
+
+// WithClusterAdmin sets the ClusterAdmin field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ClusterAdmin field is set to the value of the last call.
+func (b *RBACApplyConfiguration) WithClusterAdmin(value *ClusterAdminApplyConfiguration) *RBACApplyConfiguration {
+	b.ClusterAdmin = value
 	return b
 }

@@ -33,8 +33,21 @@ type SecurityBaselineSpecApplyConfiguration struct {
 	PodSecurity *PodSecurityApplyConfiguration `json:"podSecurity,omitempty"`
 	// Which traffic is denied, and what is allowed all the same.
 	Network *NetworkApplyConfiguration `json:"network,omitempty"`
-	// Who may do what in each governed namespace.
+	// Who may do what in each governed namespace, and who in the whole cluster.
 	RBAC *RBACApplyConfiguration `json:"rbac,omitempty"`
+	// What pods get of the API without asking for it.
+	ServiceAccounts *ServiceAccountsApplyConfiguration `json:"serviceAccounts,omitempty"`
+	// How much each governed namespace, and a container in it, may use.
+	Resources *ResourcesApplyConfiguration `json:"resources,omitempty"`
+	// Which images may run.
+	Images *ImagesApplyConfiguration `json:"images,omitempty"`
+	// What pods must state.
+	Workloads *WorkloadsApplyConfiguration `json:"workloads,omitempty"`
+	// Who may change what the operator wrote.
+	Guard *GuardApplyConfiguration `json:"guard,omitempty"`
+	// Where people ask who were refused something: a channel, an address. It ends
+	// every such message.
+	Contact *string `json:"contact,omitempty"`
 	// Namespaces in which some controls of this baseline are not in force, for a
 	// reason and, if stated, for a time.
 	Exceptions []ExceptionApplyConfiguration `json:"exceptions,omitempty"`
@@ -109,6 +122,54 @@ func (b *SecurityBaselineSpecApplyConfiguration) WithNetwork(value *NetworkApply
 // If called multiple times, the RBAC field is set to the value of the last call.
 func (b *SecurityBaselineSpecApplyConfiguration) WithRBAC(value *RBACApplyConfiguration) *SecurityBaselineSpecApplyConfiguration {
 	b.RBAC = value
+	return b
+}
+
+// WithServiceAccounts sets the ServiceAccounts field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ServiceAccounts field is set to the value of the last call.
+func (b *SecurityBaselineSpecApplyConfiguration) WithServiceAccounts(value *ServiceAccountsApplyConfiguration) *SecurityBaselineSpecApplyConfiguration {
+	b.ServiceAccounts = value
+	return b
+}
+
+// WithResources sets the Resources field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Resources field is set to the value of the last call.
+func (b *SecurityBaselineSpecApplyConfiguration) WithResources(value *ResourcesApplyConfiguration) *SecurityBaselineSpecApplyConfiguration {
+	b.Resources = value
+	return b
+}
+
+// WithImages sets the Images field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Images field is set to the value of the last call.
+func (b *SecurityBaselineSpecApplyConfiguration) WithImages(value *ImagesApplyConfiguration) *SecurityBaselineSpecApplyConfiguration {
+	b.Images = value
+	return b
+}
+
+// WithWorkloads sets the Workloads field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Workloads field is set to the value of the last call.
+func (b *SecurityBaselineSpecApplyConfiguration) WithWorkloads(value *WorkloadsApplyConfiguration) *SecurityBaselineSpecApplyConfiguration {
+	b.Workloads = value
+	return b
+}
+
+// WithGuard sets the Guard field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Guard field is set to the value of the last call.
+func (b *SecurityBaselineSpecApplyConfiguration) WithGuard(value *GuardApplyConfiguration) *SecurityBaselineSpecApplyConfiguration {
+	b.Guard = value
+	return b
+}
+
+// WithContact sets the Contact field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Contact field is set to the value of the last call.
+func (b *SecurityBaselineSpecApplyConfiguration) WithContact(value string) *SecurityBaselineSpecApplyConfiguration {
+	b.Contact = &value
 	return b
 }
 

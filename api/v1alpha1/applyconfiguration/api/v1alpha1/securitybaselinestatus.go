@@ -33,6 +33,12 @@ type SecurityBaselineStatusApplyConfiguration struct {
 	ViolatingPods *int32 `json:"violatingPods,omitempty"`
 	// The baseline's exceptions; absent if it has none.
 	Exceptions *ExceptionStatusApplyConfiguration `json:"exceptions,omitempty"`
+	// What is worth knowing of the cluster as a whole although it is compliant: at
+	// most 20, of at most 256 bytes each.
+	Findings []string `json:"findings,omitempty"`
+	// What the admission policies, whose parameter the baseline is, need to know
+	// besides the spec.
+	Admission *AdmissionStatusApplyConfiguration `json:"admission,omitempty"`
 }
 
 // SecurityBaselineStatusApplyConfiguration constructs a declarative configuration of the SecurityBaselineStatus type for use with
@@ -133,5 +139,23 @@ func (b *SecurityBaselineStatusApplyConfiguration) WithViolatingPods(value int32
 // If called multiple times, the Exceptions field is set to the value of the last call.
 func (b *SecurityBaselineStatusApplyConfiguration) WithExceptions(value *ExceptionStatusApplyConfiguration) *SecurityBaselineStatusApplyConfiguration {
 	b.Exceptions = value
+	return b
+}
+
+// WithFindings adds the given value to the Findings field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the Findings field.
+func (b *SecurityBaselineStatusApplyConfiguration) WithFindings(values ...string) *SecurityBaselineStatusApplyConfiguration {
+	for i := range values {
+		b.Findings = append(b.Findings, values[i])
+	}
+	return b
+}
+
+// WithAdmission sets the Admission field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the Admission field is set to the value of the last call.
+func (b *SecurityBaselineStatusApplyConfiguration) WithAdmission(value *AdmissionStatusApplyConfiguration) *SecurityBaselineStatusApplyConfiguration {
+	b.Admission = value
 	return b
 }

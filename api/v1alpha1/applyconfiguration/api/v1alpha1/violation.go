@@ -9,8 +9,10 @@ import (
 // ViolationApplyConfiguration represents a declarative configuration of the Violation type for use
 // with apply.
 //
-// Violation is a control that is not compliant in a namespace.
+// Violation is a control that is not compliant in a namespace, or in the cluster
+// as a whole.
 type ViolationApplyConfiguration struct {
+	// The namespace; absent, if it is about the whole cluster.
 	Namespace *string                  `json:"namespace,omitempty"`
 	Control   *apiv1alpha1.ControlName `json:"control,omitempty"`
 	State     *apiv1alpha1.State       `json:"state,omitempty"`

@@ -1,0 +1,206 @@
+package v1alpha1
+
+import (
+	corev1 "k8s.io/api/core/v1"
+)
+
+// What the API server itself refuses, by ValidatingAdmissionPolicies with the
+// baseline as their parameter.
+// https://kubernetes.io/docs/reference/access-authn-authz/validating-admission-policy/
+
+// Action says what the API server does with a request against a rule. In Audit
+// mode it is always Warn and Audit.
+//
+// +kubebuilder:validation:Enum=Deny;Warn;Audit
+type Action string
+
+const (
+	// ActionDeny refuses it.
+	ActionDeny Action = "Deny"
+	// ActionWarn lets it pass and warns whoever made it.
+	ActionWarn Action = "Warn"
+	// ActionAudit lets it pass and writes it to the API server's audit log.
+	ActionAudit Action = "Audit"
+)
+
+// Images says which images may run: those of containers, init containers and
+// ephemeral containers, of pods and of what makes pods.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.allowedRegistries) || (has(self.requireDigest) && self.requireDigest)",message="images asks for nothing; add allowedRegistries, requireDigest or both"
+type Images struct {
+	// Where images may come from: the host of a registry, its port if it has one,
+	// then perhaps a path, such as docker.io/library or registry.example.com:5000.
+	// They are compared by host and by whole parts of the path. An image without a
+	// host, such as nginx, is docker.io/library/nginx, as everywhere.
+	// https://pkg.go.dev/github.com/distribution/reference
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=255
+	// +kubebuilder:validation:items:XValidation:rule="self.matches('^(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])(?:[.](?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9]))*(?::[0-9]+)?(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*/?$') || self.matches('^\\\\[[a-fA-F0-9:]+\\\\](?::[0-9]+)?(?:/[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*)*/?$')",message="images.allowedRegistries must hold hosts of registries, each with its port if it has one and then perhaps a path in lowercase, such as registry.example.com:5000/team; no scheme, no tag and no '*'"
+	// +kubebuilder:validation:items:XValidation:rule="self.split('/')[0] == 'localhost' || self.split('/')[0].contains('.') || self.split('/')[0].contains(':')",message="images.allowedRegistries must begin with the host of a registry: docker.io/library, not library"
+	// +kubebuilder:validation:items:XValidation:rule="self.split('/')[0].lowerAscii() != 'index.docker.io'",message="images.allowedRegistries names index.docker.io, which images never come from; write docker.io"
+	// +kubebuilder:validation:XValidation:rule="size(self) > 0",message="images.allowedRegistries is empty; name a registry or leave it out"
+	AllowedRegistries []string `json:"allowedRegistries,omitempty"`
+
+	// Each image must name a sha256 digest, which says exactly what runs.
+	// +optional
+	RequireDigest bool `json:"requireDigest,omitempty"`
+
+	// Deny, the default, Warn or Audit.
+	// +optional
+	// +kubebuilder:default=Deny
+	Action Action `json:"action,omitempty"`
+}
+
+// Workloads says what pods, and the templates that they are made from, must
+// state. Ephemeral containers, which kubectl debug adds, are not asked.
+//
+// +kubebuilder:validation:XValidation:rule="(has(self.requireLimits) && self.requireLimits) || (has(self.readOnlyRootFilesystem) && self.readOnlyRootFilesystem) || (has(self.forbidDefaultServiceAccount) && self.forbidDefaultServiceAccount)",message="workloads asks for nothing; set requireLimits, readOnlyRootFilesystem or forbidDefaultServiceAccount to true"
+type Workloads struct {
+	// Each container must request cpu and memory and limit its memory, or the pod
+	// as a whole.
+	// +optional
+	RequireLimits bool `json:"requireLimits,omitempty"`
+
+	// Each container's root filesystem must be read-only.
+	// +optional
+	ReadOnlyRootFilesystem bool `json:"readOnlyRootFilesystem,omitempty"`
+
+	// Pods must not run as the ServiceAccount default, which all share that name
+	// none.
+	// +optional
+	ForbidDefaultServiceAccount bool `json:"forbidDefaultServiceAccount,omitempty"`
+
+	// Deny, the default, Warn or Audit.
+	// +optional
+	// +kubebuilder:default=Deny
+	Action Action `json:"action,omitempty"`
+}
+
+// Guard lets only the operator, Kubernetes' own controllers and exempt subjects
+// change or delete what the operator wrote in a governed namespace, the labels
+// that it set on it, and the labels by which baselines select it or name
+// subjects.
+type Guard struct {
+	// Who else may.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	Exempt []Subject `json:"exempt,omitempty"`
+
+	// Deny, the default, Warn or Audit.
+	// +optional
+	// +kubebuilder:default=Deny
+	Action Action `json:"action,omitempty"`
+}
+
+// ClusterAdmin says who may hold all power over the cluster, or over a
+// namespace. Kubernetes' own bindings, of the group system:masters and of its
+// components, are never in question.
+type ClusterAdmin struct {
+	// Who may be bound. New bindings of anybody else are refused, existing ones
+	// are violations.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=128
+	AllowedSubjects []Subject `json:"allowedSubjects,omitempty"`
+
+	// Deny, the default, Warn or Audit.
+	// +optional
+	// +kubebuilder:default=Deny
+	Action Action `json:"action,omitempty"`
+}
+
+// ServiceAccounts says what pods get of the API without asking for it.
+type ServiceAccounts struct {
+	// false: pods that run as the ServiceAccount default of their namespace get no
+	// token, unless they ask for one themselves.
+	// https://kubernetes.io/docs/tasks/configure-pod-container/configure-service-account/#opt-out-of-api-credential-automounting
+	// +required
+	// +kubebuilder:validation:XValidation:rule="!self",message="serviceAccounts.automountDefaultToken can only be false, true being Kubernetes' own default; leave serviceAccounts out"
+	AutomountDefaultToken *bool `json:"automountDefaultToken"`
+}
+
+// Resources says how much may be used. It becomes a LimitRange and a
+// ResourceQuota, both named security-baseline-NAME, in each governed namespace.
+//
+// +kubebuilder:validation:XValidation:rule="has(self.limitRange) || has(self.quota)",message="resources says nothing; add limitRange, quota or both"
+// +kubebuilder:validation:XValidation:rule="!has(self.quota) || !('cpu' in self.quota.hard || 'requests.cpu' in self.quota.hard) || (has(self.limitRange) && self.limitRange.limits.exists(l, l.type == 'Container' && ((has(l.defaultRequest) && 'cpu' in l.defaultRequest) || (has(l.default) && 'cpu' in l.default) || (has(l.max) && 'cpu' in l.max) || (has(l.min) && 'cpu' in l.min))))",message="resources.quota counts requests of cpu, so pods that state none would be refused; add resources.limitRange with a defaultRequest of cpu for type Container"
+// +kubebuilder:validation:XValidation:rule="!has(self.quota) || !('memory' in self.quota.hard || 'requests.memory' in self.quota.hard) || (has(self.limitRange) && self.limitRange.limits.exists(l, l.type == 'Container' && ((has(l.defaultRequest) && 'memory' in l.defaultRequest) || (has(l.default) && 'memory' in l.default) || (has(l.max) && 'memory' in l.max) || (has(l.min) && 'memory' in l.min))))",message="resources.quota counts requests of memory, so pods that state none would be refused; add resources.limitRange with a defaultRequest of memory for type Container"
+// +kubebuilder:validation:XValidation:rule="!has(self.quota) || !('limits.cpu' in self.quota.hard) || (has(self.limitRange) && self.limitRange.limits.exists(l, l.type == 'Container' && ((has(l.default) && 'cpu' in l.default) || (has(l.max) && 'cpu' in l.max))))",message="resources.quota counts limits of cpu, so pods that state none would be refused; add resources.limitRange with a default of cpu for type Container"
+// +kubebuilder:validation:XValidation:rule="!has(self.quota) || !('limits.memory' in self.quota.hard) || (has(self.limitRange) && self.limitRange.limits.exists(l, l.type == 'Container' && ((has(l.default) && 'memory' in l.default) || (has(l.max) && 'memory' in l.max))))",message="resources.quota counts limits of memory, so pods that state none would be refused; add resources.limitRange with a default of memory for type Container"
+type Resources struct {
+	// What containers and pods get if they state nothing, and how much they may
+	// ask for.
+	// +optional
+	LimitRange *LimitRangeSpec `json:"limitRange,omitempty"`
+
+	// How much the namespace may use as a whole.
+	// +optional
+	Quota *ResourceQuotaSpec `json:"quota,omitempty"`
+}
+
+// LimitRangeSpec is Kubernetes' own, with its lists bounded.
+// https://kubernetes.io/docs/concepts/policy/limit-range/
+type LimitRangeSpec struct {
+	// +required
+	// +listType=map
+	// +listMapKey=type
+	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:XValidation:rule="size(self) > 0",message="resources.limitRange.limits is empty; add a limit or leave limitRange out"
+	Limits []LimitRangeItem `json:"limits"`
+}
+
+// LimitRangeItem is what one kind of thing may use.
+//
+// +kubebuilder:validation:XValidation:rule="self.type != 'Pod' || (!has(self.default) && !has(self.defaultRequest))",message="resources.limitRange.limits of type Pod can have no default and no defaultRequest; put them under type Container"
+// +kubebuilder:validation:XValidation:rule="self.type != 'PersistentVolumeClaim' || (has(self.min) && 'storage' in self.min) || (has(self.max) && 'storage' in self.max)",message="resources.limitRange.limits of type PersistentVolumeClaim needs a min or a max of storage"
+type LimitRangeItem struct {
+	// +required
+	// +kubebuilder:validation:Enum=Container;Pod;PersistentVolumeClaim
+	Type corev1.LimitType `json:"type"`
+
+	// +optional
+	// +kubebuilder:validation:MaxProperties=16
+	Max corev1.ResourceList `json:"max,omitempty"`
+
+	// +optional
+	// +kubebuilder:validation:MaxProperties=16
+	Min corev1.ResourceList `json:"min,omitempty"`
+
+	// The limit of a container that states none.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=16
+	Default corev1.ResourceList `json:"default,omitempty"`
+
+	// The request of a container that states none.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=16
+	DefaultRequest corev1.ResourceList `json:"defaultRequest,omitempty"`
+
+	// How much larger than the request a limit may be.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=16
+	MaxLimitRequestRatio corev1.ResourceList `json:"maxLimitRequestRatio,omitempty"`
+}
+
+// ResourceQuotaSpec is Kubernetes' own, with its lists bounded.
+// https://kubernetes.io/docs/concepts/policy/resource-quotas/
+type ResourceQuotaSpec struct {
+	// The most that all of the namespace may use.
+	// +required
+	// +kubebuilder:validation:MaxProperties=64
+	// +kubebuilder:validation:XValidation:rule="size(self) > 0",message="resources.quota.hard is empty; add a resource or leave quota out"
+	Hard corev1.ResourceList `json:"hard"`
+
+	// Which objects are counted; all, if absent.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=8
+	Scopes []corev1.ResourceQuotaScope `json:"scopes,omitempty"`
+
+	// Which objects are counted, in another way.
+	// +optional
+	ScopeSelector *corev1.ScopeSelector `json:"scopeSelector,omitempty"`
+}

@@ -1,0 +1,243 @@
+package controllers
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/admission"
+	"github.com/securitybaseline/operator/controllers/controls"
+	"github.com/securitybaseline/operator/controllers/report"
+	"github.com/securitybaseline/operator/controllers/resolve"
+)
+
+// maxPowerfulRoles is how many roles with all verbs on all resources admission
+// knows of.
+const maxPowerfulRoles = 200
+
+// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=clusterroles;clusterrolebindings;roles,verbs=list;watch
+
+// cluster finds out what a baseline's status says of the cluster as a whole.
+func (r *baselineReconciler) cluster(ctx context.Context, baseline *v1alpha1.SecurityBaseline, now time.Time) (report.Cluster, error) {
+	var cluster report.Cluster
+	var baselines v1alpha1.SecurityBaselineList
+	if err := r.client.List(ctx, &baselines, client.UnsafeDisableDeepCopy); err != nil {
+		return cluster, fmt.Errorf("listing SecurityBaselines: %w", err)
+	}
+	operator, err := r.identity(ctx)
+	if err != nil {
+		return cluster, err
+	}
+	cluster.Admission = &v1alpha1.AdmissionStatus{Operator: operator}
+	for i := range baseline.Spec.Exceptions {
+		if baseline.Spec.Exceptions[i].InForce(now) {
+			cluster.Admission.Exceptions = append(cluster.Admission.Exceptions, baseline.Spec.Exceptions[i].Name)
+		}
+	}
+	if baseline.Spec.Guard != nil {
+		cluster.Admission.GuardedLabels = resolve.GuardedLabels(baselines.Items)
+	}
+	if admission.BornBy(&baseline.Spec) {
+		cluster.Admission.PrecededBy = resolve.Preceding(baseline, baselines.Items)
+	}
+	if err := r.power(ctx, baseline, baselines.Items, &cluster); err != nil {
+		return cluster, err
+	}
+	return cluster, r.standing(ctx, baseline, baselines.Items, &cluster)
+}
+
+// power finds out who holds all power, or more than was meant.
+func (r *baselineReconciler) power(ctx context.Context, baseline *v1alpha1.SecurityBaseline, baselines []v1alpha1.SecurityBaseline, cluster *report.Cluster) error {
+	spec := baseline.Spec.RBAC
+	if spec == nil {
+		return nil
+	}
+	bindings, rules, err := r.bindings(ctx)
+	if err != nil {
+		return err
+	}
+	rival := resolve.ClusterAdmin(baselines)
+	judges := spec.ClusterAdmin != nil && (baseline.Spec.Audits() || rival != nil && rival.Name == baseline.Name)
+	if spec.ClusterAdmin != nil && !judges && rival != nil {
+		cluster.Findings = append(cluster.Findings, fmt.Sprintf("rbac.clusterAdmin is governed by baseline %s, which has precedence", rival.Name))
+	}
+	if judges {
+		for role, rules := range rules {
+			if controls.AllPowerful(rules) {
+				cluster.Admission.AllPowerfulRoles = append(cluster.Admission.AllPowerfulRoles, role)
+			}
+		}
+		slices.Sort(cluster.Admission.AllPowerfulRoles)
+		if left := len(cluster.Admission.AllPowerfulRoles) - maxPowerfulRoles; left > 0 {
+			cluster.Admission.AllPowerfulRoles = cluster.Admission.AllPowerfulRoles[:maxPowerfulRoles]
+			cluster.Findings = append(cluster.Findings, fmt.Sprintf(
+				"%d more roles than admission can know of have all verbs on all resources: new bindings to them are reported, not refused", left))
+		}
+	}
+	for _, binding := range bindings {
+		if judges && controls.AllPowerful(rules[binding.role]) {
+			if message := controls.NotAllowed(binding.id, binding.roleRef, binding.subjects, spec.ClusterAdmin); message != "" && !r.excepts(baseline, cluster, binding.namespace) {
+				cluster.Violations = append(cluster.Violations, v1alpha1.Violation{
+					Namespace: binding.namespace, Control: v1alpha1.ControlRBAC, State: v1alpha1.StateViolating, Message: message,
+				})
+			}
+			continue
+		}
+		if binding.namespace == "" {
+			if risk := controls.Risk(binding.id, binding.roleRef, binding.subjects, rules[binding.role], false); risk != "" {
+				cluster.Findings = append(cluster.Findings, risk)
+			}
+		}
+	}
+	slices.Sort(cluster.Findings)
+	return nil
+}
+
+// excepts says whether an exception in force takes RBAC out of a namespace.
+func (r *baselineReconciler) excepts(baseline *v1alpha1.SecurityBaseline, cluster *report.Cluster, namespace string) bool {
+	return slices.ContainsFunc(baseline.Spec.Exceptions, func(exception v1alpha1.Exception) bool {
+		return slices.Contains(cluster.Admission.Exceptions, exception.Name) &&
+			slices.Contains(exception.Controls, v1alpha1.ControlRBAC) && slices.Contains(exception.Namespaces, namespace)
+	})
+}
+
+// binding is a RoleBinding or a ClusterRoleBinding.
+type binding struct {
+	id, namespace string
+	roleRef       rbacv1.RoleRef
+	subjects      []rbacv1.Subject
+	// role is the role's name or, of a Role, namespace/name.
+	role string
+}
+
+// bindings returns every binding in the cluster, and the rules of every role.
+func (r *baselineReconciler) bindings(ctx context.Context) ([]binding, map[string][]rbacv1.PolicyRule, error) {
+	var clusterRoles rbacv1.ClusterRoleList
+	var roles rbacv1.RoleList
+	var clusterRoleBindings rbacv1.ClusterRoleBindingList
+	var roleBindings rbacv1.RoleBindingList
+	for _, list := range []client.ObjectList{&clusterRoles, &roles, &clusterRoleBindings, &roleBindings} {
+		if err := r.client.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
+			return nil, nil, fmt.Errorf("listing roles and bindings: %w", err)
+		}
+	}
+	rules := map[string][]rbacv1.PolicyRule{}
+	for i := range clusterRoles.Items {
+		rules[clusterRoles.Items[i].Name] = clusterRoles.Items[i].Rules
+	}
+	for i := range roles.Items {
+		rules[roles.Items[i].Namespace+"/"+roles.Items[i].Name] = roles.Items[i].Rules
+	}
+	var bindings []binding
+	for i := range clusterRoleBindings.Items {
+		b := &clusterRoleBindings.Items[i]
+		bindings = append(bindings, binding{id: "ClusterRoleBinding/" + b.Name, roleRef: b.RoleRef, subjects: b.Subjects, role: b.RoleRef.Name})
+	}
+	for i := range roleBindings.Items {
+		b := &roleBindings.Items[i]
+		role := b.RoleRef.Name
+		if b.RoleRef.Kind == "Role" {
+			role = b.Namespace + "/" + role
+		}
+		bindings = append(bindings, binding{id: "RoleBinding/" + b.Name, namespace: b.Namespace, roleRef: b.RoleRef, subjects: b.Subjects, role: role})
+	}
+	return bindings, rules, nil
+}
+
+// standing finds out whether the admission policies and bindings are in place
+// that a baseline needs.
+func (r *baselineReconciler) standing(ctx context.Context, baseline *v1alpha1.SecurityBaseline, baselines []v1alpha1.SecurityBaseline, cluster *report.Cluster) error {
+	have, err := admissionObjects(ctx, r.client, r.mutating)
+	if err != nil {
+		return err
+	}
+	needed := admission.Objects(baselines, admission.Cluster{Protected: r.protected, Mutating: r.mutating})
+	var waiting []string
+	for _, want := range needed {
+		if want.GetLabels()[v1alpha1.BaselineLabel] != baseline.Name {
+			continue
+		}
+		for _, object := range []client.Object{want, admission.PolicyOf(want, needed)} {
+			id := admissionID(object)
+			if found := have[id]; found != nil && asNeeded(found, object) {
+				continue
+			}
+			waiting = append(waiting, id)
+			if why := r.refusals.of(id); why != nil {
+				cluster.Violations = append(cluster.Violations, v1alpha1.Violation{
+					Control: v1alpha1.ControlName(want.GetLabels()[v1alpha1.ControlLabel]), State: v1alpha1.StateFailed, Message: fmt.Sprintf("%s: %v", id, why),
+				})
+			}
+		}
+	}
+	if len(waiting) > 0 {
+		cluster.Waiting = "not in place yet: " + strings.Join(waiting, ", ")
+	}
+	cluster.Born = r.born(baseline, cluster.Waiting)
+	return nil
+}
+
+// born returns the condition BornHardened, or nil.
+func (r *baselineReconciler) born(baseline *v1alpha1.SecurityBaseline, waiting string) *metav1.Condition {
+	condition := func(status metav1.ConditionStatus, reason, message string) *metav1.Condition {
+		return &metav1.Condition{Status: status, Reason: reason, Message: message}
+	}
+	switch {
+	case !admission.BornBy(&baseline.Spec):
+		return nil
+	case !r.mutating && baseline.Spec.Network != nil && baseline.Spec.Network.Gate:
+		return condition(metav1.ConditionFalse, v1alpha1.ReasonUnsupported, "the API server has no MutatingAdmissionPolicy v1, which Kubernetes 1.36 has: "+
+			"a new namespace gets its labels a moment after its creation, and network.gate keeps no pod waiting")
+	case !r.mutating:
+		return condition(metav1.ConditionFalse, v1alpha1.ReasonUnsupported, "the API server has no MutatingAdmissionPolicy v1, which Kubernetes 1.36 has: "+
+			"a new namespace gets its labels a moment after its creation")
+	case waiting != "":
+		return condition(metav1.ConditionFalse, v1alpha1.ReasonNotInPlace, waiting)
+	}
+	return condition(metav1.ConditionTrue, v1alpha1.ReasonInPlace, "a new namespace that the baseline selects gets its labels at its creation")
+}
+
+// identity returns a function that asks the API server once who the operator is.
+func identity(writer client.Client) func(context.Context) (string, error) {
+	var mutex sync.Mutex
+	var name string
+	return func(ctx context.Context) (string, error) {
+		mutex.Lock()
+		defer mutex.Unlock()
+		if name != "" {
+			return name, nil
+		}
+		review := &authenticationv1.SelfSubjectReview{}
+		if err := writer.Create(ctx, review); err != nil {
+			return "", fmt.Errorf("asking who the operator is: %w", err)
+		}
+		name = review.Status.UserInfo.Username
+		return name, nil
+	}
+}
+
+// bindingsConcern returns the baselines whose status says something of bindings
+// and roles.
+func bindingsConcern(ctx context.Context, reader client.Reader) sets.Set[string] {
+	names := sets.New[string]()
+	var baselines v1alpha1.SecurityBaselineList
+	if err := reader.List(ctx, &baselines, client.UnsafeDisableDeepCopy); err != nil {
+		return names
+	}
+	for i := range baselines.Items {
+		if baselines.Items[i].Spec.RBAC != nil {
+			names.Insert(baselines.Items[i].Name)
+		}
+	}
+	return names
+}

@@ -1,0 +1,82 @@
+package controls
+
+import (
+	"maps"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+)
+
+// Names of the objects, after the prefix.
+const (
+	limitRangeName = "limits"
+	quotaName      = "quota"
+)
+
+// resources bounds what a namespace, and a container in it, may use.
+// https://kubernetes.io/docs/concepts/policy/limit-range/
+// https://kubernetes.io/docs/concepts/policy/resource-quotas/
+var resources = Control{
+	Name:     v1alpha1.ControlResources,
+	Declared: func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.Resources != nil },
+	render:   renderResources,
+}
+
+func renderResources(baseline *v1alpha1.SecurityBaseline, _ Namespace) Desired {
+	var desired Desired
+	spec := baseline.Spec.Resources.DeepCopy()
+	// The LimitRange first: a quota counts what it gives.
+	if spec.LimitRange != nil {
+		limits := &corev1.LimitRange{ObjectMeta: objectMeta(limitRangeName)}
+		for _, item := range spec.LimitRange.Limits {
+			limits.Spec.Limits = append(limits.Spec.Limits, limitRangeItem(item))
+		}
+		desired.Objects = append(desired.Objects, client.Object(limits))
+	}
+	if spec.Quota != nil {
+		desired.Objects = append(desired.Objects, client.Object(&corev1.ResourceQuota{
+			ObjectMeta: objectMeta(quotaName),
+			Spec: corev1.ResourceQuotaSpec{
+				Hard: rounded(spec.Quota.Hard), Scopes: spec.Quota.Scopes, ScopeSelector: spec.Quota.ScopeSelector,
+			},
+		}))
+	}
+	return desired
+}
+
+// limitRangeItem states what the API server would default, so that it does not
+// look like a difference.
+// https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/apis/core/v1/defaults.go
+func limitRangeItem(item v1alpha1.LimitRangeItem) corev1.LimitRangeItem {
+	limits := corev1.LimitRangeItem{
+		Type: item.Type, Max: rounded(item.Max), Min: rounded(item.Min),
+		Default: rounded(item.Default), DefaultRequest: rounded(item.DefaultRequest), MaxLimitRequestRatio: rounded(item.MaxLimitRequestRatio),
+	}
+	if item.Type == corev1.LimitTypeContainer {
+		limits.Default = withDefaults(limits.Default, limits.Max)
+		limits.DefaultRequest = withDefaults(withDefaults(limits.DefaultRequest, limits.Default), limits.Min)
+	}
+	return limits
+}
+
+// withDefaults adds to a list what another has and it lacks.
+func withDefaults(list, defaults corev1.ResourceList) corev1.ResourceList {
+	all := maps.Clone(defaults)
+	if all == nil {
+		return list
+	}
+	maps.Copy(all, list)
+	return all
+}
+
+// rounded rounds quantities up to thousandths, as the API server does.
+func rounded(list corev1.ResourceList) corev1.ResourceList {
+	for name, quantity := range list {
+		quantity.RoundUp(resource.Milli)
+		list[name] = quantity
+	}
+	return list
+}

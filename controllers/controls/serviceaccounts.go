@@ -1,0 +1,27 @@
+package controls
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+)
+
+// DefaultServiceAccount is what pods run as that name none. Kubernetes makes it
+// in every namespace.
+const DefaultServiceAccount = "default"
+
+// serviceAccounts keeps the token of the ServiceAccount default out of pods that
+// do not ask for it.
+// https://kubernetes.io/docs/concepts/security/service-accounts/
+var serviceAccounts = Control{
+	Name:     v1alpha1.ControlServiceAccounts,
+	Declared: func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.ServiceAccounts != nil },
+	render: func(baseline *v1alpha1.SecurityBaseline, _ Namespace) Desired {
+		return Desired{Objects: []client.Object{&corev1.ServiceAccount{
+			ObjectMeta:                   metav1.ObjectMeta{Name: DefaultServiceAccount},
+			AutomountServiceAccountToken: baseline.Spec.ServiceAccounts.AutomountDefaultToken,
+		}}}
+	},
+}

@@ -1,0 +1,109 @@
+package enforce
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/controls"
+)
+
+// takeOver makes labels that the API server gave a namespace at its creation, by
+// the policy born.securitybaseline.io, the operator's own, and returns the
+// namespace as it is then. What admission adds is recorded as the creator's, who
+// never stated it: as long as it is, it cannot be released.
+func (e *Enforcer) takeOver(ctx context.Context, namespace *metav1.PartialObjectMetadata) (*metav1.PartialObjectMetadata, error) {
+	born, ok := namespace.Annotations[v1alpha1.BornAnnotation]
+	if !ok {
+		return namespace, nil
+	}
+	keys := slices.DeleteFunc(strings.Split(born, ","), func(key string) bool {
+		_, there := namespace.Labels[key]
+		return !there || !operators(key)
+	})
+	managed, err := owned(namespace.ManagedFields, keys)
+	if err != nil {
+		return nil, fmt.Errorf("taking the labels of namespace %s over: %w", namespace.Name, err)
+	}
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
+		"uid": namespace.UID, "resourceVersion": namespace.ResourceVersion,
+		"annotations":   map[string]any{v1alpha1.BornAnnotation: nil},
+		"managedFields": managed,
+	}})
+	if err != nil {
+		return nil, err
+	}
+	taken := namespace.DeepCopy()
+	if err := e.Client.Patch(ctx, taken, client.RawPatch(types.MergePatchType, patch)); err != nil {
+		if Vanishing(err) || outdated(err) {
+			return namespace, nil // the event that says so is under way
+		}
+		return nil, fmt.Errorf("taking the labels of namespace %s over: %w", namespace.Name, err)
+	}
+	return taken, nil
+}
+
+// operators says whether the operator sets a label on namespaces.
+func operators(key string) bool {
+	return slices.ContainsFunc(controls.All, func(control controls.Control) bool {
+		return slices.Contains(control.NamespaceLabels, key)
+	})
+}
+
+// owned returns managedFields in which labels, and the annotation that names
+// them, are nobody's but the operator's, as if it had applied them.
+func owned(entries []metav1.ManagedFieldsEntry, keys []string) ([]metav1.ManagedFieldsEntry, error) {
+	labels := &fieldpath.Set{}
+	for _, key := range keys {
+		labels.Insert(labelPath(key))
+	}
+	given := labels.Union(fieldpath.NewSet(fieldpath.MakePathOrDie("metadata", "annotations", v1alpha1.BornAnnotation)))
+	var all []metav1.ManagedFieldsEntry
+	var own *metav1.ManagedFieldsEntry
+	for i := range entries {
+		entry := entries[i].DeepCopy()
+		fields := fieldsIn(entry)
+		if isOperators(entry) {
+			own, labels = entry, labels.Union(fields)
+			continue
+		}
+		if !fields.Intersection(given).Empty() {
+			if err := setFields(entry, fields.Difference(given)); err != nil {
+				return nil, err
+			}
+		}
+		all = append(all, *entry)
+	}
+	if own == nil {
+		own = &metav1.ManagedFieldsEntry{
+			Manager: v1alpha1.FieldManager, Operation: metav1.ManagedFieldsOperationApply,
+			APIVersion: "v1", FieldsType: "FieldsV1", Time: new(metav1.Now()),
+		}
+	}
+	if err := setFields(own, labels); err != nil {
+		return nil, err
+	}
+	return append(all, *own), nil
+}
+
+func isOperators(entry *metav1.ManagedFieldsEntry) bool {
+	return entry.Manager == v1alpha1.FieldManager && entry.Operation == metav1.ManagedFieldsOperationApply && entry.Subresource == ""
+}
+
+func setFields(entry *metav1.ManagedFieldsEntry, fields *fieldpath.Set) error {
+	var data bytes.Buffer
+	if err := fields.ToJSONStream(&data); err != nil {
+		return fmt.Errorf("writing managedFields: %w", err)
+	}
+	entry.FieldsV1 = metav1.NewFieldsV1(data.String())
+	return nil
+}

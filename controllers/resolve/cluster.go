@@ -1,0 +1,91 @@
+package resolve
+
+import (
+	"cmp"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/controls"
+)
+
+const (
+	// maxPreceding is how many baselines with precedence admission knows of.
+	maxPreceding = 64
+	// maxGuardedLabels is how many keys of labels the guard protects.
+	maxGuardedLabels = 256
+)
+
+// ClusterAdmin returns the baseline that governs rbac.clusterAdmin in the whole
+// cluster, or nil.
+func ClusterAdmin(baselines []v1alpha1.SecurityBaseline) *v1alpha1.SecurityBaseline {
+	var governing *v1alpha1.SecurityBaseline
+	for i := range baselines {
+		baseline := &baselines[i]
+		if baseline.Spec.RBAC == nil || baseline.Spec.RBAC.ClusterAdmin == nil || baseline.Spec.Audits() || !baseline.DeletionTimestamp.IsZero() {
+			continue
+		}
+		if governing == nil || precedence(baseline, governing) < 0 {
+			governing = baseline
+		}
+	}
+	return governing
+}
+
+// Preceding returns the baselines that may govern something of what a baseline
+// declares in namespaces that both select, the first by name first.
+func Preceding(baseline *v1alpha1.SecurityBaseline, baselines []v1alpha1.SecurityBaseline) []v1alpha1.Preceding {
+	var all []v1alpha1.Preceding
+	for i := range baselines {
+		other := &baselines[i]
+		if other.Name == baseline.Name || other.Spec.Audits() || !other.DeletionTimestamp.IsZero() || precedence(other, baseline) > 0 {
+			continue
+		}
+		var both []v1alpha1.ControlName
+		for _, control := range controls.All {
+			if control.Declared(&baseline.Spec) && control.Declared(&other.Spec) {
+				both = append(both, control.Name)
+			}
+		}
+		if len(both) > 0 {
+			all = append(all, v1alpha1.Preceding{
+				Name: other.Name, Controls: both, Requirements: requirements(&other.Spec.NamespaceSelector), ExcludeNamespaces: other.Spec.ExcludeNamespaces,
+			})
+		}
+	}
+	slices.SortFunc(all, func(a, b v1alpha1.Preceding) int { return cmp.Compare(a.Name, b.Name) })
+	return all[:min(len(all), maxPreceding)]
+}
+
+// requirements returns what a selector requires, all in one form.
+func requirements(selector *v1alpha1.LabelSelector) []metav1.LabelSelectorRequirement {
+	upstream := selector.ToUpstream()
+	var all []metav1.LabelSelectorRequirement
+	for key, value := range upstream.MatchLabels {
+		all = append(all, metav1.LabelSelectorRequirement{Key: key, Operator: metav1.LabelSelectorOpIn, Values: []string{value}})
+	}
+	slices.SortFunc(all, func(a, b metav1.LabelSelectorRequirement) int { return cmp.Compare(a.Key, b.Key) })
+	return append(all, upstream.MatchExpressions...)
+}
+
+// GuardedLabels returns the keys of the labels by which any baseline selects
+// namespaces or names subjects: whoever changes them chooses what holds.
+func GuardedLabels(baselines []v1alpha1.SecurityBaseline) []string {
+	keys := sets.New[string]()
+	for i := range baselines {
+		for _, requirement := range requirements(&baselines[i].Spec.NamespaceSelector) {
+			keys.Insert(requirement.Key)
+		}
+		if baselines[i].Spec.RBAC == nil {
+			continue
+		}
+		for _, binding := range baselines[i].Spec.RBAC.RoleBindings {
+			for _, from := range binding.SubjectsFrom {
+				keys.Insert(from.Label)
+			}
+		}
+	}
+	return sets.List(keys)[:min(keys.Len(), maxGuardedLabels)]
+}

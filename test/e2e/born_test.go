@@ -1,0 +1,295 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/enforce"
+)
+
+// bornWith returns the labels of a namespace as it is created, without creating
+// it.
+func bornWith(t *testing.T, name string, labels map[string]string) map[string]string {
+	t.Helper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: forTest(t)}}
+	maps.Copy(namespace.Labels, labels)
+	must(t, admin.Create(t.Context(), namespace, client.DryRunAll))
+	return namespace.Labels
+}
+
+// bearing waits until new namespaces are born with a label.
+func bearing(t *testing.T, key, value string) {
+	t.Helper()
+	eventually(t, func(context.Context) error {
+		if labels := bornWith(t, suffix(t)+"-probe", nil); labels[key] != value {
+			return fmt.Errorf("born with %v", labels)
+		}
+		return nil
+	})
+}
+
+const (
+	enforceLabel   = "pod-security.kubernetes.io/enforce"
+	enforceVersion = "pod-security.kubernetes.io/enforce-version"
+)
+
+// Two hundred namespaces, and in each at once, from another client, a privileged
+// pod: not one is admitted.
+func TestNoPrivilegedPodInANewNamespace(t *testing.T) {
+	t.Parallel()
+	baseline := newBaseline(t, "b", v1alpha1.SecurityBaselineSpec{PodSecurity: &v1alpha1.PodSecurity{Enforce: "baseline"}})
+	ready(t, baseline, hasCondition(v1alpha1.ConditionBornHardened, metav1.ConditionTrue, v1alpha1.ReasonInPlace))
+	bearing(t, enforceLabel, "baseline")
+	attack(t, privilegedPod(), "violates PodSecurity")
+}
+
+// The same for pods of any kind where the network comes first.
+func TestNoPodBeforeTheDefaultDeny(t *testing.T) {
+	t.Parallel()
+	newBaseline(t, "b", v1alpha1.SecurityBaselineSpec{Network: &v1alpha1.Network{DefaultDeny: []v1alpha1.Direction{"Ingress"}, Gate: true}})
+	bearing(t, v1alpha1.GovernedLabel(v1alpha1.ControlNetwork), suffix(t)+"-b")
+	attack(t, baselinePod(), "does not have its default-deny NetworkPolicy yet; try again in a moment")
+}
+
+// attack creates namespaces, and in each from a second client a pod, again and
+// again, until it is admitted or the namespace has its policy. Pods are never
+// admitted before that.
+func attack(t *testing.T, pod corev1.PodSpec, refusal string) {
+	const times = 200
+	attacker, err := client.New(local.Admin, client.Options{Scheme: admin.Scheme()})
+	must(t, err)
+	refusals, gated := 0, strings.Contains(refusal, "default-deny")
+	for i := range times {
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%d", suffix(t), i), Labels: forTest(t)}}
+		created := make(chan error, 1)
+		go func() { created <- admin.Create(t.Context(), namespace) }()
+		eventually(t, func(ctx context.Context) error {
+			err := attacker.Create(ctx, podOf(namespace.Name, pod))
+			switch {
+			case err == nil && !gated:
+				t.Fatalf("admitted into namespace %s", namespace.Name)
+			case err == nil:
+				key := client.ObjectKey{Namespace: namespace.Name, Name: "security-baseline-default-deny"}
+				must(t, admin.Get(ctx, key, &networkingv1.NetworkPolicy{}))
+				return nil
+			case strings.Contains(err.Error(), refusal):
+				refusals++
+				if gated {
+					return err
+				}
+				return nil
+			case apierrors.IsNotFound(err), strings.Contains(err.Error(), "serviceaccount"):
+				// There is no namespace yet, or no ServiceAccount: Kubernetes comes
+				// before any policy here.
+				return err
+			}
+			t.Fatalf("refused for another reason: %v", err)
+			return nil
+		})
+		must(t, <-created)
+		must(t, admin.Delete(t.Context(), namespace))
+	}
+	t.Logf("%d refusals in %d namespaces", refusals, times)
+	if !gated && refusals != times {
+		t.Errorf("%d of %d refused", refusals, times)
+	}
+}
+
+func TestWhatANamespaceIsBornWith(t *testing.T) {
+	t.Parallel()
+	baseline := newBaseline(t, "b", v1alpha1.SecurityBaselineSpec{
+		PodSecurity: &v1alpha1.PodSecurity{Enforce: "baseline", Warn: "restricted", Version: "v1.30"},
+		Network:     &v1alpha1.Network{DefaultDeny: []v1alpha1.Direction{"Ingress"}, Gate: true},
+		Images:      &v1alpha1.Images{RequireDigest: true}, Workloads: &v1alpha1.Workloads{RequireLimits: true}, Guard: &v1alpha1.Guard{},
+		ExcludeNamespaces: []string{suffix(t) + "-excluded"},
+		Exceptions: []v1alpha1.Exception{{
+			Name: "images", Namespaces: []string{suffix(t) + "-excepted"}, Controls: []v1alpha1.ControlName{"Images"}, Reason: "bring their own images",
+		}},
+	})
+	bearing(t, enforceLabel, "baseline")
+	own := map[string]string{
+		"podsecurity.securitybaseline.io/baseline": baseline.Name, "network.securitybaseline.io/baseline": baseline.Name,
+		"images.securitybaseline.io/baseline": baseline.Name, "workloads.securitybaseline.io/baseline": baseline.Name,
+		"guard.securitybaseline.io/baseline": baseline.Name,
+		enforceLabel:                         "baseline", enforceVersion: "v1.30",
+		"pod-security.kubernetes.io/warn": "restricted", "pod-security.kubernetes.io/warn-version": "v1.30",
+	}
+	with := func(labels map[string]string, drop ...string) map[string]string {
+		all := maps.Clone(own)
+		maps.Copy(all, labels)
+		for _, key := range drop {
+			delete(all, key)
+		}
+		return all
+	}
+	for _, test := range []struct {
+		name, namespace string
+		stated, want    map[string]string
+	}{
+		{name: "nothing stated", want: own},
+		{name: "a weaker level", stated: map[string]string{enforceLabel: "privileged"}, want: own},
+		{name: "no level at all", stated: map[string]string{enforceLabel: "none", enforceVersion: "x"}, want: own},
+		{name: "a stricter level stays", stated: map[string]string{enforceLabel: "restricted"},
+			want: with(map[string]string{enforceLabel: "restricted"}, enforceVersion)},
+		{name: "and so does its newer version", stated: map[string]string{enforceLabel: "restricted", enforceVersion: "v1.31"},
+			want: with(map[string]string{enforceLabel: "restricted", enforceVersion: "v1.31"})},
+		{name: "but not an older one", stated: map[string]string{enforceLabel: "restricted", enforceVersion: "v1.4"},
+			want: with(map[string]string{enforceLabel: "restricted"})},
+		{name: "the gate cannot be opened in advance", stated: map[string]string{v1alpha1.GateLabel: "true"}, want: own},
+		{name: "the label of another baseline", stated: map[string]string{"images.securitybaseline.io/baseline": "other"}, want: own},
+		{name: "other labels stay", stated: map[string]string{"a/b": "c"}, want: with(map[string]string{"a/b": "c"})},
+		{name: "excluded", namespace: "excluded", want: map[string]string{}},
+		{name: "excepted", namespace: "excepted", want: with(nil, "images.securitybaseline.io/baseline")},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			name := "a"
+			if test.namespace != "" {
+				name = test.namespace
+			}
+			labels := bornIn(t, baseline, name, test.stated)
+			equal(t, "labels", test.want, labels)
+		})
+	}
+	t.Run("a protected namespace", func(t *testing.T) {
+		namespace := &corev1.Namespace{}
+		must(t, admin.Get(t.Context(), client.ObjectKey{Name: "kube-public"}, namespace))
+		namespace.ObjectMeta = metav1.ObjectMeta{Name: "kube-public-2"}
+		must(t, admin.Create(t.Context(), namespace, client.DryRunAll))
+		equal(t, "labels", map[string]string{corev1.LabelMetadataName: "kube-public-2"}, namespace.Labels)
+	})
+}
+
+// bornIn returns the labels with which a namespace of the test of a baseline is
+// born, without those that are always there.
+func bornIn(t *testing.T, baseline *v1alpha1.SecurityBaseline, name string, stated map[string]string) map[string]string {
+	t.Helper()
+	selected := map[string]string{}
+	for key, value := range baseline.Spec.NamespaceSelector.MatchLabels {
+		selected[key] = string(value)
+	}
+	prefix := strings.TrimSuffix(baseline.Name, "-b")
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: prefix + "-" + name, Labels: map[string]string{}}}
+	maps.Copy(namespace.Labels, selected)
+	maps.Copy(namespace.Labels, stated)
+	must(t, admin.Create(t.Context(), namespace, client.DryRunAll))
+	for key := range selected {
+		delete(namespace.Labels, key)
+	}
+	delete(namespace.Labels, corev1.LabelMetadataName)
+	return namespace.Labels
+}
+
+// At birth as later: of several baselines that select a namespace, the one with
+// precedence governs each control.
+func TestPrecedenceHoldsAtBirth(t *testing.T) {
+	t.Parallel()
+	low := newBaseline(t, "low", v1alpha1.SecurityBaselineSpec{
+		PodSecurity: &v1alpha1.PodSecurity{Enforce: "restricted"}, Images: &v1alpha1.Images{RequireDigest: true},
+	})
+	high := newBaseline(t, "high", v1alpha1.SecurityBaselineSpec{Priority: 1, PodSecurity: &v1alpha1.PodSecurity{Enforce: "baseline"}})
+	change(t, high, func(b *v1alpha1.SecurityBaseline) {
+		b.Spec.NamespaceSelector.MatchExpressions = []v1alpha1.LabelSelectorRequirement{{Key: "lab", Operator: metav1.LabelSelectorOpNotIn, Values: []string{"no"}}}
+	})
+	eventually(t, func(context.Context) error {
+		both, only := bornWith(t, suffix(t)+"-a", nil), bornWith(t, suffix(t)+"-a", map[string]string{"lab": "no"})
+		if both[enforceLabel] != "baseline" || both["podsecurity.securitybaseline.io/baseline"] != high.Name || both["images.securitybaseline.io/baseline"] != low.Name ||
+			only[enforceLabel] != "restricted" || only["podsecurity.securitybaseline.io/baseline"] != low.Name {
+			return fmt.Errorf("born with %v and %v", both, only)
+		}
+		return nil
+	})
+	equal(t, "the same, again and again", "baseline", func() string {
+		for range 20 {
+			if level := bornWith(t, suffix(t)+"-a", nil)[enforceLabel]; level != "baseline" {
+				return level
+			}
+		}
+		return "baseline"
+	}())
+}
+
+// What a namespace was born with is the operator's, as if it had set it: it goes
+// with the baseline, and what the creator stated stays.
+func TestWhatANamespaceWasBornWithGoesWithTheBaseline(t *testing.T) {
+	t.Parallel()
+	baseline := newBaseline(t, "b", v1alpha1.SecurityBaselineSpec{
+		DeletionPolicy: v1alpha1.DeletionRemove,
+		PodSecurity:    &v1alpha1.PodSecurity{Enforce: "baseline", Warn: "baseline"}, Images: &v1alpha1.Images{RequireDigest: true},
+	})
+	bearing(t, enforceLabel, "baseline")
+	namespace := newNamespace(t, "a", map[string]string{"pod-security.kubernetes.io/warn": "restricted", "team": "a"})
+	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	eventually(t, func(ctx context.Context) error {
+		if err := admin.Get(ctx, client.ObjectKeyFromObject(namespace), namespace); err != nil {
+			return err
+		}
+		if _, ok := namespace.Annotations[v1alpha1.BornAnnotation]; ok {
+			return fmt.Errorf("not taken over: %v", namespace.Annotations)
+		}
+		return nil
+	})
+	own := enforce.OwnLabels(namespace.ManagedFields)
+	for _, key := range []string{enforceLabel, enforceVersion, "podsecurity.securitybaseline.io/baseline", "images.securitybaseline.io/baseline"} {
+		if !own.Has(key) {
+			t.Errorf("%s is not the operator's alone: %v", key, own)
+		}
+	}
+	if !slices.ContainsFunc(namespace.ManagedFields, func(entry metav1.ManagedFieldsEntry) bool {
+		return entry.Manager == "admin" && strings.Contains(entry.FieldsV1.String(), "f:team")
+	}) {
+		t.Errorf("the creator's labels are not theirs any more: %v", namespace.ManagedFields)
+	}
+	must(t, admin.Delete(t.Context(), baseline))
+	eventually(t, func(ctx context.Context) error {
+		return isGone(admin.Get(ctx, client.ObjectKeyFromObject(baseline), baseline))
+	})
+	must(t, admin.Get(t.Context(), client.ObjectKeyFromObject(namespace), namespace))
+	equal(t, "labels", map[string]string{
+		"test": suffix(t), corev1.LabelMetadataName: namespace.Name, "pod-security.kubernetes.io/warn": "restricted", "team": "a",
+	}, namespace.Labels)
+}
+
+// With the gate on, a namespace that was there before keeps running: it never
+// waits for its policy.
+func TestTheGateNeverClosesBehindANamespaceThatWasThereBefore(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t, "a", nil)
+	runnable(t, namespace.Name)
+	ctx, cancel := context.WithCancel(t.Context())
+	refused := make(chan error, 1)
+	go func() {
+		defer close(refused)
+		for ctx.Err() == nil {
+			if err := tried(ctx, admin, podOf(namespace.Name, baselinePod())); err != nil && ctx.Err() == nil {
+				refused <- err
+				return
+			}
+		}
+	}()
+	baseline := newBaseline(t, "b", v1alpha1.SecurityBaselineSpec{Network: &v1alpha1.Network{DefaultDeny: []v1alpha1.Direction{"Ingress"}, Gate: true}})
+	inPlace(t, baseline)
+	eventually(t, func(ctx context.Context) error {
+		if err := admin.Get(ctx, client.ObjectKeyFromObject(namespace), namespace); err != nil {
+			return err
+		}
+		if namespace.Labels[v1alpha1.GateLabel] != "true" {
+			return fmt.Errorf("labels %v", namespace.Labels)
+		}
+		return nil
+	})
+	cancel()
+	if err := <-refused; err != nil {
+		t.Error(err)
+	}
+}

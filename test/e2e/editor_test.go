@@ -1,0 +1,146 @@
+package e2e
+
+import (
+	"context"
+	"testing"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+)
+
+// bound grants a ClusterRole in the whole cluster to a user.
+func bound(t *testing.T, role, name string) {
+	t.Helper()
+	create(t, &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: suffix(t) + "-" + role + "-" + name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role}, Subjects: []rbacv1.Subject{user(name)},
+	})
+}
+
+// Whoever has the shipped editor role and nothing else obtains nothing by writing
+// baselines, whatever section they write.
+func TestAnEditorObtainsNothing(t *testing.T) {
+	t.Parallel()
+	bound(t, "securitybaseline-editor", "editor")
+	editor := as(t, "editor")
+	namespace := newNamespace(t, "a", map[string]string{"team": "editor"})
+	eventually(t, func(ctx context.Context) error { return editor.List(ctx, &v1alpha1.SecurityBaselineList{}) })
+	selector := selectTest(t)
+	const mayNot = ", so you may not have a baseline do it; ask for the verb bind on it, or somebody who has it to apply this baseline"
+
+	binding := func(role v1alpha1.RoleRef) v1alpha1.NamedRoleBinding {
+		return v1alpha1.NamedRoleBinding{Name: "mine", RoleRef: role, Subjects: []v1alpha1.Subject{{Kind: "User", Name: "editor"}}}
+	}
+	spec := func(change func(*v1alpha1.SecurityBaselineSpec)) *v1alpha1.SecurityBaseline {
+		baseline := &v1alpha1.SecurityBaseline{ObjectMeta: metav1.ObjectMeta{Name: suffix(t) + "-tried"}, Spec: v1alpha1.SecurityBaselineSpec{NamespaceSelector: selector}}
+		change(&baseline.Spec)
+		return baseline
+	}
+	for _, test := range []struct {
+		name string
+		spec func(*v1alpha1.SecurityBaselineSpec)
+		want string
+	}{
+		{"a ClusterRole", func(s *v1alpha1.SecurityBaselineSpec) {
+			s.RBAC = &v1alpha1.RBAC{RoleBindings: []v1alpha1.NamedRoleBinding{binding(v1alpha1.RoleRef{Kind: "ClusterRole", Name: "admin"})}}
+		}, "rbac.roleBindings mine: you may not bind ClusterRole admin" + mayNot},
+		{"a Role", func(s *v1alpha1.SecurityBaselineSpec) {
+			s.RBAC = &v1alpha1.RBAC{RoleBindings: []v1alpha1.NamedRoleBinding{binding(v1alpha1.RoleRef{Kind: "Role", Name: "secrets"})}}
+		}, "rbac.roleBindings mine: you may not bind Role secrets" + mayNot},
+		{"by a label", func(s *v1alpha1.SecurityBaselineSpec) {
+			named := binding(v1alpha1.RoleRef{Kind: "ClusterRole", Name: "view"})
+			named.Subjects, named.SubjectsFrom = nil, []v1alpha1.SubjectFrom{{Kind: "User", Label: "team"}}
+			s.RBAC = &v1alpha1.RBAC{RoleBindings: []v1alpha1.NamedRoleBinding{named}}
+		}, "you may not bind ClusterRole view"},
+		{"in Audit mode", func(s *v1alpha1.SecurityBaselineSpec) {
+			s.Mode = v1alpha1.ModeAudit
+			s.RBAC = &v1alpha1.RBAC{RoleBindings: []v1alpha1.NamedRoleBinding{binding(v1alpha1.RoleRef{Kind: "ClusterRole", Name: "admin"})}}
+		}, "you may not bind ClusterRole admin"},
+		{"the last of many", func(s *v1alpha1.SecurityBaselineSpec) {
+			s.RBAC = &v1alpha1.RBAC{}
+			for i := range 24 {
+				named := binding(v1alpha1.RoleRef{Kind: "ClusterRole", Name: "free"})
+				named.Name += string(rune('a' + i))
+				s.RBAC.RoleBindings = append(s.RBAC.RoleBindings, named)
+			}
+			s.RBAC.RoleBindings[23].RoleRef.Name = "admin"
+		}, "rbac.roleBindings minex: you may not bind ClusterRole admin"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if test.name == "the last of many" {
+				mayBind(t, "editor", "free")
+				eventually(t, func(ctx context.Context) error {
+					return tried(ctx, editor, spec(func(s *v1alpha1.SecurityBaselineSpec) {
+						s.RBAC = &v1alpha1.RBAC{RoleBindings: []v1alpha1.NamedRoleBinding{binding(v1alpha1.RoleRef{Kind: "ClusterRole", Name: "free"})}}
+					}))
+				})
+			}
+			must(t, refusedWith(tried(t.Context(), editor, spec(test.spec)), test.want))
+		})
+	}
+
+	t.Run("a baseline of somebody who may", func(t *testing.T) {
+		theirs := everything()
+		theirs.NamespaceSelector = selector
+		baseline := &v1alpha1.SecurityBaseline{ObjectMeta: metav1.ObjectMeta{Name: suffix(t)}, Spec: theirs}
+		create(t, baseline)
+		evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+		for name, mutate := range map[string]func(*v1alpha1.SecurityBaselineSpec){
+			"a subject": func(s *v1alpha1.SecurityBaselineSpec) {
+				s.RBAC.RoleBindings[0].Subjects = append(s.RBAC.RoleBindings[0].Subjects, v1alpha1.Subject{Kind: "User", Name: "editor"})
+			},
+			"a role":       func(s *v1alpha1.SecurityBaselineSpec) { s.RBAC.RoleBindings[0].RoleRef.Name = "admin" },
+			"the selector": func(s *v1alpha1.SecurityBaselineSpec) { s.NamespaceSelector = v1alpha1.LabelSelector{} },
+			"the priority": func(s *v1alpha1.SecurityBaselineSpec) { s.Priority++ },
+		} {
+			must(t, admin.Get(t.Context(), client.ObjectKeyFromObject(baseline), baseline))
+			changed := baseline.DeepCopy()
+			mutate(&changed.Spec)
+			if err := refusedWith(editor.Update(t.Context(), changed), "you may not bind ClusterRole "); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+		labelled := baseline.DeepCopy()
+		metav1.SetMetaDataLabel(&labelled.ObjectMeta, "a", "b")
+		must(t, editor.Update(t.Context(), labelled))
+		status := baseline.DeepCopy()
+		status.Status.Admission = &v1alpha1.AdmissionStatus{Operator: "editor"}
+		must(t, refusedWith(editor.Status().Update(t.Context(), status), "cannot update resource"))
+	})
+
+	t.Run("every other section", func(t *testing.T) {
+		all := fully()
+		all.RBAC = &v1alpha1.RBAC{ClusterAdmin: &v1alpha1.ClusterAdmin{AllowedSubjects: []v1alpha1.Subject{{Kind: "User", Name: "editor"}}, Action: v1alpha1.ActionAudit}}
+		all.Guard = &v1alpha1.Guard{Exempt: []v1alpha1.Subject{{Kind: "User", Name: "editor"}}}
+		all.Images, all.Workloads = &v1alpha1.Images{AllowedRegistries: []string{"evil.io"}}, &v1alpha1.Workloads{RequireLimits: true}
+		all.NamespaceSelector, all.Priority = selector, 10
+		baseline := &v1alpha1.SecurityBaseline{ObjectMeta: metav1.ObjectMeta{Name: suffix(t)}, Spec: all}
+		must(t, editor.Create(t.Context(), baseline))
+		t.Cleanup(func() { remove(t, baseline) })
+		inPlace(t, baseline)
+		for kind, object := range whatMakes(namespace.Name, baselinePod()) {
+			if err := refusedWith(tried(t.Context(), editor, object), "cannot create resource"); err != nil {
+				t.Errorf("%s: %v", kind, err)
+			}
+		}
+		for _, binding := range granting(namespace.Name, "mine", "cluster-admin", user("editor")) {
+			must(t, refusedWith(tried(t.Context(), editor, binding), "cannot create resource"))
+		}
+		for _, object := range managed(t, namespace.Name)[:1] {
+			must(t, refusedWith(editor.Update(t.Context(), spoiled(object), client.DryRunAll), "cannot update resource"))
+		}
+		must(t, refusedWith(editor.Update(t.Context(), namespace, client.DryRunAll), "cannot update resource"))
+	})
+}
+
+// mayBind lets a user bind a ClusterRole.
+func mayBind(t *testing.T, name, role string) {
+	t.Helper()
+	create(t, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: suffix(t) + "-" + role}, Rules: []rbacv1.PolicyRule{
+		{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"clusterroles"}, ResourceNames: []string{role}, Verbs: []string{"bind"}},
+	}})
+	bound(t, suffix(t)+"-"+role, name)
+}

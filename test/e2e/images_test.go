@@ -1,0 +1,355 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/distribution/reference"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+)
+
+const (
+	sha256 = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+	sha512 = "sha512:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+)
+
+var allowedRegistries = []string{
+	"registry.example.com", "harbor.example.com:5000/team", "docker.io/library", "ghcr.io/acme/", "localhost:5000", "[2001:db8::1]:5000",
+	"quay.io/prometheus/node-exporter", "Mixed.example.com/a",
+}
+
+// Which images a baseline that allows allowedRegistries lets in.
+var imageCases = []struct {
+	image string
+	// want is "" if it is let in, or what the refusal says.
+	want string
+}{
+	// By host.
+	{"registry.example.com/a", ""},
+	{"registry.example.com/a/b", ""},
+	{"registry.example.com/a/b:v1", ""},
+	{"registry.example.com/a/b@" + sha256, ""},
+	{"registry.example.com/a/b:v1@" + sha256, ""},
+	{"registry.example.com/a/b@" + sha512, ""},
+	{"REGISTRY.example.com/a", ""},
+	{"Registry.Example.COM/a/b:v1", ""},
+	// What only looks like it.
+	{"registry.example.com.evil.io/a", "allowed registry"},
+	{"evil.io/registry.example.com/a", "allowed registry"},
+	{"evilregistry.example.com/a", "allowed registry"},
+	{"registry.example.co/a", "allowed registry"},
+	{"registry.example.comm/a", "allowed registry"},
+	{"registry-example.com/a", "allowed registry"},
+	{"registry.example.com-evil.io/a", "allowed registry"},
+	{"registry.example.com:5000/a", "allowed registry"},
+	{"registry.example.com:443/a", "allowed registry"},
+	{"registry.example.com@evil.io/a", "not a valid reference"},
+	{"user@registry.example.com/a", "not a valid reference"},
+	{"https://registry.example.com/a", "not a valid reference"},
+	{"registry.example.com./a", "not a valid reference"},
+	{".registry.example.com/a", "not a valid reference"},
+	{"registry..example.com/a", "not a valid reference"},
+	{"registry_example.com/a", "not a valid reference"},
+	{"registry.example.com%2fa", "not a valid reference"},
+	{`registry.example.com\a`, "not a valid reference"},
+	// Of one part it is a name on Docker Hub, not a host.
+	{"registry.example.com", ""}, // docker.io/library/registry.example.com
+	// By host, port and path.
+	{"harbor.example.com:5000/team/app", ""},
+	{"harbor.example.com:5000/team", ""},
+	{"harbor.example.com:5000/team/a/b/c:1.2", ""},
+	{"harbor.example.com:5000/team:1.2", ""},
+	{"harbor.example.com:5000/teams/app", "allowed registry"},
+	{"harbor.example.com:5000/team-b/app", "allowed registry"},
+	{"harbor.example.com:5000/other/team/app", "allowed registry"},
+	{"harbor.example.com/team/app", "allowed registry"},
+	{"harbor.example.com:50001/team/app", "allowed registry"},
+	{"harbor.example.com:5000/../team/app", "not a valid reference"},
+	{"harbor.example.com:5000/team/../other/app", "not a valid reference"},
+	{"harbor.example.com:port/team/app", "not a valid reference"},
+	{"harbor.example.com:/team/app", "not a valid reference"},
+	// Allowed with a slash at the end.
+	{"ghcr.io/acme/app", ""},
+	{"ghcr.io/acme/tools/app:v2", ""},
+	{"ghcr.io/acme", ""},
+	{"ghcr.io/acme-evil/app", "allowed registry"},
+	{"ghcr.io/app", "allowed registry"},
+	// One repository.
+	{"quay.io/prometheus/node-exporter:v1.8.0", ""},
+	{"quay.io/prometheus/node-exporter-evil", "allowed registry"},
+	{"quay.io/prometheus/node-exporter/sub", ""},
+	{"quay.io/prometheus/prometheus", "allowed registry"},
+	// docker.io and its short forms.
+	{"nginx", ""},
+	{"nginx:1.27", ""},
+	{"nginx@" + sha256, ""},
+	{"library/nginx", ""},
+	{"docker.io/nginx", ""},
+	{"docker.io/library/nginx", ""},
+	{"index.docker.io/nginx", ""},
+	{"index.docker.io/library/nginx:1.27", ""},
+	{"bitnami/redis", "docker.io/bitnami/redis"},
+	{"docker.io/bitnami/redis", "allowed registry"},
+	{"library-evil/nginx", "allowed registry"},
+	{"registry-1.docker.io/library/nginx", "allowed registry"},
+	{"docker.com/library/nginx", "allowed registry"},
+	{"docker.io.evil.io/library/nginx", "allowed registry"},
+	{"DOCKER.IO/library/nginx", ""},
+	// localhost.
+	{"localhost:5000/app", ""},
+	{"localhost/app", "allowed registry"},
+	{"localhost:5001/app", "allowed registry"},
+	{"localhost.evil.io:5000/app", "allowed registry"},
+	{"LOCALHOST:5000/app", ""},
+	{"127.0.0.1:5000/app", "allowed registry"},
+	{"localhost", ""}, // docker.io/library/localhost
+	// Addresses.
+	{"[2001:db8::1]:5000/app", ""},
+	{"[2001:DB8::1]:5000/app", ""},
+	{"[2001:db8::1]/app", "allowed registry"},
+	{"[2001:db8::2]:5000/app", "allowed registry"},
+	{"[2001:db8::1%25eth0]:5000/app", "not a valid reference"},
+	{"2001:db8::1/app", "not a valid reference"},
+	{"[2001:db8::1:5000/app", "not a valid reference"},
+	// Uppercase.
+	{"mixed.example.com/a/b", ""},
+	{"MIXED.EXAMPLE.COM/a", ""},
+	{"registry.example.com/A", "not a valid reference"},
+	{"registry.example.com/a:V1", ""},
+	{"NGINX", "not a valid reference"},
+	{"Library/nginx", "allowed registry"},
+	// Parts that are empty or odd.
+	{"registry.example.com/", "not a valid reference"},
+	{"registry.example.com//a", "not a valid reference"},
+	{"registry.example.com/a/", "not a valid reference"},
+	{"/a", "not a valid reference"},
+	{"registry.example.com/a:", "not a valid reference"},
+	{"registry.example.com/a@", "not a valid reference"},
+	{"registry.example.com/a:v1:v2", "not a valid reference"},
+	{"registry.example.com/a@" + sha256 + "@" + sha256, "not a valid reference"},
+	{"registry.example.com/a@sha256:abc", "not a valid reference"},
+	{"registry.example.com/a@md5:0123456789abcdef0123456789abcdef", "not a valid reference"},
+	{"registry.example.com/a@" + strings.ToUpper(sha256), "not a valid reference"},
+	{"registry.example.com/a b", "not a valid reference"},
+	{"registry.example.com/a__b/c-_d", "not a valid reference"},
+	{"registry.example.com/a__b/c--d", ""},
+	{"registry.example.com/.a", "not a valid reference"},
+	{"registry.example.com/" + strings.Repeat("a", 255), ""},
+	{"registry.example.com/" + strings.Repeat("a", 256), "not a valid reference"},
+	{"registry.example.com/a:" + strings.Repeat("t", 128), ""},
+	{"registry.example.com/a:" + strings.Repeat("t", 129), "not a valid reference"},
+	{strings.TrimPrefix(sha256, "sha256:"), "not a valid reference"},
+	{"ñginx", "not a valid reference"},
+	{"registry.еxample.com/a", "not a valid reference"}, // a Cyrillic letter
+}
+
+func TestImages(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t, "a", nil)
+	digests := newNamespace(t, "digests", map[string]string{"digests": "required"})
+	newBaseline(t, "registries", v1alpha1.SecurityBaselineSpec{
+		Images: &v1alpha1.Images{AllowedRegistries: allowedRegistries}, Contact: "#platform",
+	})
+	strict := newBaseline(t, "digests", v1alpha1.SecurityBaselineSpec{
+		Priority: 1, Images: &v1alpha1.Images{RequireDigest: true},
+	})
+	change(t, strict, func(b *v1alpha1.SecurityBaseline) { b.Spec.NamespaceSelector.MatchLabels["digests"] = "required" })
+	inPlace(t, strict)
+	runnable(t, namespace.Name)
+	runnable(t, digests.Name)
+	heeded(t, func(ctx context.Context) error { return tried(ctx, admin, podWith(namespace.Name, "evil.io/a")) },
+		"container app: image evil.io/a (evil.io/a) does not come from an allowed registry (registry.example.com, ",
+		"): rule images.allowedRegistries of SecurityBaseline "+suffix(t)+"-registries; ask #platform")
+	heeded(t, func(ctx context.Context) error { return tried(ctx, admin, podWith(digests.Name, "evil.io/a:v1")) },
+		"container app: image evil.io/a:v1 does not name a digest, as name@sha256:...: rule images.requireDigest of SecurityBaseline "+strict.Name+
+			"; ask whoever looks after it")
+
+	for _, test := range imageCases {
+		t.Run(test.image, func(t *testing.T) {
+			err := tried(t.Context(), admin, podWith(namespace.Name, test.image))
+			if test.want == "" {
+				must(t, err)
+				return
+			}
+			must(t, refusedWith(err, "container app: image ", test.image, test.want))
+		})
+	}
+	for _, test := range []struct {
+		image string
+		names bool
+	}{
+		{"nginx@" + sha256, true},
+		{"nginx:1.27@" + sha256, true},
+		{"evil.io:5000/a/b:v1@" + sha256, true},
+		{"nginx", false},
+		{"nginx:1.27", false},
+		{"nginx:" + strings.TrimPrefix(sha256, "sha256:"), false},
+		{"nginx@" + sha512, false},
+		{"nginx@" + sha256[:len(sha256)-1], false},
+	} {
+		t.Run("digest of "+test.image, func(t *testing.T) {
+			err := tried(t.Context(), admin, podWith(digests.Name, test.image))
+			if test.names {
+				must(t, err)
+				return
+			}
+			must(t, refusedWith(err, "rule images"))
+		})
+	}
+}
+
+// allows says what distribution/reference, which the kubelet asks, has to say of
+// an image: whether its host and path are among allowedRegistries. It is an error
+// if it is not a reference, or if nothing in it is a host.
+func allows(image string) (bool, error) {
+	named, err := reference.ParseNormalizedNamed(image)
+	if err != nil {
+		return false, err
+	}
+	host, path := reference.Domain(named), reference.Path(named)
+	if host == "" {
+		return false, fmt.Errorf("%q has no host", image)
+	}
+	for _, allowed := range allowedRegistries {
+		allowedHost, allowedPath, _ := strings.Cut(strings.TrimSuffix(allowed, "/"), "/")
+		if !strings.EqualFold(host, allowedHost) {
+			continue
+		}
+		parts, prefix := strings.Split(path, "/"), strings.Split(allowedPath, "/")
+		if allowedPath == "" || len(parts) >= len(prefix) && strings.Join(parts[:len(prefix)], "/") == allowedPath {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// What the policy says of references is what distribution/reference says, of
+// those in the table and of many that are made from parts of them.
+func TestImagePolicyParsesAsDistributionDoes(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t, "a", nil)
+	baseline := newBaseline(t, "registries", v1alpha1.SecurityBaselineSpec{Images: &v1alpha1.Images{AllowedRegistries: allowedRegistries}})
+	inPlace(t, baseline)
+	runnable(t, namespace.Name)
+	heeded(t, func(ctx context.Context) error { return tried(ctx, admin, podWith(namespace.Name, "evil.io/a")) })
+
+	const many = 3000
+	seed := rand.Uint64()
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 0))
+	images := make(chan string)
+	go func() {
+		defer close(images)
+		for _, test := range imageCases {
+			images <- test.image
+		}
+		for range many {
+			images <- randomImage(random)
+		}
+	}()
+	var workers sync.WaitGroup
+	for range 4 {
+		workers.Go(func() {
+			for image := range images {
+				allowed, parseErr := allows(image)
+				err := tried(t.Context(), admin, podWith(namespace.Name, image))
+				switch {
+				case parseErr != nil:
+					err = refusedWith(err, "is not a valid reference")
+				case !allowed:
+					err = refusedWith(err, "does not come from an allowed registry")
+				}
+				if err != nil {
+					t.Errorf("%q: distribution/reference says allowed=%t (%v): %v", image, allowed, parseErr, err)
+				}
+			}
+		})
+	}
+	workers.Wait()
+}
+
+// randomImage joins parts that references are made of, some of them odd.
+func randomImage(random *rand.Rand) string {
+	parts := []string{
+		"registry.example.com", "harbor.example.com", "docker.io", "index.docker.io", "ghcr.io", "localhost", "[2001:db8::1]", "Mixed.example.com", "evil.io",
+		"team", "library", "acme", "nginx", "a", "A", "a-b", "a--b", "a_b", "a__b", "a___b", "a.b", "a..b", "-a", "a-", "_", "ü", "É.io", " ", "x",
+		"/", "/", "/", "/", "//", ":", ":", ":5000", ":5000/", ":v1", ":V1.0", "@", "@" + sha256, "@" + sha512, "@sha256:", "@md5:" + strings.Repeat("0", 32),
+		strings.Repeat("a", 64), strings.TrimPrefix(sha256, "sha256:"), ".", "..", "[::1]", "[::]:1", "%", "\u2028",
+	}
+	var image strings.Builder
+	for range 1 + random.IntN(6) {
+		image.WriteString(parts[random.IntN(len(parts))])
+	}
+	// Kubernetes itself refuses space around it.
+	if trimmed := strings.TrimSpace(image.String()); trimmed != "" {
+		return trimmed
+	}
+	return "a"
+}
+
+// Every container is looked at, in a pod and in whatever makes pods; what was
+// there before goes on.
+func TestImagesOfEveryContainerAndTemplate(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t, "a", nil)
+	runnable(t, namespace.Name)
+	before := deploy(t, namespace.Name, corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "evil.io/before"}}})
+	old := podWith(namespace.Name, "evil.io/before")
+	must(t, admin.Create(t.Context(), old))
+	baseline := newBaseline(t, "registries", v1alpha1.SecurityBaselineSpec{Images: &v1alpha1.Images{AllowedRegistries: []string{"registry.example.com"}}})
+	inPlace(t, baseline)
+
+	const good, bad = "registry.example.com/a", "evil.io/a"
+	heeded(t, func(ctx context.Context) error { return tried(ctx, admin, podWith(namespace.Name, bad)) })
+	container := func(name, image string) corev1.Container { return corev1.Container{Name: name, Image: image} }
+	for name, pod := range map[string]corev1.PodSpec{
+		"main": {Containers: []corev1.Container{container("good", good), container("main", bad)}},
+		"init": {Containers: []corev1.Container{container("good", good)}, InitContainers: []corev1.Container{container("fine", good), container("init", bad)}},
+		"sidecar": {Containers: []corev1.Container{container("good", good)}, InitContainers: []corev1.Container{
+			{Name: "sidecar", Image: bad, RestartPolicy: ptr.To(corev1.ContainerRestartPolicyAlways)},
+		}},
+	} {
+		for kind, object := range whatMakes(namespace.Name, pod) {
+			t.Run(name+" of a "+kind, func(t *testing.T) {
+				must(t, refusedWith(tried(t.Context(), admin, object), "container "+name+": image "+bad))
+			})
+		}
+	}
+	for kind, object := range whatMakes(namespace.Name, corev1.PodSpec{Containers: []corev1.Container{container("good", good)}}) {
+		t.Run("a good "+kind, func(t *testing.T) { must(t, tried(t.Context(), admin, object)) })
+	}
+
+	t.Run("an ephemeral container", func(t *testing.T) {
+		pod := podWith(namespace.Name, good)
+		must(t, admin.Create(t.Context(), pod))
+		debug := func(image string) error {
+			debugged := pod.DeepCopy()
+			debugged.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{
+				Name: "debug", Image: image, TerminationMessagePolicy: corev1.TerminationMessageReadFile, ImagePullPolicy: corev1.PullAlways,
+			}}}
+			return admin.SubResource("ephemeralcontainers").Update(t.Context(), debugged)
+		}
+		must(t, refusedWith(debug(bad), "container debug: image "+bad))
+		must(t, debug(good))
+	})
+	t.Run("what was there is scaled and labelled", func(t *testing.T) {
+		change(t, before, func(d *appsv1.Deployment) { d.Spec.Replicas = ptr.To[int32](2) })
+		change(t, old, func(p *corev1.Pod) { metav1.SetMetaDataLabel(&p.ObjectMeta, "a", "b") })
+		must(t, admin.Delete(t.Context(), old))
+	})
+	t.Run("what was there is changed to another bad image", func(t *testing.T) {
+		must(t, admin.Get(t.Context(), client.ObjectKeyFromObject(before), before))
+		before.Spec.Template.Spec.Containers[0].Image = bad
+		must(t, refusedWith(admin.Update(t.Context(), before), "container app: image "+bad))
+	})
+}

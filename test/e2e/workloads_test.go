@@ -1,0 +1,158 @@
+package e2e
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+)
+
+func list(pairs ...string) corev1.ResourceList {
+	all := corev1.ResourceList{}
+	for i := 0; i < len(pairs); i += 2 {
+		all[corev1.ResourceName(pairs[i])] = resource.MustParse(pairs[i+1])
+	}
+	return all
+}
+
+// modest is a pod that a baseline with every rule of workloads lets in.
+func modest() corev1.PodSpec {
+	return corev1.PodSpec{
+		ServiceAccountName: "app",
+		Containers: []corev1.Container{{
+			Name: "app", Image: "example.com/app",
+			Resources:       corev1.ResourceRequirements{Requests: list("cpu", "10m", "memory", "16Mi"), Limits: list("memory", "32Mi")},
+			SecurityContext: &corev1.SecurityContext{ReadOnlyRootFilesystem: new(true)},
+		}},
+	}
+}
+
+func TestWorkloads(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t, "a", nil)
+	baseline := newBaseline(t, "strict", v1alpha1.SecurityBaselineSpec{
+		Workloads: &v1alpha1.Workloads{RequireLimits: true, ReadOnlyRootFilesystem: true, ForbidDefaultServiceAccount: true},
+		Contact:   "#platform",
+	})
+	inPlace(t, baseline)
+	runnable(t, namespace.Name)
+	account := &corev1.ServiceAccount{}
+	account.Namespace, account.Name = namespace.Name, "app"
+	must(t, admin.Create(t.Context(), account))
+	heeded(t, func(ctx context.Context) error { return tried(ctx, admin, podWith(namespace.Name, "example.com/app")) },
+		"container app lacks a cpu request, a memory request, a memory limit; add them under resources: rule workloads.requireLimits of SecurityBaseline "+
+			baseline.Name+"; ask #platform")
+
+	const cpuRequest, memoryRequest, memoryLimit = "a cpu request", "a memory request", "a memory limit"
+	const writable, defaultAccount = "container app has a writable root filesystem", "the pod runs as the ServiceAccount default"
+	for _, test := range []struct {
+		name   string
+		change func(*corev1.PodSpec)
+		want   string
+	}{
+		{name: "a modest pod", change: func(*corev1.PodSpec) {}},
+		{name: "no cpu request", want: "container app lacks " + cpuRequest + ";", change: func(p *corev1.PodSpec) {
+			delete(p.Containers[0].Resources.Requests, "cpu")
+		}},
+		{name: "no memory request and no limit", want: "lacks " + memoryRequest + ", " + memoryLimit, change: func(p *corev1.PodSpec) {
+			p.Containers[0].Resources = corev1.ResourceRequirements{Requests: list("cpu", "1")}
+		}},
+		{name: "no memory limit", want: "lacks " + memoryLimit, change: func(p *corev1.PodSpec) { p.Containers[0].Resources.Limits = nil }},
+		{name: "a limit is a request of as much", change: func(p *corev1.PodSpec) {
+			p.Containers[0].Resources = corev1.ResourceRequirements{Limits: list("cpu", "1", "memory", "1Gi")}
+		}},
+		{name: "an init container that states nothing", want: "container setup lacks", change: func(p *corev1.PodSpec) {
+			setup := p.Containers[0]
+			setup.Name, setup.Resources = "setup", corev1.ResourceRequirements{}
+			p.InitContainers = []corev1.Container{setup}
+		}},
+		{name: "stated for the pod as a whole", change: func(p *corev1.PodSpec) {
+			p.Containers[0].Resources = corev1.ResourceRequirements{}
+			p.Resources = &corev1.ResourceRequirements{Requests: list("cpu", "1", "memory", "1Gi"), Limits: list("memory", "1Gi")}
+		}},
+		{name: "a writable root filesystem", want: writable, change: func(p *corev1.PodSpec) {
+			p.Containers[0].SecurityContext.ReadOnlyRootFilesystem = new(false)
+		}},
+		{name: "nothing said of the root filesystem", want: writable, change: func(p *corev1.PodSpec) { p.Containers[0].SecurityContext = nil }},
+		{name: "Windows, which cannot", change: func(p *corev1.PodSpec) {
+			p.OS = &corev1.PodOS{Name: corev1.Windows}
+			p.Containers[0].SecurityContext = nil
+		}},
+		{name: "the ServiceAccount default", want: defaultAccount, change: func(p *corev1.PodSpec) { p.ServiceAccountName = "default" }},
+		{name: "no ServiceAccount", want: defaultAccount, change: func(p *corev1.PodSpec) { p.ServiceAccountName = "" }},
+	} {
+		pod := modest()
+		test.change(&pod)
+		for kind, object := range whatMakes(namespace.Name, pod) {
+			t.Run(test.name+" in a "+kind, func(t *testing.T) {
+				err := tried(t.Context(), admin, object)
+				if test.want == "" {
+					must(t, err)
+					return
+				}
+				must(t, refusedWith(err, test.want, "rule workloads.", "of SecurityBaseline "+baseline.Name+"; ask #platform"))
+			})
+		}
+	}
+}
+
+// What the LimitRange of the same baseline gives need not be stated: pods have it
+// when they are judged, and templates are judged as if they had.
+func TestWorkloadsKnowWhatTheLimitRangeGives(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t, "a", nil)
+	baseline := newBaseline(t, "both", v1alpha1.SecurityBaselineSpec{
+		Workloads: &v1alpha1.Workloads{RequireLimits: true},
+		Resources: &v1alpha1.Resources{LimitRange: &v1alpha1.LimitRangeSpec{Limits: []v1alpha1.LimitRangeItem{{
+			Type: corev1.LimitTypeContainer, DefaultRequest: list("cpu", "100m"), Default: list("memory", "1Gi"),
+		}}}},
+	})
+	inPlace(t, baseline)
+	runnable(t, namespace.Name)
+	for kind, object := range whatMakes(namespace.Name, baselinePod()) {
+		t.Run(kind, func(t *testing.T) {
+			eventually(t, func(ctx context.Context) error { return tried(ctx, admin, object) })
+		})
+	}
+	t.Run("and what it does not", func(t *testing.T) {
+		change(t, baseline, func(b *v1alpha1.SecurityBaseline) {
+			b.Spec.Resources.LimitRange.Limits[0].DefaultRequest = nil
+		})
+		for _, object := range whatMakes(namespace.Name, baselinePod()) {
+			heeded(t, func(ctx context.Context) error { return tried(ctx, admin, object) }, "container app lacks a cpu request;")
+		}
+	})
+}
+
+// What the actions other than Deny do, and Audit mode.
+func TestActionsAndAuditModeRefuseNothing(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name   string
+		spec   v1alpha1.SecurityBaselineSpec
+		warned bool
+	}{
+		{"warn", v1alpha1.SecurityBaselineSpec{Images: &v1alpha1.Images{RequireDigest: true, Action: v1alpha1.ActionWarn}}, true},
+		{"audit", v1alpha1.SecurityBaselineSpec{Images: &v1alpha1.Images{RequireDigest: true, Action: v1alpha1.ActionAudit}}, false},
+		{"mode", inAudit(v1alpha1.SecurityBaselineSpec{Images: &v1alpha1.Images{RequireDigest: true}}), true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			namespace := newNamespace(t, "a", nil)
+			baseline := newBaseline(t, "b", test.spec)
+			inPlace(t, baseline)
+			runnable(t, namespace.Name)
+			warned := warnings(t, test.warned, func(ctx context.Context, writer client.Client) error {
+				return tried(ctx, writer, podWith(namespace.Name, "example.com/app"))
+			})
+			want := "does not name a digest, as name@sha256:...: rule images.requireDigest of SecurityBaseline " + baseline.Name
+			if strings.Contains(warned, want) != test.warned {
+				t.Errorf("warned of %q", warned)
+			}
+		})
+	}
+}
