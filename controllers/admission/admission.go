@@ -193,7 +193,10 @@ func Objects(baselines []v1alpha1.SecurityBaseline, cluster Cluster) []client.Ob
 		}
 		labels[v1alpha1.ManagedByLabel] = v1alpha1.ManagedByValue
 		object.SetLabels(labels)
-		object.SetOwnerReferences([]metav1.OwnerReference{cluster.Owner})
+		// What is part of the installation goes with that.
+		if policy != authors+Domain {
+			object.SetOwnerReferences([]metav1.OwnerReference{cluster.Owner})
+		}
 		stateDefaults(object)
 		objects = append(objects, object)
 	}

@@ -175,6 +175,14 @@ func walkThrough(s *script) {
 	s.refused("violates PodSecurity", "run", "miner", "--image=miner", "--privileged", "-n", "checkout")
 	s.eventually("starter      Enforce   3            3", "get", "securitybaselines")
 
+	s.say("Which images may run, what pods must state, who may be cluster-admin: the API server itself refuses the rest.")
+	s.kubectl("apply", "-f", "test/demo/rules.yaml")
+	s.kubectl("wait", "--for=condition=Ready", "securitybaseline", "rules", "--timeout=60s")
+	const dryRun = "--dry-run=server"
+	s.untilRefused("does not come from an allowed registry", "create", "deployment", "web", "--image=registry.example.com.evil.io/web", "-n", "payments", dryRun)
+	s.untilRefused("lacks a cpu request, a memory request, a memory limit", "create", "deployment", "web", "--image=registry.example.com/web", "-n", "payments", dryRun)
+	s.untilRefused("User mallory is not among those who may be bound to it", "create", "clusterrolebinding", "mallory", "--clusterrole=cluster-admin", "--user=mallory", dryRun)
+
 	s.say("A mistake is refused before it does harm.")
 	s.refused("bind admin, edit, view or a ClusterRole of your own", "patch", "securitybaseline", "production", "--type=json", "-p",
 		`[{"op":"replace","path":"/spec/rbac/roleBindings/0/roleRef/name","value":"cluster-admin"}]`)
@@ -182,7 +190,7 @@ func walkThrough(s *script) {
 	s.say("Deleting a baseline keeps what it gave, unless it says deletionPolicy: Remove.")
 	s.kubectl("patch", "securitybaseline", "production", "starter", "--type=merge", "-p", `{"spec":{"deletionPolicy":"Remove"}}`)
 	s.kubectl("wait", "--for=jsonpath={.metadata.finalizers}", "securitybaselines", "--all", "--timeout=30s")
-	s.kubectl("delete", "securitybaseline", "production", "starter", "--timeout=60s")
+	s.kubectl("delete", "securitybaseline", "production", "starter", "rules", "--timeout=60s")
 	s.kubectl("delete", "namespace", "checkout", "--timeout=60s")
 	s.say("Everything else is as it was.")
 	s.kubectl("get", "networkpolicies,rolebindings,baselinereports", "--all-namespaces")

@@ -55,6 +55,24 @@ func (s *script) refused(reason string, args ...string) {
 	}
 }
 
+// untilRefused repeats a command, which changes nothing, until the API server
+// refuses it for that reason: it takes a moment to heed a rule.
+func (s *script) untilRefused(reason string, args ...string) {
+	if s.err != nil {
+		return
+	}
+	var out string
+	err := wait.PollUntilContextTimeout(s.ctx, 100*time.Millisecond, patience, true, func(context.Context) (bool, error) {
+		var err error
+		out, err = s.run(args)
+		return err != nil && strings.Contains(out, reason), nil
+	})
+	show(args, out)
+	if err != nil {
+		s.err = fmt.Errorf("kubectl %s was to be refused because it %s: %w", args[0], reason, err)
+	}
+}
+
 // expect checks without showing that a command's output contains something.
 func (s *script) expect(want string, args ...string) {
 	if s.err != nil {
