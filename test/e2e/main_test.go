@@ -149,18 +149,53 @@ func (w writes) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	response, err := w.next.RoundTrip(request)
 	if err == nil && strings.Contains(request.URL.Path, "/baselinereports") && request.URL.Query().Get("watch") != "" {
-		response.Body = lagging{response.Body}
+		response.Body = lag(response.Body)
 	}
 	return response, err
 }
 
-// lagging is a watch whose news come reportLag late.
-type lagging struct{ io.ReadCloser }
+// lagging is a watch whose news come reportLag late, however many there are.
+type lagging struct {
+	io.ReadCloser
+	news chan news
+	left *bytes.Buffer
+}
+
+// news is what a watch said, and when.
+type news struct {
+	data []byte
+	err  error
+	at   time.Time
+}
+
+func lag(body io.ReadCloser) lagging {
+	l := lagging{body, make(chan news, 10_000), &bytes.Buffer{}}
+	go func() {
+		for {
+			data := make([]byte, 32<<10)
+			n, err := body.Read(data)
+			l.news <- news{data[:n], err, time.Now()}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return l
+}
 
 func (l lagging) Read(data []byte) (int, error) {
-	n, err := l.ReadCloser.Read(data)
-	time.Sleep(time.Duration(reportLag.Load()))
-	return n, err
+	if l.left.Len() == 0 {
+		said := <-l.news
+		time.Sleep(time.Until(said.at.Add(time.Duration(reportLag.Load()))))
+		l.left.Write(said.data)
+		if said.err != nil {
+			l.news <- news{err: said.err, at: said.at}
+			if l.left.Len() == 0 {
+				return 0, said.err
+			}
+		}
+	}
+	return l.left.Read(data)
 }
 
 // statesVersion returns an error unless a change or a deletion states the UID or
