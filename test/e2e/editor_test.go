@@ -96,16 +96,23 @@ func TestAnEditorObtainsNothing(t *testing.T) {
 			"the selector": func(s *v1alpha1.SecurityBaselineSpec) { s.NamespaceSelector = v1alpha1.LabelSelector{} },
 			"the priority": func(s *v1alpha1.SecurityBaselineSpec) { s.Priority++ },
 		} {
-			must(t, admin.Get(t.Context(), client.ObjectKeyFromObject(baseline), baseline))
-			changed := baseline.DeepCopy()
-			mutate(&changed.Spec)
-			if err := refusedWith(editor.Update(t.Context(), changed), "you may not bind ClusterRole "); err != nil {
-				t.Errorf("%s: %v", name, err)
-			}
+			t.Run(name, func(t *testing.T) {
+				heeded(t, func(ctx context.Context) error {
+					if err := admin.Get(ctx, client.ObjectKeyFromObject(baseline), baseline); err != nil {
+						return err
+					}
+					mutate(&baseline.Spec)
+					return editor.Update(ctx, baseline)
+				}, "you may not bind ClusterRole ")
+			})
 		}
-		labelled := baseline.DeepCopy()
-		metav1.SetMetaDataLabel(&labelled.ObjectMeta, "a", "b")
-		must(t, editor.Update(t.Context(), labelled))
+		eventually(t, func(ctx context.Context) error {
+			if err := admin.Get(ctx, client.ObjectKeyFromObject(baseline), baseline); err != nil {
+				return err
+			}
+			metav1.SetMetaDataLabel(&baseline.ObjectMeta, "a", "b")
+			return editor.Update(ctx, baseline)
+		})
 		status := baseline.DeepCopy()
 		status.Status.Admission = &v1alpha1.AdmissionStatus{Operator: "editor"}
 		must(t, refusedWith(editor.Status().Update(t.Context(), status), "cannot update resource"))
