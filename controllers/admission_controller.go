@@ -56,12 +56,14 @@ type refusals struct {
 func (r *refusals) set(id string, err error) {
 	r.mutex.Lock()
 	defer r.mutex.Unlock()
+	if err == nil {
+		delete(r.why, id)
+		return
+	}
 	if r.why == nil {
 		r.why = map[string]error{}
 	}
-	if r.why[id] = err; err == nil {
-		delete(r.why, id)
-	}
+	r.why[id] = err
 }
 
 func (r *refusals) of(id string) error {

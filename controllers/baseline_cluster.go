@@ -11,7 +11,6 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
@@ -50,14 +49,16 @@ func (r *baselineReconciler) cluster(ctx context.Context, baseline *v1alpha1.Sec
 	if admission.BornBy(&baseline.Spec) {
 		cluster.Admission.PrecededBy = resolve.Preceding(baseline, baselines.Items)
 	}
-	if err := r.power(ctx, baseline, baselines.Items, &cluster); err != nil {
+	if err := r.power(ctx, baseline, baselines.Items, &cluster, now); err != nil {
 		return cluster, err
 	}
 	return cluster, r.standing(ctx, baseline, baselines.Items, &cluster)
 }
 
 // power finds out who holds all power, or more than was meant.
-func (r *baselineReconciler) power(ctx context.Context, baseline *v1alpha1.SecurityBaseline, baselines []v1alpha1.SecurityBaseline, cluster *report.Cluster) error {
+func (r *baselineReconciler) power(
+	ctx context.Context, baseline *v1alpha1.SecurityBaseline, baselines []v1alpha1.SecurityBaseline, cluster *report.Cluster, now time.Time,
+) error {
 	spec := baseline.Spec.RBAC
 	if spec == nil {
 		return nil
@@ -86,7 +87,7 @@ func (r *baselineReconciler) power(ctx context.Context, baseline *v1alpha1.Secur
 	}
 	for _, binding := range bindings {
 		if judges && controls.AllPowerful(rules[binding.role]) {
-			if message := controls.NotAllowed(binding.id, binding.roleRef, binding.subjects, spec.ClusterAdmin); message != "" && !r.excepts(baseline, cluster, binding.namespace) {
+			if message := controls.NotAllowed(binding.id, binding.roleRef, binding.subjects, spec.ClusterAdmin); message != "" && resolve.Excepting(baseline, binding.namespace, v1alpha1.ControlRBAC, now) == nil {
 				cluster.Violations = append(cluster.Violations, v1alpha1.Violation{
 					Namespace: binding.namespace, Control: v1alpha1.ControlRBAC, State: v1alpha1.StateViolating, Message: message,
 				})
@@ -101,14 +102,6 @@ func (r *baselineReconciler) power(ctx context.Context, baseline *v1alpha1.Secur
 	}
 	slices.Sort(cluster.Findings)
 	return nil
-}
-
-// excepts says whether an exception in force takes RBAC out of a namespace.
-func (r *baselineReconciler) excepts(baseline *v1alpha1.SecurityBaseline, cluster *report.Cluster, namespace string) bool {
-	return slices.ContainsFunc(baseline.Spec.Exceptions, func(exception v1alpha1.Exception) bool {
-		return slices.Contains(cluster.Admission.Exceptions, exception.Name) &&
-			slices.Contains(exception.Controls, v1alpha1.ControlRBAC) && slices.Contains(exception.Namespaces, namespace)
-	})
 }
 
 // binding is a RoleBinding or a ClusterRoleBinding.
@@ -224,20 +217,4 @@ func identity(writer client.Client) func(context.Context) (string, error) {
 		name = review.Status.UserInfo.Username
 		return name, nil
 	}
-}
-
-// bindingsConcern returns the baselines whose status says something of bindings
-// and roles.
-func bindingsConcern(ctx context.Context, reader client.Reader) sets.Set[string] {
-	names := sets.New[string]()
-	var baselines v1alpha1.SecurityBaselineList
-	if err := reader.List(ctx, &baselines, client.UnsafeDisableDeepCopy); err != nil {
-		return names
-	}
-	for i := range baselines.Items {
-		if baselines.Items[i].Spec.RBAC != nil {
-			names.Insert(baselines.Items[i].Name)
-		}
-	}
-	return names
 }

@@ -209,8 +209,11 @@ func setupNamespaces(mgr ctrl.Manager, reconciler *namespaceReconciler) error {
 // and change labels, so each bears on every baseline; reports on those that they
 // name.
 func setupBaselines(mgr ctrl.Manager, reconciler *baselineReconciler) error {
-	concerned := coalesced(func(ctx context.Context, _ client.Object) sets.Set[string] {
-		return bindingsConcern(ctx, mgr.GetClient())
+	every := coalesced(func(ctx context.Context, _ client.Object) sets.Set[string] {
+		return baselinesThat(ctx, mgr.GetClient(), func(*v1alpha1.SecurityBaselineSpec) bool { return true })
+	})
+	sayingWhoMay := coalesced(func(ctx context.Context, _ client.Object) sets.Set[string] {
+		return baselinesThat(ctx, mgr.GetClient(), func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.RBAC != nil })
 	})
 	itsBaseline := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, object client.Object) []reconcile.Request {
 		return []reconcile.Request{requestFor(object.GetLabels()[v1alpha1.BaselineLabel])}
@@ -219,16 +222,12 @@ func setupBaselines(mgr ctrl.Manager, reconciler *baselineReconciler) error {
 		Named("securitybaseline").
 		For(&v1alpha1.SecurityBaseline{}).
 		// What one says bears on what the others' admission must know.
-		Watches(&v1alpha1.SecurityBaseline{}, coalesced(func(ctx context.Context, _ client.Object) sets.Set[string] {
-			return allBaselines(ctx, mgr.GetClient())
-		}), builder.WithPredicates(changesWhatHolds())).
-		Watches(&rbacv1.ClusterRole{}, concerned, builder.WithPredicates(rulesChange())).
-		Watches(&rbacv1.Role{}, concerned, builder.WithPredicates(rulesChange())).
-		Watches(&rbacv1.ClusterRoleBinding{}, concerned).
-		Watches(&rbacv1.RoleBinding{}, concerned).
-		WatchesMetadata(&corev1.Namespace{}, coalesced(func(ctx context.Context, _ client.Object) sets.Set[string] {
-			return allBaselines(ctx, mgr.GetClient())
-		})).
+		Watches(&v1alpha1.SecurityBaseline{}, every, builder.WithPredicates(changesWhatHolds())).
+		Watches(&rbacv1.ClusterRole{}, sayingWhoMay, builder.WithPredicates(rulesChange())).
+		Watches(&rbacv1.Role{}, sayingWhoMay, builder.WithPredicates(rulesChange())).
+		Watches(&rbacv1.ClusterRoleBinding{}, sayingWhoMay).
+		Watches(&rbacv1.RoleBinding{}, sayingWhoMay).
+		WatchesMetadata(&corev1.Namespace{}, every).
 		Watches(&v1alpha1.BaselineReport{}, coalesced(func(_ context.Context, object client.Object) sets.Set[string] {
 			return baselinesIn(object.(*v1alpha1.BaselineReport))
 		}))
@@ -383,7 +382,8 @@ func allNamespaces(ctx context.Context, reader client.Reader) []reconcile.Reques
 	return requests
 }
 
-func allBaselines(ctx context.Context, reader client.Reader) sets.Set[string] {
+// baselinesThat returns the names of the baselines of whose spec something holds.
+func baselinesThat(ctx context.Context, reader client.Reader, holds func(*v1alpha1.SecurityBaselineSpec) bool) sets.Set[string] {
 	names := sets.New[string]()
 	var baselines v1alpha1.SecurityBaselineList
 	if err := reader.List(ctx, &baselines, client.UnsafeDisableDeepCopy); err != nil {
@@ -391,7 +391,9 @@ func allBaselines(ctx context.Context, reader client.Reader) sets.Set[string] {
 		return nil
 	}
 	for i := range baselines.Items {
-		names.Insert(baselines.Items[i].Name)
+		if holds(&baselines.Items[i].Spec) {
+			names.Insert(baselines.Items[i].Name)
+		}
 	}
 	return names
 }

@@ -160,7 +160,7 @@ type Cluster struct {
 // policies first. Baselines that are being deleted, or cannot be held, need none.
 func Objects(baselines []v1alpha1.SecurityBaseline, cluster Cluster) []client.Object {
 	var bindings []client.Object
-	needed := sets.New(authors)
+	needed := sets.New(authors + Domain)
 	for i := range baselines {
 		baseline := &baselines[i]
 		if !inForce(baseline, cluster) {
@@ -177,16 +177,8 @@ func Objects(baselines []v1alpha1.SecurityBaseline, cluster Cluster) []client.Ob
 			bindings = append(bindings, binding)
 		}
 	}
-	candidates := append(all(), bindings...)
-	objects := make([]client.Object, 0, len(candidates))
-	for _, object := range candidates {
-		policy := object.GetName()
-		if _, ok := object.(*admissionregistrationv1.ValidatingAdmissionPolicy); ok && !needed.Has(policy) && policy != authors+Domain {
-			continue
-		}
-		if _, ok := object.(*admissionregistrationv1.MutatingAdmissionPolicy); ok && !needed.Has(policy) {
-			continue
-		}
+	objects := append(loaded(needed), bindings...)
+	for _, object := range objects {
 		labels := object.GetLabels()
 		if labels == nil {
 			labels = map[string]string{}
@@ -194,11 +186,10 @@ func Objects(baselines []v1alpha1.SecurityBaseline, cluster Cluster) []client.Ob
 		labels[v1alpha1.ManagedByLabel] = v1alpha1.ManagedByValue
 		object.SetLabels(labels)
 		// What is part of the installation goes with that.
-		if policy != authors+Domain {
+		if object.GetName() != authors+Domain {
 			object.SetOwnerReferences([]metav1.OwnerReference{cluster.Owner})
 		}
 		stateDefaults(object)
-		objects = append(objects, object)
 	}
 	return objects
 }
@@ -272,15 +263,20 @@ func unprotected(protected sets.Set[string]) *metav1.LabelSelector {
 	}}}
 }
 
-// all returns every policy that there is, for Audit mode too, and the bindings
+// loaded returns the policies of these names, for Audit mode too, and the bindings
 // that need no baseline.
-func all() []client.Object {
+func loaded(names sets.Set[string]) []client.Object {
 	var objects []client.Object
-	for _, loaded := range load() {
-		object := loaded.DeepCopyObject().(client.Object)
-		objects = append(objects, object)
+	for _, object := range load() {
+		if names.Has(object.GetName()) {
+			objects = append(objects, object.DeepCopyObject().(client.Object))
+		}
+		policy, ok := object.(*admissionregistrationv1.ValidatingAdmissionPolicy)
+		if !ok || !names.Has(audit+policy.Name) {
+			continue
+		}
 		for _, rule := range rules {
-			if policy, ok := object.(*admissionregistrationv1.ValidatingAdmissionPolicy); ok && rule.policy+Domain == policy.Name && rule.audited != nil {
+			if rule.policy+Domain == policy.Name {
 				objects = append(objects, rule.forAudit(policy.DeepCopy()))
 			}
 		}

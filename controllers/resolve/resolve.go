@@ -72,7 +72,7 @@ func Govern(namespace *metav1.PartialObjectMetadata, baselines []v1alpha1.Securi
 
 // add resolves what the next baseline that declares a control has to say of it.
 func (g *Governance) add(control v1alpha1.ControlName, baseline *v1alpha1.SecurityBaseline, namespace string, now time.Time) {
-	exception := excepting(baseline, namespace, control, now)
+	exception := Excepting(baseline, namespace, control, now)
 	switch {
 	case exception != nil:
 		g.Excepting[control] = append(g.Excepting[control], Exception{baseline, exception})
@@ -86,9 +86,9 @@ func (g *Governance) add(control v1alpha1.ControlName, baseline *v1alpha1.Securi
 	}
 }
 
-// excepting returns the exception of a baseline that takes a control out of a
+// Excepting returns the exception of a baseline that takes a control out of a
 // namespace now: of several the one that lasts longest; nil if there is none.
-func excepting(baseline *v1alpha1.SecurityBaseline, namespace string, control v1alpha1.ControlName, now time.Time) *v1alpha1.Exception {
+func Excepting(baseline *v1alpha1.SecurityBaseline, namespace string, control v1alpha1.ControlName, now time.Time) *v1alpha1.Exception {
 	var longest *v1alpha1.Exception
 	for i := range baseline.Spec.Exceptions {
 		exception := &baseline.Spec.Exceptions[i]

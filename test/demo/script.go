@@ -55,24 +55,6 @@ func (s *script) refused(reason string, args ...string) {
 	}
 }
 
-// untilRefused repeats a command, which changes nothing, until the API server
-// refuses it for that reason: it takes a moment to heed a rule.
-func (s *script) untilRefused(reason string, args ...string) {
-	if s.err != nil {
-		return
-	}
-	var out string
-	err := wait.PollUntilContextTimeout(s.ctx, 100*time.Millisecond, patience, true, func(context.Context) (bool, error) {
-		var err error
-		out, err = s.run(args)
-		return err != nil && strings.Contains(out, reason), nil
-	})
-	show(args, out)
-	if err != nil {
-		s.err = fmt.Errorf("kubectl %s was to be refused because it %s: %w", args[0], reason, err)
-	}
-}
-
 // expect checks without showing that a command's output contains something.
 func (s *script) expect(want string, args ...string) {
 	if s.err != nil {
@@ -86,6 +68,17 @@ func (s *script) expect(want string, args ...string) {
 // eventually repeats a command until its output contains something, and shows
 // the last.
 func (s *script) eventually(want string, args ...string) {
+	s.until("was to print", want, func(err error) bool { return err == nil }, args)
+}
+
+// untilRefused repeats a command, which changes nothing, until the API server
+// refuses it for that reason: it takes a moment to heed a rule.
+func (s *script) untilRefused(reason string, args ...string) {
+	s.until("was to be refused because it", reason, func(err error) bool { return err != nil }, args)
+}
+
+// until repeats a command until it ends so and its output contains something.
+func (s *script) until(what, want string, ends func(error) bool, args []string) {
 	if s.err != nil {
 		return
 	}
@@ -93,11 +86,11 @@ func (s *script) eventually(want string, args ...string) {
 	err := wait.PollUntilContextTimeout(s.ctx, 100*time.Millisecond, patience, true, func(context.Context) (bool, error) {
 		var err error
 		out, err = s.run(args)
-		return err == nil && strings.Contains(out, want), nil
+		return ends(err) && strings.Contains(out, want), nil
 	})
 	show(args, out)
 	if err != nil {
-		s.err = fmt.Errorf("kubectl %s was to print %q: %w", args[0], want, err)
+		s.err = fmt.Errorf("kubectl %s %s %q: %w", args[0], what, want, err)
 	}
 }
 
