@@ -7,23 +7,26 @@ import (
 	"maps"
 	"strings"
 	"sync"
+	"time"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/sets"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/tools/events"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/controllers/admission"
+	"github.com/securitybaseline/operator/controllers/controls"
 	"github.com/securitybaseline/operator/controllers/enforce"
 )
 
@@ -41,6 +44,14 @@ type admissionReconciler struct {
 	// mutating says that the API server has MutatingAdmissionPolicy v1.
 	mutating bool
 	refusals *refusals
+	events   events.EventRecorder
+	now      func() time.Time
+
+	noticed noticed
+	pace    enforce.Pace
+	// placed are fingerprints of what was seen or put in place, by Kind/name. What
+	// differs although it is wanted as it was then, somebody changed.
+	placed map[string]string
 }
 
 // admissionRequest is what leads to the admissionReconciler.
@@ -72,8 +83,8 @@ func (r *refusals) of(id string) error {
 	return r.why[id]
 }
 
-// +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=validatingadmissionpolicies;validatingadmissionpolicybindings,verbs=list;watch;create;update;delete
-// +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=mutatingadmissionpolicies;mutatingadmissionpolicybindings,verbs=list;watch;create;update;delete
+// +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=validatingadmissionpolicies;validatingadmissionpolicybindings,verbs=get;list;watch;create;update;delete
+// +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=mutatingadmissionpolicies;mutatingadmissionpolicybindings,verbs=get;list;watch;create;update;delete
 // +kubebuilder:rbac:groups=apiextensions.k8s.io,resources=customresourcedefinitions,verbs=get,resourceNames=securitybaselines.securitybaseline.io
 
 // Reconcile puts the policies and bindings in place, heals them, and removes what
@@ -95,56 +106,114 @@ func (r *admissionReconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ct
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	var errs []error
 	owner := metav1.OwnerReference{APIVersion: crdKind.GroupVersion().String(), Kind: crdKind.Kind, Name: crd.Name, UID: crd.UID}
+	noticed, again := r.noticed.take(admissionRequest.Name, r.now()), time.Duration(0)
+	var errs []error
 	for _, want := range admission.Objects(baselines.Items, admission.Cluster{Protected: r.protected, Mutating: r.mutating, Owner: owner}) {
-		id := admissionID(want)
-		err := r.put(ctx, have[id], want)
+		id := admissionID(want.Object)
+		left, err := r.put(ctx, have[id], want, noticed)
 		delete(have, id)
 		r.refusals.set(id, err)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("putting %s in place: %w", id, err))
+		}
+		if left > 0 && (again == 0 || left < again) {
+			again = left
 		}
 	}
 	for id, object := range have {
 		if object.GetLabels()[v1alpha1.ManagedByLabel] != v1alpha1.ManagedByValue || !object.GetDeletionTimestamp().IsZero() {
 			continue
 		}
+		delete(r.placed, id)
 		if err := r.client.Delete(ctx, object, enforce.Exactly(object)); !movedOn(err) {
 			errs = append(errs, fmt.Errorf("removing %s: %w", id, err))
 		}
 	}
-	return ctrl.Result{}, errors.Join(errs...)
+	if err := errors.Join(errs...); err != nil {
+		if again == 0 {
+			return ctrl.Result{}, err
+		}
+		// controller-runtime does not look again in time where there is an error.
+		log.FromContext(ctx).Error(err, "Keeping admission policies and bindings")
+	}
+	if again > 0 {
+		r.noticed.mark(admissionRequest.Name, noticed)
+	}
+	return ctrl.Result{RequeueAfter: again}, nil
 }
 
-// put makes an object as wanted. have is nil where it is missing.
-func (r *admissionReconciler) put(ctx context.Context, have, want client.Object) error {
-	if have == nil {
-		log.FromContext(ctx).Info("Putting an admission policy or binding in place", "object", admissionID(want))
-		err := r.client.Create(ctx, want)
-		if apierrors.IsAlreadyExists(err) {
-			return nil // the event that says so is under way
+// put makes an object as wanted, unless it was put right a moment ago: then it
+// returns how soon it may be again. have is nil where it is missing.
+func (r *admissionReconciler) put(ctx context.Context, have client.Object, want admission.Needed, noticed time.Time) (time.Duration, error) {
+	id, revision := admissionID(want.Object), controls.Revision(want.Object)
+	if have != nil && asNeeded(have, want.Object) && equality.Semantic.DeepEqual(have.GetOwnerReferences(), want.GetOwnerReferences()) {
+		r.placed[id] = revision
+		return 0, nil
+	}
+	if r.placed[id] != revision {
+		log.FromContext(ctx).Info("Putting an admission policy or binding in place", "object", id)
+		written, err := r.write(ctx, have, want.Object)
+		if written {
+			r.placed[id] = revision
 		}
-		return err
+		return 0, err
 	}
-	if asNeeded(have, want) && equality.Semantic.DeepEqual(have.GetOwnerReferences(), want.GetOwnerReferences()) {
-		return nil
+	if left := r.pace.Due(id, r.now()); left > 0 {
+		return left, nil
 	}
-	log.FromContext(ctx).Info("Putting an admission policy or binding right", "object", admissionID(want))
+	drift, err := r.drift(ctx, have)
+	if err != nil {
+		return 0, err
+	}
+	if written, err := r.write(ctx, have, want.Object); !written || err != nil {
+		return 0, err
+	}
+	r.pace.Done(id, r.now())
+	drift.Object = id
+	r.tell(ctx, want, drift, r.now().Sub(noticed))
+	return 0, nil
+}
+
+// drift says what was done to an object, by whose hand as far as that is recorded,
+// and what is done about it. have is nil where it was deleted.
+func (r *admissionReconciler) drift(ctx context.Context, have client.Object) (*v1alpha1.Drift, error) {
+	if have == nil {
+		return &v1alpha1.Drift{Operation: enforce.OperationDelete, Action: v1alpha1.DriftCreated}, nil
+	}
+	live := have.DeepCopyObject().(client.Object)
+	if err := r.live.Get(ctx, client.ObjectKeyFromObject(have), live); client.IgnoreNotFound(err) != nil {
+		return nil, err
+	}
+	manager, operation := enforce.LastAuthor(live, fieldpath.MakePathOrDie("spec"), fieldpath.MakePathOrDie("metadata"))
+	return &v1alpha1.Drift{
+		Manager: manager, Operation: operation, Action: v1alpha1.DriftConfigured, Fields: []v1alpha1.FieldDifference{{Path: "spec"}},
+	}, nil
+}
+
+// write makes an object, or makes it right at the version that was compared, and
+// says whether it did. Where it came too late, the event that says so is under
+// way.
+func (r *admissionReconciler) write(ctx context.Context, have, want client.Object) (bool, error) {
+	if have == nil {
+		err := r.client.Create(ctx, want)
+		return err == nil, client.IgnoreAlreadyExists(err)
+	}
 	healed := want.DeepCopyObject().(client.Object)
 	healed.SetUID(have.GetUID())
 	healed.SetResourceVersion(have.GetResourceVersion())
 	healed.SetAnnotations(have.GetAnnotations())
-	labels := have.GetLabels()
+	labels := maps.Clone(have.GetLabels())
 	if labels == nil {
 		labels = map[string]string{}
 	}
 	maps.Copy(labels, want.GetLabels())
 	healed.SetLabels(labels)
-	if err := r.client.Update(ctx, healed); !movedOn(err) {
-		return err
+	err := r.client.Update(ctx, healed)
+	if movedOn(err) {
+		return err == nil, nil
 	}
-	return nil
+	return false, err
 }
 
 // asNeeded says whether an object is as wanted; what others add to its labels and

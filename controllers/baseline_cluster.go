@@ -11,6 +11,7 @@ import (
 	authenticationv1 "k8s.io/api/authentication/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
@@ -27,7 +28,8 @@ const maxPowerfulRoles = 200
 // +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=clusterroles;clusterrolebindings;roles,verbs=list;watch
 
 // cluster finds out what a baseline's status says of the cluster as a whole.
-func (r *baselineReconciler) cluster(ctx context.Context, baseline *v1alpha1.SecurityBaseline, now time.Time) (report.Cluster, error) {
+// selected are the namespaces that the baseline selects.
+func (r *baselineReconciler) cluster(ctx context.Context, baseline *v1alpha1.SecurityBaseline, selected []string, now time.Time) (report.Cluster, error) {
 	var cluster report.Cluster
 	var baselines v1alpha1.SecurityBaselineList
 	if err := r.client.List(ctx, &baselines, client.UnsafeDisableDeepCopy); err != nil {
@@ -49,7 +51,7 @@ func (r *baselineReconciler) cluster(ctx context.Context, baseline *v1alpha1.Sec
 	if admission.BornBy(&baseline.Spec) {
 		cluster.Admission.PrecededBy = resolve.Preceding(baseline, baselines.Items)
 	}
-	if err := r.power(ctx, baseline, baselines.Items, &cluster, now); err != nil {
+	if err := r.power(ctx, baseline, baselines.Items, selected, &cluster, now); err != nil {
 		return cluster, err
 	}
 	return cluster, r.standing(ctx, baseline, baselines.Items, &cluster)
@@ -57,7 +59,7 @@ func (r *baselineReconciler) cluster(ctx context.Context, baseline *v1alpha1.Sec
 
 // power finds out who holds all power, or more than was meant.
 func (r *baselineReconciler) power(
-	ctx context.Context, baseline *v1alpha1.SecurityBaseline, baselines []v1alpha1.SecurityBaseline, cluster *report.Cluster, now time.Time,
+	ctx context.Context, baseline *v1alpha1.SecurityBaseline, baselines []v1alpha1.SecurityBaseline, selected []string, cluster *report.Cluster, now time.Time,
 ) error {
 	spec := baseline.Spec.RBAC
 	if spec == nil {
@@ -85,17 +87,26 @@ func (r *baselineReconciler) power(
 				"%d more roles than admission can know of have all verbs on all resources: new bindings to them are reported, not refused", left))
 		}
 	}
+	reported := sets.New("")
+	if len(spec.RoleBindings) == 0 {
+		// No report speaks of RoleBindings then.
+		reported.Insert(selected...)
+	}
 	for _, binding := range bindings {
-		if judges && controls.AllPowerful(rules[binding.role]) {
-			if message := controls.NotAllowed(binding.id, binding.roleRef, binding.subjects, spec.ClusterAdmin); message != "" && resolve.Excepting(baseline, binding.namespace, v1alpha1.ControlRBAC, now) == nil {
+		switch {
+		case resolve.Excepting(baseline, binding.namespace, v1alpha1.ControlRBAC, now) != nil:
+		case judges && controls.AllPowerful(rules[binding.role]):
+			if message := controls.NotAllowed(binding.id, binding.roleRef, binding.subjects, spec.ClusterAdmin); message != "" {
 				cluster.Violations = append(cluster.Violations, v1alpha1.Violation{
 					Namespace: binding.namespace, Control: v1alpha1.ControlRBAC, State: v1alpha1.StateViolating, Message: message,
 				})
 			}
-			continue
-		}
-		if binding.namespace == "" {
-			if risk := controls.Risk(binding.id, binding.roleRef, binding.subjects, rules[binding.role], false); risk != "" {
+		case reported.Has(binding.namespace) && !binding.givenBy(baselines):
+			risk := controls.Risk(binding.id, binding.roleRef, binding.subjects, rules[binding.role], binding.namespace != "")
+			if risk != "" && binding.namespace != "" {
+				risk = "namespace " + binding.namespace + ": " + risk
+			}
+			if risk != "" {
 				cluster.Findings = append(cluster.Findings, risk)
 			}
 		}
@@ -111,6 +122,19 @@ type binding struct {
 	subjects      []rbacv1.Subject
 	// role is the role's name or, of a Role, namespace/name.
 	role string
+	// label is the baseline that gave it, as its label says.
+	label string
+}
+
+// givenBy says whether it is one that a baseline asks for. A label alone could be
+// anybody's.
+func (b *binding) givenBy(baselines []v1alpha1.SecurityBaseline) bool {
+	return slices.ContainsFunc(baselines, func(baseline v1alpha1.SecurityBaseline) bool {
+		return baseline.Name == b.label && baseline.Spec.RBAC != nil &&
+			slices.ContainsFunc(baseline.Spec.RBAC.RoleBindings, func(wanted v1alpha1.NamedRoleBinding) bool {
+				return b.id == "RoleBinding/"+v1alpha1.ObjectNamePrefix+wanted.Name
+			})
+	})
 }
 
 // bindings returns every binding in the cluster, and the rules of every role.
@@ -142,7 +166,10 @@ func (r *baselineReconciler) bindings(ctx context.Context) ([]binding, map[strin
 		if b.RoleRef.Kind == "Role" {
 			role = b.Namespace + "/" + role
 		}
-		bindings = append(bindings, binding{id: "RoleBinding/" + b.Name, namespace: b.Namespace, roleRef: b.RoleRef, subjects: b.Subjects, role: role})
+		bindings = append(bindings, binding{
+			id: "RoleBinding/" + b.Name, namespace: b.Namespace, roleRef: b.RoleRef, subjects: b.Subjects, role: role,
+			label: b.Labels[v1alpha1.BaselineLabel],
+		})
 	}
 	return bindings, rules, nil
 }
@@ -154,23 +181,17 @@ func (r *baselineReconciler) standing(ctx context.Context, baseline *v1alpha1.Se
 	if err != nil {
 		return err
 	}
-	needed := admission.Objects(baselines, admission.Cluster{Protected: r.protected, Mutating: r.mutating})
 	var waiting []string
-	for _, want := range needed {
-		if want.GetLabels()[v1alpha1.BaselineLabel] != baseline.Name {
+	for _, want := range admission.Objects(baselines, admission.Cluster{Protected: r.protected, Mutating: r.mutating}) {
+		control, id := want.UsedBy(baseline.Name), admissionID(want.Object)
+		if found := have[id]; control == "" || found != nil && asNeeded(found, want.Object) {
 			continue
 		}
-		for _, object := range []client.Object{want, admission.PolicyOf(want, needed)} {
-			id := admissionID(object)
-			if found := have[id]; found != nil && asNeeded(found, object) {
-				continue
-			}
-			waiting = append(waiting, id)
-			if why := r.refusals.of(id); why != nil {
-				cluster.Violations = append(cluster.Violations, v1alpha1.Violation{
-					Control: v1alpha1.ControlName(want.GetLabels()[v1alpha1.ControlLabel]), State: v1alpha1.StateFailed, Message: fmt.Sprintf("%s: %v", id, why),
-				})
-			}
+		waiting = append(waiting, id)
+		if why := r.refusals.of(id); why != nil {
+			cluster.Violations = append(cluster.Violations, v1alpha1.Violation{
+				Control: control, State: v1alpha1.StateFailed, Message: fmt.Sprintf("%s: %v", id, why),
+			})
 		}
 	}
 	if len(waiting) > 0 {

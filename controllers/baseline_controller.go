@@ -112,7 +112,7 @@ func (r *baselineReconciler) status(ctx context.Context, baseline *v1alpha1.Secu
 	for i := range reports.Items {
 		byNamespace[reports.Items[i].Namespace] = &reports.Items[i]
 	}
-	cluster, err := r.cluster(ctx, baseline, now)
+	cluster, err := r.cluster(ctx, baseline, selected, now)
 	if err != nil {
 		return v1alpha1.SecurityBaselineStatus{}, err
 	}

@@ -6,10 +6,12 @@ import (
 	"strings"
 	"time"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/admission"
 	"github.com/securitybaseline/operator/controllers/enforce"
 	"github.com/securitybaseline/operator/controllers/report"
 )
@@ -101,6 +103,19 @@ func reference(baseline *v1alpha1.SecurityBaseline) *corev1.ObjectReference {
 
 // driftNote says what happened, by whose hand, and what was done about it.
 func driftNote(drift *v1alpha1.Drift) string {
+	note := changeNote(drift)
+	if len(drift.Fields) == 0 {
+		return note
+	}
+	fields := make([]string, 0, len(drift.Fields))
+	for _, field := range drift.Fields {
+		fields = append(fields, fmt.Sprintf("%s: %s instead of %s", field.Path, orNothing(field.Found), orNothing(field.Wanted)))
+	}
+	return fmt.Sprintf("%s. It had %s", note, strings.Join(fields, "; "))
+}
+
+// changeNote says the same without the fields.
+func changeNote(drift *v1alpha1.Drift) string {
 	by := "somebody, whom Kubernetes does not record"
 	if drift.Manager != "" {
 		by = fmt.Sprintf("%q (%s)", drift.Manager, drift.Operation)
@@ -108,20 +123,16 @@ func driftNote(drift *v1alpha1.Drift) string {
 	if drift.Changed != nil {
 		by += " at " + drift.Changed.UTC().Format(time.RFC3339)
 	}
-	did := map[v1alpha1.DriftAction]string{
+	was := "changed"
+	if len(drift.Fields) == 0 {
+		was = "deleted"
+	}
+	return fmt.Sprintf("%s was %s by %s; %s", drift.Object, was, by, map[v1alpha1.DriftAction]string{
 		v1alpha1.DriftCreated:    "it was made again",
 		v1alpha1.DriftConfigured: "it was put right",
 		v1alpha1.DriftReplaced:   "it was replaced",
 		v1alpha1.DriftReported:   "nothing was done, for the baseline is in Audit mode",
-	}[drift.Action]
-	if len(drift.Fields) == 0 {
-		return fmt.Sprintf("%s was deleted by %s; %s", drift.Object, by, did)
-	}
-	fields := make([]string, 0, len(drift.Fields))
-	for _, field := range drift.Fields {
-		fields = append(fields, fmt.Sprintf("%s: %s instead of %s", field.Path, orNothing(field.Found), orNothing(field.Wanted)))
-	}
-	return fmt.Sprintf("%s was changed by %s; %s. It had %s", drift.Object, by, did, strings.Join(fields, "; "))
+	}[drift.Action])
 }
 
 func orNothing(value string) string {
@@ -129,6 +140,22 @@ func orNothing(value string) string {
 		return "nothing"
 	}
 	return value
+}
+
+// tell logs and counts that an admission policy or binding drifted and was put
+// right that long after it was noticed, and emits an event about it, and one about
+// each baseline that needs it.
+func (r *admissionReconciler) tell(ctx context.Context, object admission.Needed, drift *v1alpha1.Drift, after time.Duration) {
+	log.FromContext(ctx).Info("Drift", "object", drift.Object, "manager", drift.Manager, "operation", drift.Operation, "action", drift.Action)
+	kind, name, _ := strings.Cut(drift.Object, "/")
+	itself := &corev1.ObjectReference{APIVersion: admissionregistrationv1.SchemeGroupVersion.String(), Kind: kind, Name: name}
+	note := enforce.Truncate(changeNote(drift), maxNote)
+	r.events.Eventf(itself, nil, corev1.EventTypeWarning, eventDrift, string(drift.Action), "%s", note)
+	for _, use := range object.Uses {
+		drift.Baseline, drift.Control = use.Baseline.Name, use.Control
+		countDrift(drift, after)
+		r.events.Eventf(reference(use.Baseline), itself, corev1.EventTypeWarning, eventDrift, string(drift.Action), "%s", note)
+	}
 }
 
 // announce emits an event for each exception that expires or soon will.

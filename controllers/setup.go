@@ -162,7 +162,10 @@ func Setup(mgr ctrl.Manager, options Options) error {
 	if err := setupBaselines(mgr, baselines); err != nil {
 		return fmt.Errorf("setting up the baseline controller: %w", err)
 	}
-	policies := &admissionReconciler{client: writer, live: mgr.GetAPIReader(), protected: protected, mutating: mutating, refusals: refused}
+	policies := &admissionReconciler{
+		client: writer, live: mgr.GetAPIReader(), protected: protected, mutating: mutating, refusals: refused, events: recorder, now: now,
+		placed: map[string]string{},
+	}
 	if err := setupAdmission(mgr, policies); err != nil {
 		return fmt.Errorf("setting up the admission controller: %w", err)
 	}
@@ -246,8 +249,12 @@ func setupAdmission(mgr ctrl.Manager, reconciler *admissionReconciler) error {
 	controllers := ctrl.NewControllerManagedBy(mgr).
 		Named("admission").
 		Watches(&v1alpha1.SecurityBaseline{}, once, builder.WithPredicates(changesWhatHolds()))
+	changed := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
+		reconciler.noticed.mark(admissionRequest.Name, reconciler.now())
+		return []reconcile.Request{admissionRequest}
+	})
 	for _, kind := range admissionKinds(reconciler.mutating) {
-		controllers = controllers.Watches(kind, once, builder.WithPredicates(ofOurDomain()))
+		controllers = controllers.Watches(kind, changed, builder.WithPredicates(ofOurDomain()))
 	}
 	return controllers.WithOptions(controllerOptions(1)).Complete(reconciler)
 }

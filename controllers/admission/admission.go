@@ -156,11 +156,40 @@ type Cluster struct {
 	Owner metav1.OwnerReference
 }
 
+// Needed is a policy or a binding that is needed.
+type Needed struct {
+	client.Object
+	// Uses are what it is needed for. The policy of the installation needs none.
+	Uses []Use
+}
+
+// Use is a baseline that needs an admission policy, and the control that it needs
+// it for.
+type Use struct {
+	Baseline *v1alpha1.SecurityBaseline
+	Control  v1alpha1.ControlName
+}
+
+// UsedBy returns the control that a baseline needs the object for; empty, if it
+// does not.
+func (n Needed) UsedBy(baseline string) v1alpha1.ControlName {
+	for _, use := range n.Uses {
+		if use.Baseline.Name == baseline {
+			return use.Control
+		}
+	}
+	return ""
+}
+
 // Objects returns the policies and bindings that the baselines need together, the
 // policies first. Baselines that are being deleted, or cannot be held, need none.
-func Objects(baselines []v1alpha1.SecurityBaseline, cluster Cluster) []client.Object {
-	var bindings []client.Object
-	needed := sets.New(authors + Domain)
+func Objects(baselines []v1alpha1.SecurityBaseline, cluster Cluster) []Needed {
+	var bindings []Needed
+	uses := map[string][]Use{authors + Domain: nil}
+	add := func(policy string, binding client.Object, use Use) {
+		uses[policy] = append(uses[policy], use)
+		bindings = append(bindings, Needed{binding, []Use{use}})
+	}
 	for i := range baselines {
 		baseline := &baselines[i]
 		if !inForce(baseline, cluster) {
@@ -168,17 +197,19 @@ func Objects(baselines []v1alpha1.SecurityBaseline, cluster Cluster) []client.Ob
 		}
 		for _, rule := range rules {
 			if binding := rule.binding(baseline, baselines, cluster); binding != nil {
-				needed.Insert(binding.Spec.PolicyName)
-				bindings = append(bindings, binding)
+				add(binding.Spec.PolicyName, binding, Use{baseline, rule.control})
 			}
 		}
 		if binding := bornBinding(baseline, cluster); binding != nil {
-			needed.Insert(binding.Spec.PolicyName)
-			bindings = append(bindings, binding)
+			add(binding.Spec.PolicyName, binding, Use{baseline, bornControl(&baseline.Spec)})
 		}
 	}
-	objects := append(loaded(needed), bindings...)
-	for _, object := range objects {
+	needed := make([]Needed, 0, len(uses)+len(bindings))
+	for _, object := range loaded(sets.KeySet(uses)) {
+		needed = append(needed, Needed{object, uses[object.GetName()]})
+	}
+	needed = append(needed, bindings...)
+	for _, object := range needed {
 		labels := object.GetLabels()
 		if labels == nil {
 			labels = map[string]string{}
@@ -189,9 +220,9 @@ func Objects(baselines []v1alpha1.SecurityBaseline, cluster Cluster) []client.Ob
 		if object.GetName() != authors+Domain {
 			object.SetOwnerReferences([]metav1.OwnerReference{cluster.Owner})
 		}
-		stateDefaults(object)
+		stateDefaults(object.Object)
 	}
-	return objects
+	return needed
 }
 
 // inForce says whether a baseline can have bindings.
@@ -227,8 +258,25 @@ func (r rule) binding(baseline *v1alpha1.SecurityBaseline, baselines []v1alpha1.
 
 // BornBy says whether a baseline gives new namespaces labels.
 func BornBy(spec *v1alpha1.SecurityBaselineSpec) bool {
-	return !spec.Audits() && (spec.PodSecurity != nil || spec.Images != nil || spec.Workloads != nil || spec.Guard != nil ||
-		spec.Network != nil && spec.Network.Gate)
+	return !spec.Audits() && bornControl(spec) != ""
+}
+
+// bornControl returns the first control for which a baseline gives new namespaces
+// labels, or nothing.
+func bornControl(spec *v1alpha1.SecurityBaselineSpec) v1alpha1.ControlName {
+	switch {
+	case spec.PodSecurity != nil:
+		return v1alpha1.ControlPodSecurity
+	case spec.Network != nil && spec.Network.Gate:
+		return v1alpha1.ControlNetwork
+	case spec.Images != nil:
+		return v1alpha1.ControlImages
+	case spec.Workloads != nil:
+		return v1alpha1.ControlWorkloads
+	case spec.Guard != nil:
+		return v1alpha1.ControlGuard
+	}
+	return ""
 }
 
 // bornBinding returns the binding by which a baseline labels new namespaces, or
@@ -238,7 +286,7 @@ func bornBinding(baseline *v1alpha1.SecurityBaseline, cluster Cluster) *admissio
 		return nil
 	}
 	return &admissionregistrationv1.MutatingAdmissionPolicyBinding{
-		ObjectMeta: bindingMeta(baseline.Name, born, v1alpha1.ControlPodSecurity),
+		ObjectMeta: bindingMeta(baseline.Name, born, bornControl(&baseline.Spec)),
 		Spec: admissionregistrationv1.MutatingAdmissionPolicyBindingSpec{
 			PolicyName: born + Domain, ParamRef: parameter(baseline.Name),
 			MatchResources: selectedNamespaces(baseline.Spec.NamespaceSelector.ToUpstream(), unprotected(cluster.Protected)),
@@ -351,22 +399,4 @@ func stateDefaults(object client.Object) {
 	for i := range match.ResourceRules {
 		match.ResourceRules[i].Scope = new(admissionregistrationv1.AllScopes)
 	}
-}
-
-// PolicyOf returns the policy that a binding binds, of the objects that are
-// needed.
-func PolicyOf(binding client.Object, needed []client.Object) client.Object {
-	name := ""
-	switch binding := binding.(type) {
-	case *admissionregistrationv1.ValidatingAdmissionPolicyBinding:
-		name = binding.Spec.PolicyName
-	case *admissionregistrationv1.MutatingAdmissionPolicyBinding:
-		name = binding.Spec.PolicyName
-	}
-	for _, object := range needed {
-		if object.GetName() == name {
-			return object
-		}
-	}
-	return binding
 }

@@ -59,7 +59,7 @@ type Namespace struct {
 	// where such a role exists.
 	Roles map[rbacv1.RoleRef][]rbacv1.PolicyRule
 
-	// Denied says that the default-deny policy that the operator made is there.
+	// Denied says that the default-deny policy is there, as the baseline asks for it.
 	Denied bool
 
 	// Enforced is the pod-security level that rollout WhenClean has reached: the

@@ -8,6 +8,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
@@ -56,7 +57,7 @@ func renderNetwork(baseline *v1alpha1.SecurityBaseline, namespace Namespace) Des
 		desired.Objects = append(desired.Objects, client.Object(&networkingv1.NetworkPolicy{ObjectMeta: objectMeta(name), Spec: policy}))
 	}
 	if len(denied) > 0 {
-		add(policyDefaultDeny, networkingv1.NetworkPolicySpec{PolicyTypes: denied})
+		add(policyDefaultDeny, defaultDeny(denied))
 	}
 	if slices.Contains(denied, networkingv1.PolicyTypeEgress) && ptr.Deref(allow.DNS, true) {
 		add(policyAllowDNS, allowDNS())
@@ -70,10 +71,16 @@ func renderNetwork(baseline *v1alpha1.SecurityBaseline, namespace Namespace) Des
 	return desired
 }
 
-// IsDefaultDeny says whether an object is the default-deny policy of a baseline.
-func IsDefaultDeny(object client.Object) bool {
-	_, ok := object.(*networkingv1.NetworkPolicy)
-	return ok && object.GetName() == v1alpha1.ObjectNamePrefix+policyDefaultDeny && object.GetLabels()[v1alpha1.BaselineLabel] != ""
+// Denies says whether an object is the default-deny policy that a baseline asks
+// for, and says what it asks for.
+func Denies(baseline *v1alpha1.SecurityBaseline, object client.Object) bool {
+	policy, ok := object.(*networkingv1.NetworkPolicy)
+	return ok && baseline.Spec.Network != nil && policy.Name == v1alpha1.ObjectNamePrefix+policyDefaultDeny && policy.Labels[v1alpha1.BaselineLabel] != "" &&
+		equality.Semantic.DeepEqual(policy.Spec, defaultDeny(deniedDirections(baseline.Spec.Network)))
+}
+
+func defaultDeny(denied []networkingv1.PolicyType) networkingv1.NetworkPolicySpec {
+	return networkingv1.NetworkPolicySpec{PolicyTypes: denied}
 }
 
 // gateLabels returns the labels that let pods in. A namespace that was born with

@@ -48,6 +48,17 @@ func attribute(object metav1.Object, differ []difference) author {
 	return author{manager: newest.Manager, operation: newest.Operation, changed: newest.Time, version: object.GetResourceVersion()}
 }
 
+// LastAuthor returns who, other than the operator, last wrote any field of an
+// object under the paths, and how; empty where nothing records it.
+func LastAuthor(object metav1.Object, paths ...fieldpath.Path) (manager, operation string) {
+	differ := make([]difference, 0, len(paths))
+	for _, path := range paths {
+		differ = append(differ, difference{path: path})
+	}
+	by := attribute(object, differ)
+	return by.manager, string(by.operation)
+}
+
 func ownsAny(entry *metav1.ManagedFieldsEntry, paths []fieldpath.Path) bool {
 	owns := false
 	fieldsIn(entry).Iterate(func(owned fieldpath.Path) {

@@ -39,7 +39,7 @@ type Enforcer struct {
 	// Now is the time.
 	Now func() time.Time
 
-	pace    pace
+	pace    Pace
 	answers answers
 }
 
@@ -324,8 +324,8 @@ func (r *run) render(ctx context.Context) {
 	}
 	for _, id := range slices.Sorted(maps.Keys(r.have)) {
 		object := r.have[id]
-		observed.Denied = observed.Denied || controls.IsDefaultDeny(object)
-		if own := r.ours(object) && strings.HasPrefix(object.GetName(), v1alpha1.ObjectNamePrefix); !own && !shared(object) {
+		observed.Denied = observed.Denied || controls.Denies(r.Baseline, object)
+		if !r.made(object) && !shared(object) {
 			observed.Others = append(observed.Others, object)
 		}
 	}
@@ -334,6 +334,14 @@ func (r *run) render(ctx context.Context) {
 		observed.Enforced = r.podSecurity.enforced
 	}
 	r.desired = r.Control.Render(r.Baseline, observed)
+}
+
+// made says whether the operator made an object for this control: what bears its
+// labels is healed or removed, what was put in place is healed. Anything else that
+// looks so is somebody's disguise.
+func (r *run) made(object client.Object) bool {
+	before := r.ledger(r.id(object))
+	return given(object, r.Control.Name) || before != nil && before.UID == object.GetUID()
 }
 
 // enforceObjects makes what is wanted first and removes what is not after, so
@@ -420,7 +428,7 @@ func (r *run) happened(id, revision string, differ []difference, by author, acti
 		return
 	}
 	if !r.audits() {
-		r.pace.done(r.paceKey(id), r.Now())
+		r.pace.Done(r.paceKey(id), r.Now())
 	}
 	if r.versions == nil {
 		r.versions = map[string]string{}
@@ -445,7 +453,7 @@ func (r *run) early(id, revision string) error {
 	if r.audits() || !r.inPlace(id, revision) {
 		return nil
 	}
-	if left := r.pace.due(r.paceKey(id), r.Now()); left > 0 {
+	if left := r.pace.Due(r.paceKey(id), r.Now()); left > 0 {
 		return earlyError{left}
 	}
 	return nil

@@ -23,8 +23,8 @@ import (
 	"github.com/securitybaseline/operator/controllers/controls"
 )
 
-// operationDelete stands in a drift's operation where the object was gone.
-const operationDelete = "Delete"
+// OperationDelete stands in a drift's operation where the object was gone.
+const OperationDelete = "Delete"
 
 // enforceObject makes one object as wanted and returns its UID, or none where it
 // only would. It writes only where something differs, and never into an object
@@ -76,7 +76,7 @@ func (r *run) create(ctx context.Context, want client.Object) (types.UID, error)
 	if err != nil {
 		return "", err
 	}
-	r.happened(id, revision, nil, author{operation: operationDelete}, v1alpha1.DriftCreated)
+	r.happened(id, revision, nil, author{operation: OperationDelete}, v1alpha1.DriftCreated)
 	return r.unlessAuditing(made.GetUID()), asWritten(made, want)
 }
 
@@ -106,7 +106,7 @@ func (r *run) settle(ctx context.Context, have, want client.Object) (types.UID, 
 	uid, err := r.heal(ctx, have, want, action)
 	if errors.As(err, new(alteredError)) {
 		// Somebody may alter it in another way each time.
-		r.pace.done(r.paceKey(id), r.Now())
+		r.pace.Done(r.paceKey(id), r.Now())
 	}
 	if err != nil {
 		return uid, err

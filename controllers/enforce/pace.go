@@ -47,13 +47,13 @@ func (m *memory[T]) set(what string, value T, now time.Time) {
 // healEvery is how often an object that was changed is put right, at most.
 const healEvery = time.Second
 
-// pace spaces out what would otherwise be done as often as somebody gives cause.
+// Pace spaces out what would otherwise be done as often as somebody gives cause.
 // It never spaces out further: whoever is persistent gains nothing.
-type pace struct{ memory[struct{}] }
+type Pace struct{ memory[struct{}] }
 
-// due returns how long is left until something may be done again; zero or less
+// Due returns how long is left until something may be done again; zero or less
 // if it may be done now.
-func (p *pace) due(what string, now time.Time) time.Duration {
+func (p *Pace) Due(what string, now time.Time) time.Duration {
 	_, ago, ok := p.ago(what, now)
 	if !ok {
 		return 0
@@ -61,5 +61,5 @@ func (p *pace) due(what string, now time.Time) time.Duration {
 	return healEvery - ago
 }
 
-// done notes that something was done.
-func (p *pace) done(what string, now time.Time) { p.set(what, struct{}{}, now) }
+// Done notes that something was done.
+func (p *Pace) Done(what string, now time.Time) { p.set(what, struct{}{}, now) }

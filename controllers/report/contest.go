@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/enforce"
 )
 
 const (
@@ -104,14 +105,11 @@ func contestMessage(drift *v1alpha1.Drift) string {
 	if drift.Manager != "" {
 		who = fmt.Sprintf("%q", drift.Manager)
 	}
-	if drift.Operation == operationDelete {
+	if drift.Operation == enforce.OperationDelete {
 		does = "deleting"
 	}
 	return fmt.Sprintf("%s keeps %s %s%s; it is put right each time, at most once a second. %s", who, does, fields, drift.Object, remedy(drift.Manager, kind, name, pointers))
 }
-
-// operationDelete is a drift's operation where the object was gone.
-const operationDelete = "Delete"
 
 // remedy says how to make a manager stop.
 func remedy(manager, kind, name, pointers string) string {

@@ -170,6 +170,20 @@ func TestWhatANamespaceIsBornWith(t *testing.T) {
 	})
 }
 
+// Labels beyond what the API server computes with are no way around.
+func TestANamespaceThatCannotBeHardenedIsNotBorn(t *testing.T) {
+	t.Parallel()
+	newBaseline(t, "b", v1alpha1.SecurityBaselineSpec{PodSecurity: &v1alpha1.PodSecurity{Enforce: "baseline"}})
+	bearing(t, enforceLabel, "baseline")
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: suffix(t) + "-a", Labels: forTest(t)}}
+	for i := range 100_000 {
+		namespace.Labels[fmt.Sprintf("l%d", i)] = ""
+	}
+	if err := admin.Create(t.Context(), namespace, client.DryRunAll); err == nil && namespace.Labels[enforceLabel] != "baseline" {
+		t.Error("it was born without the level")
+	}
+}
+
 // bornIn returns the labels with which a namespace of the test of a baseline is
 // born, without those that are always there.
 func bornIn(t *testing.T, baseline *v1alpha1.SecurityBaseline, name string, stated map[string]string) map[string]string {

@@ -342,9 +342,29 @@ func TestImagesOfEveryContainerAndTemplate(t *testing.T) {
 		must(t, refusedWith(debug(bad), "container debug: image "+bad))
 		must(t, debug(good))
 	})
+	t.Run("a volume that is an image", func(t *testing.T) {
+		for image, want := range map[string]string{bad: "volume data: image " + bad, good: ""} {
+			pod := corev1.PodSpec{Containers: []corev1.Container{container("good", good)}, Volumes: []corev1.Volume{{
+				Name: "data", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: image}},
+			}}}
+			for kind, object := range whatMakes(namespace.Name, pod) {
+				err := tried(t.Context(), admin, object)
+				if want != "" {
+					err = refusedWith(err, want)
+				}
+				if err != nil {
+					t.Errorf("%s of a %s: %v", image, kind, err)
+				}
+			}
+		}
+	})
 	t.Run("what was there is scaled and labelled", func(t *testing.T) {
 		change(t, before, func(d *appsv1.Deployment) { d.Spec.Replicas = ptr.To[int32](2) })
 		change(t, old, func(p *corev1.Pod) { metav1.SetMetaDataLabel(&p.ObjectMeta, "a", "b") })
+		change(t, old, func(p *corev1.Pod) { p.Spec.ActiveDeadlineSeconds = ptr.To[int64](3600) })
+		renamed := old.DeepCopy()
+		renamed.Spec.Containers[0].Image = "evil.io/after"
+		must(t, refusedWith(admin.Update(t.Context(), renamed), "container app: image evil.io/after"))
 		must(t, admin.Delete(t.Context(), old))
 	})
 	t.Run("what was there is changed to another bad image", func(t *testing.T) {
