@@ -71,6 +71,8 @@ var (
 		"Namespaces that a baseline selects, by the state of one control there.", []string{baselineLabel, controlLabel, stateLabel}, nil)
 	exceptionsDesc = prometheus.NewDesc("securitybaseline_exceptions",
 		"Exceptions of a baseline: active, expired, or unmatched, which are active and name what they cannot be about.", []string{baselineLabel, stateLabel}, nil)
+	violationsDesc = prometheus.NewDesc("securitybaseline_violations",
+		"What is not compliant with a baseline: controls in namespaces, and what is found in the cluster as a whole.", []string{baselineLabel}, nil)
 	violatingPodsDesc = prometheus.NewDesc("securitybaseline_violating_pods",
 		"Running pods that the wanted pod-security level rejects, as far as the API server names them.", []string{baselineLabel}, nil)
 )
@@ -88,6 +90,7 @@ func (c statusCollector) Describe(descs chan<- *prometheus.Desc) {
 	descs <- namespacesDesc
 	descs <- controlsDesc
 	descs <- exceptionsDesc
+	descs <- violationsDesc
 	descs <- violatingPodsDesc
 }
 
@@ -112,6 +115,7 @@ func (c statusCollector) Collect(out chan<- prometheus.Metric) {
 				gauge(controlsDesc, count, name, string(status.Controls[j].Name), state)
 			}
 		}
+		gauge(violationsDesc, status.ViolationsTotal, name)
 		gauge(violatingPodsDesc, status.ViolatingPods, name)
 		if exceptions := status.Exceptions; exceptions != nil {
 			gauge(exceptionsDesc, exceptions.Active, name, "active")

@@ -37,6 +37,7 @@ func TestRender(t *testing.T) {
 					Labels, OwnLabels map[string]string
 					// Enforced is a level and a version.
 					Enforced []string
+					Denied   bool
 				}
 			}
 			read(t, input, &in)
@@ -44,7 +45,7 @@ func TestRender(t *testing.T) {
 			labels := map[string]string{}
 			maps.Copy(labels, in.Namespace.Labels)
 			maps.Copy(labels, in.Namespace.OwnLabels)
-			namespace := Namespace{Name: "payments", Labels: labels, OwnLabels: sets.KeySet(in.Namespace.OwnLabels)}
+			namespace := Namespace{Name: "payments", Labels: labels, OwnLabels: sets.KeySet(in.Namespace.OwnLabels), Denied: in.Namespace.Denied}
 			if reached := in.Namespace.Enforced; len(reached) == 2 {
 				namespace.Enforced = levelVersion(t, reached[0], reached[1])
 			}
@@ -109,6 +110,13 @@ func renderAll(t *testing.T, baseline *v1alpha1.SecurityBaseline, namespace Name
 		}
 	}
 	return out.String()
+}
+
+func equal[T any](t *testing.T, want, got T) {
+	t.Helper()
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
 }
 
 func levelVersion(t *testing.T, level, version string) podsecurityapi.LevelVersion {

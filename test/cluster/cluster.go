@@ -25,7 +25,8 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// superviseEnv makes an executable that calls Main a supervisor.
+// superviseEnv makes an executable that calls Main a supervisor; its arguments are
+// flags of kube-apiserver.
 const superviseEnv = "SECURITYBASELINE_TEST_SUPERVISE"
 
 // Cluster is a running control plane.
@@ -46,7 +47,7 @@ func Main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if err := supervise(ctx, os.Stdin, os.Stdout); err != nil {
+	if err := supervise(ctx, os.Stdin, os.Stdout, os.Args[1:]); err != nil {
 		fmt.Fprintln(os.Stderr, "control plane:", err)
 		os.Exit(1)
 	}
@@ -55,12 +56,13 @@ func Main() {
 
 // Start starts a control plane and waits until it serves. It needs the binaries
 // that make controlplane builds, in the directory KUBEBUILDER_ASSETS or bin/k8s.
-func Start(ctx context.Context) (*Cluster, error) {
+// flags are further ones of kube-apiserver, as --name=value.
+func Start(ctx context.Context, flags ...string) (*Cluster, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("finding this executable: %w", err)
 	}
-	process := exec.CommandContext(ctx, self)
+	process := exec.CommandContext(ctx, self, flags...)
 	process.Env = append(os.Environ(), superviseEnv+"=1")
 	process.Stderr = os.Stderr
 	// A group of its own: Ctrl-C reaches the parent only, which ends and by that

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -26,8 +27,8 @@ const (
 )
 
 // supervise runs a control plane until in closes. When it serves, it writes the
-// path of its directory to out.
-func supervise(ctx context.Context, in io.Reader, out io.Writer) (err error) {
+// path of its directory to out. flags are further ones of kube-apiserver.
+func supervise(ctx context.Context, in io.Reader, out io.Writer, flags []string) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go func() {
@@ -41,7 +42,7 @@ func supervise(ctx context.Context, in io.Reader, out io.Writer) (err error) {
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 
-	env, err := newEnvironment(dir)
+	env, err := newEnvironment(dir, flags)
 	if err != nil {
 		return err
 	}
@@ -67,7 +68,7 @@ func supervise(ctx context.Context, in io.Reader, out io.Writer) (err error) {
 	return nil
 }
 
-func newEnvironment(dir string) (*envtest.Environment, error) {
+func newEnvironment(dir string, flags []string) (*envtest.Environment, error) {
 	if _, err := os.Stat(filepath.Join(assets(), "kube-controller-manager")); err != nil {
 		return nil, fmt.Errorf("no control plane to start; make controlplane builds it: %w", err)
 	}
@@ -87,6 +88,10 @@ func newEnvironment(dir string) (*envtest.Environment, error) {
 	// envtest switches ServiceAccount admission off because it runs no
 	// controllers; here they run.
 	server.Configure().Disable("disable-admission-plugins")
+	for _, flag := range flags {
+		name, value, _ := strings.Cut(strings.TrimPrefix(flag, "--"), "=")
+		server.Configure().Append(name, value)
+	}
 	return env, nil
 }
 

@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -132,6 +133,22 @@ func TestClusterAdmin(t *testing.T) {
 			}
 		}
 	})
+	t.Run("which is counted", func(t *testing.T) {
+		eventually(t, func(ctx context.Context) error {
+			if err := admin.Get(ctx, client.ObjectKeyFromObject(baseline), baseline); err != nil {
+				return err
+			}
+			families, err := scrape(ctx)
+			if err != nil {
+				return err
+			}
+			counted := sample(families, "securitybaseline_violations", map[string]string{"baseline": baseline.Name}).GetGauge().GetValue()
+			if want := baseline.Status.ViolationsTotal; want < 2 || counted != float64(want) {
+				return fmt.Errorf("%v counted, %d in the status", counted, want)
+			}
+			return nil
+		})
+	})
 	t.Run("other roles by which one obtains more are findings", func(t *testing.T) {
 		ready(t, baseline, func(status v1alpha1.SecurityBaselineStatus) error {
 			for _, finding := range status.Findings {
@@ -140,6 +157,16 @@ func TestClusterAdmin(t *testing.T) {
 				}
 			}
 			return fmt.Errorf("findings %q", status.Findings)
+		})
+	})
+	t.Run("RoleBindings too, where no report speaks of them", func(t *testing.T) {
+		create(t, granting(namespace.Name, "risky", "system:controller:clusterrole-aggregation-controller", user("joe"))["RoleBinding"])
+		want := "namespace " + namespace.Name + ": RoleBinding/risky, which the operator did not make, grants escalate to User joe by ClusterRole "
+		ready(t, baseline, func(status v1alpha1.SecurityBaselineStatus) error {
+			if !slices.ContainsFunc(status.Findings, func(finding string) bool { return strings.HasPrefix(finding, want) }) {
+				return fmt.Errorf("findings %q", status.Findings)
+			}
+			return nil
 		})
 	})
 	t.Run("allowed, they are none", func(t *testing.T) {

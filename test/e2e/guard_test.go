@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -240,6 +242,42 @@ func TestANamespacesAdminCannotEscape(t *testing.T) {
 				must(t, mallory.Delete(t.Context(), open))
 				entry(t, namespace.Name, baseline, v1alpha1.ControlNetwork, inState(v1alpha1.StateCompliant))
 			})
+			t.Run("shadow it in disguise", func(t *testing.T) {
+				for control, what := range map[string]func(*testing.T, *networkingv1.NetworkPolicy){
+					// Removed, as anything that looks like a leftover of the control.
+					"Network": func(t *testing.T, open *networkingv1.NetworkPolicy) {
+						absent(t, namespace.Name, open.Name, &networkingv1.NetworkPolicy{})
+					},
+					// Reported: what bears another control's label is nobody's leftover.
+					"Images": func(t *testing.T, open *networkingv1.NetworkPolicy) {
+						entry(t, namespace.Name, baseline, v1alpha1.ControlNetwork, inState(v1alpha1.StateViolating))
+						must(t, mallory.Delete(t.Context(), open))
+					},
+				} {
+					open := &networkingv1.NetworkPolicy{
+						ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Name, Name: "security-baseline-open", Labels: map[string]string{
+							v1alpha1.BaselineLabel: "ghost", v1alpha1.ControlLabel: control, v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue,
+						}},
+						Spec: networkingv1.NetworkPolicySpec{Ingress: []networkingv1.NetworkPolicyIngressRule{{}}},
+					}
+					err := mallory.Create(t.Context(), open)
+					if guarded {
+						must(t, refusedWith(err, "belong to the operator; choose another"))
+						continue
+					}
+					must(t, err)
+					what(t, open)
+					entry(t, namespace.Name, baseline, v1alpha1.ControlNetwork, inState(v1alpha1.StateCompliant))
+				}
+			})
+			t.Run("shadow the limits and the quota, and bring a ServiceAccount", func(t *testing.T) {
+				meta := metav1.ObjectMeta{Namespace: namespace.Name, Name: "more"}
+				for _, object := range []client.Object{&corev1.LimitRange{ObjectMeta: meta}, &corev1.ResourceQuota{ObjectMeta: meta}} {
+					must(t, refusedWith(mallory.Create(t.Context(), object), "cannot create resource"))
+				}
+				// Theirs to make, and no way around: a pod that names it asks for a token.
+				must(t, tried(t.Context(), mallory, &corev1.ServiceAccount{ObjectMeta: meta}))
+			})
 			t.Run("grant more than they have", func(t *testing.T) {
 				err := mallory.Create(t.Context(), &rbacv1.RoleBinding{
 					ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Name, Name: "more"},
@@ -255,10 +293,49 @@ func TestANamespacesAdminCannotEscape(t *testing.T) {
 					t.Errorf("not forbidden: %v", err)
 				}
 			})
+			t.Run("replace the default-deny by their own", func(t *testing.T) { replaces(t, mallory, namespace.Name, baseline, guarded) })
 			// Last: without a guard this is contested for a while.
 			for _, object := range managed(t, namespace.Name) {
 				escapes(t, mallory, object, guarded)
 			}
+		})
+	}
+}
+
+// replaces deletes the default-deny policy and makes another of its name that
+// opens everything. What bears the operator's label is healed; what does not might
+// be anybody's, so it is left alone, and reported as in the way.
+func replaces(t *testing.T, mallory client.Client, namespace string, baseline *v1alpha1.SecurityBaseline, guarded bool) {
+	deny := policy(t, namespace, "default-deny")
+	if guarded {
+		must(t, refusedWith(mallory.Delete(t.Context(), deny), "only the operator may change or delete what it wrote"))
+		return
+	}
+	for _, labels := range []map[string]string{deny.Labels, nil} {
+		open := &networkingv1.NetworkPolicy{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: deny.Name, Labels: labels},
+			Spec:       networkingv1.NetworkPolicySpec{Ingress: []networkingv1.NetworkPolicyIngressRule{{}}},
+		}
+		// Until they are faster than the operator, which is not hard: it puts an
+		// object right once a second.
+		eventually(t, func(ctx context.Context) error {
+			if err := mallory.Delete(ctx, policy(t, namespace, "default-deny")); err != nil {
+				return err
+			}
+			return mallory.Create(ctx, open.DeepCopy())
+		})
+		if labels == nil {
+			conflict := entry(t, namespace, baseline, v1alpha1.ControlNetwork, inState(v1alpha1.StateConflict))
+			if want := "NetworkPolicy/security-baseline-default-deny exists and was not made by the operator, so it is left alone; delete it"; !strings.Contains(conflict.Message, want) {
+				t.Errorf("the message is %q", conflict.Message)
+			}
+			must(t, mallory.Delete(t.Context(), policy(t, namespace, "default-deny")))
+		}
+		eventually(t, func(context.Context) error {
+			if healed := policy(t, namespace, "default-deny"); len(healed.Spec.Ingress) > 0 {
+				return errors.New("still open")
+			}
+			return nil
 		})
 	}
 }

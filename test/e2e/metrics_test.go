@@ -73,6 +73,7 @@ func TestMetrics(t *testing.T) {
 			{"securitybaseline_controls", map[string]string{"baseline": name, "control": "RBAC", "state": "Compliant"}, 2},
 			{"securitybaseline_exceptions", map[string]string{"baseline": name, "state": "active"}, 1},
 			{"securitybaseline_exceptions", map[string]string{"baseline": name, "state": "expired"}, 0},
+			{"securitybaseline_violations", map[string]string{"baseline": name}, 0},
 			{"securitybaseline_violating_pods", map[string]string{"baseline": name}, 0},
 		} {
 			if metric := sample(families, gauge.family, gauge.labels); metric == nil || metric.GetGauge().GetValue() != gauge.want {

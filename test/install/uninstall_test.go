@@ -1,33 +1,18 @@
-// Package install proves that the operator can be taken away again, on a control
-// plane of its own.
+// Package install proves, on control planes of its own, that the operator can be
+// taken away again and that it makes do with an older API server.
 package install
 
 import (
 	"context"
-	"fmt"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
-	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/log/zap"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
-	"github.com/securitybaseline/operator/controllers"
 	"github.com/securitybaseline/operator/test/cluster"
 )
-
-// patience is how long a test waits for what must come.
-const patience = 2 * time.Minute
-
-func TestMain(m *testing.M) {
-	cluster.Main()
-	ctrl.SetLogger(zap.New(zap.WriteTo(os.Stderr)))
-	os.Exit(m.Run())
-}
 
 const guarded = `
 apiVersion: v1
@@ -53,28 +38,8 @@ spec:
 // With the guard on, in the order that the README says, what is left is a cluster
 // in which everything works.
 func TestUninstallLeavesAClusterInWhichEverythingWorks(t *testing.T) {
-	local, err := cluster.Start(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = local.Stop() })
-	if err := local.Install(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	local := installed(t)
 	stop := startOperator(t, local)
-
-	kubectl := func(input string, args ...string) (string, error) {
-		command := local.Kubectl(t.Context(), args...)
-		command.Stdin = strings.NewReader(input)
-		out, err := command.CombinedOutput()
-		return string(out), err
-	}
-	must := func(input string, args ...string) {
-		t.Helper()
-		if out, err := kubectl(input, args...); err != nil {
-			t.Fatalf("kubectl %v: %v\n%s", args, err, out)
-		}
-	}
 	tries := map[string][]string{
 		"a pod from anywhere, that states nothing": {"run", "web", "--image=evil.io/web", "-n", "guarded", "--dry-run=server"},
 		"a binding to cluster-admin":               {"create", "clusterrolebinding", "jane", "--clusterrole=cluster-admin", "--user=jane", "--dry-run=server"},
@@ -86,7 +51,7 @@ func TestUninstallLeavesAClusterInWhichEverythingWorks(t *testing.T) {
 		var out string
 		err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, patience, true, func(context.Context) (bool, error) {
 			var err error
-			out, err = kubectl("", tries[name]...)
+			out, err = kubectl(t, local, "", tries[name]...)
 			return (err != nil) == refused && (err == nil || strings.Contains(out, "ValidatingAdmissionPolicy")), nil
 		})
 		if err != nil {
@@ -94,22 +59,22 @@ func TestUninstallLeavesAClusterInWhichEverythingWorks(t *testing.T) {
 		}
 	}
 
-	must(guarded, "apply", "-f", "-")
-	must("", "wait", "--for=condition=Ready", "securitybaseline", "everything", "--timeout=60s")
-	must("", "wait", "--for=create", "serviceaccount/default", "-n", "guarded", "--timeout=60s")
+	must(t, local, guarded, "apply", "-f", "-")
+	must(t, local, "", "wait", "--for=condition=Ready", "securitybaseline", "everything", "--timeout=60s")
+	must(t, local, "", "wait", "--for=create", "serviceaccount/default", "-n", "guarded", "--timeout=60s")
 	for name := range tries {
 		eventually(name, true)
 	}
 
 	// As the README says: the operator first, then the baselines, then the rest.
 	stop()
-	must("", "delete", "securitybaselines", "--all", "--timeout=60s")
+	must(t, local, "", "delete", "securitybaselines", "--all", "--timeout=60s")
 	for name := range tries {
 		eventually(name, false)
 	}
-	must("", "delete", "-k", filepath.Join(cluster.Root(), "config", "default"), "--timeout=120s")
-	err = wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, patience, true, func(context.Context) (bool, error) {
-		left, err := kubectl("", "get", "validatingadmissionpolicies,validatingadmissionpolicybindings,mutatingadmissionpolicies,mutatingadmissionpolicybindings", "-o", "name")
+	must(t, local, "", "delete", "-k", filepath.Join(cluster.Root(), "config", "default"), "--timeout=120s")
+	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, patience, true, func(context.Context) (bool, error) {
+		left, err := kubectl(t, local, "", "get", "validatingadmissionpolicies,validatingadmissionpolicybindings,mutatingadmissionpolicies,mutatingadmissionpolicybindings", "-o", "name")
 		return err == nil && !strings.Contains(left, "securitybaseline"), nil
 	})
 	if err != nil {
@@ -118,35 +83,6 @@ func TestUninstallLeavesAClusterInWhichEverythingWorks(t *testing.T) {
 	for name := range tries {
 		eventually(name, false)
 	}
-	must("", "create", "namespace", "new")
-	must("", "delete", "namespace", "guarded", "new", "--timeout=60s")
-}
-
-// startOperator starts the operator as its own ServiceAccount, and returns what
-// stops it.
-func startOperator(t *testing.T, local *cluster.Cluster) func() {
-	t.Helper()
-	config, err := local.Operator(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	controllers.ConfigureClient(config)
-	mgr, err := ctrl.NewManager(config, ctrl.Options{
-		Scheme: controllers.Scheme(), Cache: controllers.CacheOptions(), Metrics: metricsserver.Options{BindAddress: "0"},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := controllers.Setup(mgr, controllers.Options{ProtectedNamespaces: []string{cluster.OperatorNamespace}}); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- mgr.Start(ctx) }()
-	return func() {
-		cancel()
-		if err := <-ended; err != nil {
-			t.Error(fmt.Errorf("stopping the operator: %w", err))
-		}
-	}
+	must(t, local, "", "create", "namespace", "new")
+	must(t, local, "", "delete", "namespace", "guarded", "new", "--timeout=60s")
 }

@@ -1,0 +1,172 @@
+package controls
+
+import (
+	"testing"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+)
+
+func rule(groups, resources, verbs []string) rbacv1.PolicyRule {
+	return rbacv1.PolicyRule{APIGroups: groups, Resources: resources, Verbs: verbs}
+}
+
+type words = []string
+
+func TestAllPowerful(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		rules []rbacv1.PolicyRule
+		want  bool
+	}{
+		{"no rules", nil, false},
+		{"as cluster-admin", []rbacv1.PolicyRule{rule(words{"*"}, words{"*"}, words{"*"})}, true},
+		{"among others", []rbacv1.PolicyRule{rule(words{""}, words{"pods"}, words{"get"}), rule(words{"", "*"}, words{"pods", "*"}, words{"get", "*"})}, true},
+		{"of one group", []rbacv1.PolicyRule{rule(words{"apps"}, words{"*"}, words{"*"})}, false},
+		{"reading everything", []rbacv1.PolicyRule{rule(words{"*"}, words{"*"}, words{"get", "list", "watch"})}, false},
+		{"in parts that do not add up", []rbacv1.PolicyRule{rule(words{"*"}, words{"pods"}, words{"*"}), rule(words{"*"}, words{"*"}, words{"get"})}, false},
+		{"of non-resources", []rbacv1.PolicyRule{{NonResourceURLs: words{"*"}, Verbs: words{"*"}}}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := AllPowerful(test.rules); got != test.want {
+				t.Errorf("%t", got)
+			}
+		})
+	}
+}
+
+func TestRisk(t *testing.T) {
+	jane := rbacv1.Subject{Kind: "User", Name: "jane"}
+	robot := rbacv1.Subject{Kind: "ServiceAccount", Namespace: "ci", Name: "robot"}
+	for _, test := range []struct {
+		name       string
+		rules      []rbacv1.PolicyRule
+		subjects   []rbacv1.Subject
+		namespaced bool
+		want       string
+	}{
+		{name: "an ordinary role", rules: []rbacv1.PolicyRule{rule(words{"", "apps"}, words{"pods", "deployments"}, words{"*"})}, subjects: []rbacv1.Subject{jane}},
+		{name: "escalate", rules: []rbacv1.PolicyRule{rule(words{rbacv1.GroupName}, words{"clusterroles"}, words{"escalate", "update"})},
+			subjects: []rbacv1.Subject{robot, jane}, want: "B, which the operator did not make, grants escalate to User jane by ClusterRole r; see whether they need it"},
+		{name: "bind and escalate, by all verbs", rules: []rbacv1.PolicyRule{rule(words{"*"}, words{"roles"}, words{"*"})},
+			subjects: []rbacv1.Subject{jane}, want: "B, which the operator did not make, grants bind and escalate to User jane by ClusterRole r; see whether they need it"},
+		{name: "impersonation of users", rules: []rbacv1.PolicyRule{rule(words{""}, words{"users"}, words{"impersonate"})},
+			subjects: []rbacv1.Subject{{Kind: "Group", Name: "ops"}}, want: "B, which the operator did not make, grants impersonate to Group ops by ClusterRole r; see whether they need it"},
+		{name: "impersonation of ServiceAccounts in the whole cluster", rules: []rbacv1.PolicyRule{rule(words{""}, words{"serviceaccounts"}, words{"impersonate"})},
+			subjects: []rbacv1.Subject{jane}, want: "B, which the operator did not make, grants impersonate to User jane by ClusterRole r; see whether they need it"},
+		{name: "but not in a namespace, where edit has it", rules: []rbacv1.PolicyRule{rule(words{""}, words{"serviceaccounts"}, words{"impersonate"})},
+			subjects: []rbacv1.Subject{jane}, namespaced: true},
+		{name: "everything", rules: []rbacv1.PolicyRule{rule(words{""}, words{"*"}, words{"*"})},
+			subjects: []rbacv1.Subject{jane}, want: "B, which the operator did not make, grants all verbs on all resources to User jane by ClusterRole r; see whether they need it"},
+		{name: "verbs of another group", rules: []rbacv1.PolicyRule{rule(words{"apps"}, words{"roles"}, words{"bind"})}, subjects: []rbacv1.Subject{jane}},
+		{name: "to machines only", rules: []rbacv1.PolicyRule{rule(words{"*"}, words{"*"}, words{"*"})}, subjects: []rbacv1.Subject{robot}},
+		{name: "to Kubernetes' own", rules: []rbacv1.PolicyRule{rule(words{"*"}, words{"*"}, words{"*"})},
+			subjects: []rbacv1.Subject{{Kind: "Group", Name: "system:masters"}, {Kind: "User", Name: "system:kube-scheduler"}}},
+		{name: "to everybody", rules: []rbacv1.PolicyRule{rule(words{rbacv1.GroupName}, words{"roles"}, words{"bind"})},
+			subjects: []rbacv1.Subject{{Kind: "Group", Name: "system:authenticated"}, {Kind: "User", Name: "system:anonymous"}},
+			want:     "B, which the operator did not make, grants bind to Group system:authenticated, User system:anonymous by ClusterRole r; see whether they need it"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := Risk("B", rbacv1.RoleRef{Kind: "ClusterRole", Name: "r"}, test.subjects, test.rules, test.namespaced); got != test.want {
+				t.Errorf("%q", got)
+			}
+		})
+	}
+}
+
+// The policies of others that undo a default-deny, and those that only look so.
+func TestOpenings(t *testing.T) {
+	from := func(cidr string, except ...string) networkingv1.NetworkPolicySpec {
+		return networkingv1.NetworkPolicySpec{Ingress: []networkingv1.NetworkPolicyIngressRule{{
+			From: []networkingv1.NetworkPolicyPeer{{IPBlock: &networkingv1.IPBlock{CIDR: cidr, Except: except}}},
+		}}}
+	}
+	const ingress = "NetworkPolicy/theirs, which the operator did not make, allows all pods all ingress, so that it is not denied; delete it or make it narrower"
+	const egress = "NetworkPolicy/theirs, which the operator did not make, allows all pods all egress, so that it is not denied; delete it or make it narrower"
+	for _, test := range []struct {
+		name   string
+		theirs networkingv1.NetworkPolicySpec
+		want   []string
+	}{
+		{"allows nothing", networkingv1.NetworkPolicySpec{}, nil},
+		{"everybody in", networkingv1.NetworkPolicySpec{Ingress: []networkingv1.NetworkPolicyIngressRule{{}}}, []string{ingress}},
+		{"both ways", networkingv1.NetworkPolicySpec{
+			Ingress: []networkingv1.NetworkPolicyIngressRule{{}}, Egress: []networkingv1.NetworkPolicyEgressRule{{}},
+		}, []string{ingress, egress}},
+		{"every address", from("0.0.0.0/0"), []string{ingress}},
+		{"every address of IPv6", from("::/0"), []string{ingress}},
+		{"not quite every address", from("0.0.0.0/0", "10.0.0.0/8"), nil},
+		{"half of them", from("0.0.0.0/1"), nil},
+		{"some port", networkingv1.NetworkPolicySpec{Ingress: []networkingv1.NetworkPolicyIngressRule{{Ports: []networkingv1.NetworkPolicyPort{{}}}}}, nil},
+		{"some pods", networkingv1.NetworkPolicySpec{
+			PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}, Ingress: []networkingv1.NetworkPolicyIngressRule{{}},
+		}, nil},
+		{"some peers", networkingv1.NetworkPolicySpec{Ingress: []networkingv1.NetworkPolicyIngressRule{{
+			From: []networkingv1.NetworkPolicyPeer{{PodSelector: &metav1.LabelSelector{}}},
+		}}}, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			other := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "theirs"}, Spec: test.theirs}
+			baseline := &v1alpha1.SecurityBaseline{Spec: v1alpha1.SecurityBaselineSpec{Network: &v1alpha1.Network{DefaultDeny: []v1alpha1.Direction{"Egress", "Ingress"}}}}
+			got := network.Render(baseline, Namespace{Name: "n", Others: []client.Object{other}}).Violations
+			equal(t, test.want, got)
+		})
+	}
+	t.Run("of a direction that is not denied", func(t *testing.T) {
+		other := &networkingv1.NetworkPolicy{Spec: networkingv1.NetworkPolicySpec{Egress: []networkingv1.NetworkPolicyEgressRule{{}}}}
+		baseline := &v1alpha1.SecurityBaseline{Spec: v1alpha1.SecurityBaselineSpec{Network: &v1alpha1.Network{DefaultDeny: []v1alpha1.Direction{"Ingress"}}}}
+		equal(t, nil, network.Render(baseline, Namespace{Others: []client.Object{other}}).Violations)
+	})
+}
+
+func TestDenies(t *testing.T) {
+	baseline := &v1alpha1.SecurityBaseline{ObjectMeta: metav1.ObjectMeta{Name: "a"}, Spec: v1alpha1.SecurityBaselineSpec{Network: &v1alpha1.Network{DefaultDeny: []v1alpha1.Direction{"Ingress"}}}}
+	asked := network.Render(baseline, Namespace{Name: "n"}).Objects[0].(*networkingv1.NetworkPolicy)
+	for _, test := range []struct {
+		name   string
+		change func(*networkingv1.NetworkPolicy)
+		want   bool
+	}{
+		{"as asked for", func(*networkingv1.NetworkPolicy) {}, true},
+		{"of nobody's", func(p *networkingv1.NetworkPolicy) { p.Labels = nil }, false},
+		{"of another name", func(p *networkingv1.NetworkPolicy) { p.Name = "security-baseline-deny" }, false},
+		{"open", func(p *networkingv1.NetworkPolicy) { p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{}} }, false},
+		{"of the other direction", func(p *networkingv1.NetworkPolicy) { p.Spec.PolicyTypes = []networkingv1.PolicyType{"Egress"} }, false},
+		{"for some pods", func(p *networkingv1.NetworkPolicy) { p.Spec.PodSelector.MatchLabels = map[string]string{"a": "b"} }, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			object := asked.DeepCopy()
+			test.change(object)
+			equal(t, test.want, Denies(baseline, object))
+		})
+	}
+	equal(t, false, Denies(&v1alpha1.SecurityBaseline{}, asked))
+}
+
+func TestNotAllowed(t *testing.T) {
+	allowed := &v1alpha1.ClusterAdmin{AllowedSubjects: []v1alpha1.Subject{{Kind: "Group", Name: "ops"}, {Kind: "ServiceAccount", Namespace: "flux", Name: "sync"}}}
+	subject := func(kind, namespace, name string) rbacv1.Subject {
+		return rbacv1.Subject{Kind: kind, Namespace: namespace, Name: name}
+	}
+	for _, test := range []struct {
+		name     string
+		subjects []rbacv1.Subject
+		want     string
+	}{
+		{name: "nobody"},
+		{name: "who is allowed", subjects: []rbacv1.Subject{subject("Group", "", "ops"), subject("ServiceAccount", "flux", "sync")}},
+		{name: "Kubernetes' own", subjects: []rbacv1.Subject{subject("Group", "", "system:masters"), subject("User", "", "system:kube-controller-manager")}},
+		{name: "all who are not, by name", subjects: []rbacv1.Subject{subject("User", "", "ops"), subject("Group", "", "ops"), subject("ServiceAccount", "ci", "sync")},
+			want: "B grants everything, by ClusterRole cluster-admin, to User ops, ServiceAccount ci/sync; delete it or bind a narrower role, or add them to rbac.clusterAdmin.allowedSubjects"},
+		{name: "a ServiceAccount as a user", subjects: []rbacv1.Subject{subject("User", "", "system:serviceaccount:ci:sync")},
+			want: "B grants everything, by ClusterRole cluster-admin, to User system:serviceaccount:ci:sync; delete it or bind a narrower role, or add them to rbac.clusterAdmin.allowedSubjects"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			equal(t, test.want, NotAllowed("B", rbacv1.RoleRef{Kind: "ClusterRole", Name: "cluster-admin"}, test.subjects, allowed))
+		})
+	}
+}

@@ -1,0 +1,77 @@
+package enforce
+
+import (
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+)
+
+// managed makes an entry of managedFields.
+func managed(t *testing.T, manager string, operation metav1.ManagedFieldsOperationType, paths ...fieldpath.Path) metav1.ManagedFieldsEntry {
+	t.Helper()
+	entry := metav1.ManagedFieldsEntry{Manager: manager, Operation: operation}
+	if err := setFields(&entry, fieldpath.NewSet(paths...)); err != nil {
+		t.Fatal(err)
+	}
+	return entry
+}
+
+// What a namespace was born with becomes the operator's alone; what its creator
+// stated stays the creator's.
+func TestOwned(t *testing.T) {
+	annotation := fieldpath.MakePathOrDie("metadata", "annotations", v1alpha1.BornAnnotation)
+	enforce, team, images := labelPath("pod-security.kubernetes.io/enforce"), labelPath("team"), labelPath("images.securitybaseline.io/baseline")
+	const apply, update = metav1.ManagedFieldsOperationApply, metav1.ManagedFieldsOperationUpdate
+	for _, test := range []struct {
+		name    string
+		entries []metav1.ManagedFieldsEntry
+		want    map[string][]fieldpath.Path
+	}{
+		{"the creator had it recorded as theirs", []metav1.ManagedFieldsEntry{managed(t, "kubectl-create", update, enforce, team, annotation)},
+			map[string][]fieldpath.Path{"kubectl-create": {team}, v1alpha1.FieldManager: {enforce}}},
+		{"the operator owns another label already", []metav1.ManagedFieldsEntry{managed(t, v1alpha1.FieldManager, apply, images), managed(t, "kubectl-create", update, enforce, annotation)},
+			map[string][]fieldpath.Path{"kubectl-create": nil, v1alpha1.FieldManager: {enforce, images}}},
+		{"what the operator did not apply is not what it owns", []metav1.ManagedFieldsEntry{managed(t, v1alpha1.FieldManager, update, annotation)},
+			map[string][]fieldpath.Path{v1alpha1.FieldManager: {enforce}}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := owned(test.entries, []string{"pod-security.kubernetes.io/enforce"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			owns := map[string]*fieldpath.Set{}
+			for i := range got {
+				if fields := fieldsIn(&got[i]); owns[got[i].Manager] == nil {
+					owns[got[i].Manager] = fields
+				} else {
+					owns[got[i].Manager] = owns[got[i].Manager].Union(fields)
+				}
+			}
+			for manager, paths := range test.want {
+				if want := fieldpath.NewSet(paths...); owns[manager] == nil || !want.Equals(owns[manager]) {
+					t.Errorf("%s owns %s, not %s", manager, owns[manager], want)
+				}
+			}
+			if diff := cmp.Diff(len(test.want), len(owns)); diff != "" {
+				t.Errorf("managers (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// What somebody writes into the annotation makes no label the operator's that is
+// not one.
+func TestOperators(t *testing.T) {
+	for key, want := range map[string]bool{
+		"pod-security.kubernetes.io/enforce-version": true, "guard.securitybaseline.io/baseline": true, v1alpha1.GateLabel: true,
+		"team": false, "kubernetes.io/metadata.name": false, "securitybaseline.io/baseline": false, "": false,
+	} {
+		if got := operators(key); got != want {
+			t.Errorf("%q: %t", key, got)
+		}
+	}
+}

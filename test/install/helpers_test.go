@@ -1,0 +1,92 @@
+package install
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/securitybaseline/operator/controllers"
+	"github.com/securitybaseline/operator/test/cluster"
+)
+
+// patience is how long a test waits for what must come.
+const patience = 2 * time.Minute
+
+func TestMain(m *testing.M) {
+	cluster.Main()
+	ctrl.SetLogger(zap.New(zap.WriteTo(os.Stderr)))
+	os.Exit(m.Run())
+}
+
+// installed starts a control plane of the test's own, whose API server has these
+// further flags, and installs config/default.
+func installed(t *testing.T, flags ...string) *cluster.Cluster {
+	t.Helper()
+	local, err := cluster.Start(t.Context(), flags...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = local.Stop() })
+	if err := local.Install(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	return local
+}
+
+// kubectl runs it as admin and returns what it says.
+func kubectl(t *testing.T, local *cluster.Cluster, input string, args ...string) (string, error) {
+	t.Helper()
+	command := local.Kubectl(t.Context(), args...)
+	command.Stdin = strings.NewReader(input)
+	out, err := command.CombinedOutput()
+	return string(out), err
+}
+
+// must runs it and fails if it does.
+func must(t *testing.T, local *cluster.Cluster, input string, args ...string) string {
+	t.Helper()
+	out, err := kubectl(t, local, input, args...)
+	if err != nil {
+		t.Fatalf("kubectl %v: %v\n%s", args, err, out)
+	}
+	return out
+}
+
+// startOperator starts the operator as its own ServiceAccount, and returns what
+// stops it.
+func startOperator(t *testing.T, local *cluster.Cluster) func() {
+	t.Helper()
+	restConfig, err := local.Operator(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	controllers.ConfigureClient(restConfig)
+	mgr, err := ctrl.NewManager(restConfig, ctrl.Options{
+		Scheme: controllers.Scheme(), Cache: controllers.CacheOptions(), Metrics: metricsserver.Options{BindAddress: "0"},
+		// Several operators run one after the other in one process.
+		Controller: config.Controller{SkipNameValidation: new(true)},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := controllers.Setup(mgr, controllers.Options{ProtectedNamespaces: []string{cluster.OperatorNamespace}}); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- mgr.Start(ctx) }()
+	return func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(fmt.Errorf("stopping the operator: %w", err))
+		}
+	}
+}

@@ -1,0 +1,77 @@
+package install
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+)
+
+const twoNamespaces = `
+apiVersion: v1
+kind: Namespace
+metadata:
+  name: before
+---
+apiVersion: securitybaseline.io/v1alpha1
+kind: SecurityBaseline
+metadata:
+  name: everything
+spec:
+  namespaceSelector: {}
+  podSecurity: {enforce: baseline}
+  network: {defaultDeny: [Ingress], gate: true}
+  images: {allowedRegistries: [registry.example.com]}
+  guard: {}
+`
+
+// Where the API server has no MutatingAdmissionPolicy, as before Kubernetes 1.36,
+// the operator does without, and says so: a new namespace is hardened a moment
+// after its creation.
+func TestAnAPIServerWithoutMutatingAdmissionPolicies(t *testing.T) {
+	local := installed(t, "--emulated-version=1.33")
+	if out, err := kubectl(t, local, "", "get", "mutatingadmissionpolicies"); err == nil {
+		t.Fatalf("there are some: %s", out)
+	}
+	startOperator(t, local)
+	must(t, local, twoNamespaces, "apply", "-f", "-")
+	must(t, local, "", "wait", "--for=condition=Ready", "securitybaseline", "everything", "--timeout=60s")
+	condition := must(t, local, "", "get", "securitybaseline", "everything", "-o",
+		`jsonpath={range .status.conditions[?(@.type=="BornHardened")]}{.status} {.reason}: {.message}{end}`)
+	const want = "False Unsupported: the API server has no MutatingAdmissionPolicy v1, which Kubernetes 1.36 has: " +
+		"a new namespace gets its labels a moment after its creation, and network.gate keeps no pod waiting"
+	if condition != want {
+		t.Errorf("the condition is %q", condition)
+	}
+	must(t, local, "", "create", "namespace", "after")
+	for _, namespace := range []string{"before", "after"} {
+		must(t, local, "", "wait", "--for=create", "serviceaccount/default", "-n", namespace, "--timeout=60s")
+		for refusal, try := range map[string][]string{
+			"violates PodSecurity":                 {"run", "miner", "--image=registry.example.com/miner", "--privileged", "-n", namespace, "--dry-run=server"},
+			"does not come from an allowed":        {"run", "web", "--image=evil.io/web", "-n", namespace, "--dry-run=server"},
+			"only the operator may change or dele": {"delete", "networkpolicy", "security-baseline-default-deny", "-n", namespace, "--dry-run=server"},
+		} {
+			var out string
+			err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, patience, true, func(context.Context) (bool, error) {
+				var err error
+				out, err = kubectl(t, local, "", try...)
+				return err != nil && strings.Contains(out, refusal), nil
+			})
+			if err != nil {
+				t.Errorf("in namespace %s, %v was not refused because it %s: %s", namespace, try, refusal, out)
+			}
+		}
+		// The gate is not closed to anybody.
+		var out string
+		err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, patience, true, func(context.Context) (bool, error) {
+			var err error
+			out, err = kubectl(t, local, "", "run", "web", "--image=registry.example.com/web", "-n", namespace, "--dry-run=server")
+			return err == nil, nil
+		})
+		if err != nil {
+			t.Errorf("in namespace %s: %s", namespace, out)
+		}
+	}
+}
