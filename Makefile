@@ -7,6 +7,10 @@ GOLANGCI_LINT_VERSION ?= v2.15.0
 # How many tests of a package run at a time: they mostly wait.
 TEST_PARALLEL ?= 16
 
+# Which benchmarks make bench runs, and how many rounds of them.
+BENCH ?= .
+BENCHTIME ?= 5x
+
 IMG ?= securitybaseline/operator:latest
 PLATFORMS ?= linux/amd64,linux/arm64
 CONTAINER_TOOL ?= docker
@@ -69,6 +73,10 @@ verify: ## Fail if generated files, formatting or go.mod are out of date.
 .PHONY: test
 test: controlplane ## Run the unit tests and the tests on the control plane. TESTFLAGS are passed to go test.
 	go test -count=1 -timeout=20m -parallel=$(TEST_PARALLEL) $(TESTFLAGS) ./...
+
+.PHONY: bench
+bench: controlplane ## Measure, on a real API server. BENCH selects benchmarks, BENCHTIME says how many rounds.
+	go test -run='^$$' -bench='$(BENCH)' -benchtime=$(BENCHTIME) -timeout=60m ./test/scale
 
 .PHONY: controlplane
 controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl into bin/k8s, once. KUBEBUILDER_ASSETS is used instead if set.

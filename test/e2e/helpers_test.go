@@ -19,7 +19,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/config"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/controllers"
@@ -32,10 +31,6 @@ const (
 	patience = 2 * time.Minute
 	glance   = 20 * time.Millisecond
 )
-
-func controllerConfig() config.Controller {
-	return config.Controller{SkipNameValidation: new(true)}
-}
 
 // eventually waits until check returns nil.
 func eventually(t *testing.T, check func(ctx context.Context) error) {

@@ -20,10 +20,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/rest"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/securitybaseline/operator/controllers"
 	"github.com/securitybaseline/operator/test/cluster"
@@ -94,37 +94,14 @@ func run(m *testing.M) (int, error) {
 // startOperator starts the operator in this process, as its own ServiceAccount.
 // The function that it returns stops it.
 func startOperator(ctx context.Context) (func() error, error) {
-	config, err := local.Operator(ctx)
-	if err != nil {
-		return nil, err
-	}
-	controllers.ConfigureClient(config)
-	config.ContentType = runtime.ContentTypeJSON // to be looked at
-	config.Wrap(func(next http.RoundTripper) http.RoundTripper { return writes{next} })
-	mgr, err := ctrl.NewManager(config, ctrl.Options{
-		Scheme:  controllers.Scheme(),
-		Cache:   controllers.CacheOptions(),
-		Metrics: metricsserver.Options{BindAddress: metricsAddress},
-		// Several operators run one after the other in one process.
-		Controller: controllerConfig(),
+	return local.StartOperator(ctx, cluster.OperatorOptions{
+		Configure: func(config *rest.Config) {
+			config.ContentType = runtime.ContentTypeJSON // to be looked at
+			config.Wrap(func(next http.RoundTripper) http.RoundTripper { return writes{next} })
+		},
+		Now:            func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) },
+		MetricsAddress: metricsAddress,
 	})
-	if err != nil {
-		return nil, err
-	}
-	options := controllers.Options{
-		Now:                 func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) },
-		ProtectedNamespaces: []string{cluster.OperatorNamespace},
-	}
-	if err := controllers.Setup(mgr, options); err != nil {
-		return nil, err
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- mgr.Start(ctx) }()
-	return func() error {
-		cancel()
-		return <-ended
-	}, nil
 }
 
 // freeAddress returns an address on loopback on which nobody listens.

@@ -1,7 +1,6 @@
 package install
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"strings"
@@ -9,11 +8,8 @@ import (
 	"time"
 
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
-	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
-	"github.com/securitybaseline/operator/controllers"
 	"github.com/securitybaseline/operator/test/cluster"
 )
 
@@ -64,28 +60,12 @@ func must(t *testing.T, local *cluster.Cluster, input string, args ...string) st
 // stops it.
 func startOperator(t *testing.T, local *cluster.Cluster) func() {
 	t.Helper()
-	restConfig, err := local.Operator(t.Context())
+	stop, err := local.StartOperator(t.Context(), cluster.OperatorOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	controllers.ConfigureClient(restConfig)
-	mgr, err := ctrl.NewManager(restConfig, ctrl.Options{
-		Scheme: controllers.Scheme(), Cache: controllers.CacheOptions(), Metrics: metricsserver.Options{BindAddress: "0"},
-		// Several operators run one after the other in one process.
-		Controller: config.Controller{SkipNameValidation: new(true)},
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := controllers.Setup(mgr, controllers.Options{ProtectedNamespaces: []string{cluster.OperatorNamespace}}); err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(t.Context())
-	ended := make(chan error, 1)
-	go func() { ended <- mgr.Start(ctx) }()
 	return func() {
-		cancel()
-		if err := <-ended; err != nil {
+		if err := stop(); err != nil {
 			t.Error(fmt.Errorf("stopping the operator: %w", err))
 		}
 	}

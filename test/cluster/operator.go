@@ -1,0 +1,60 @@
+package cluster
+
+import (
+	"context"
+	"time"
+
+	"k8s.io/client-go/rest"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/config"
+	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
+
+	"github.com/securitybaseline/operator/controllers"
+)
+
+// OperatorOptions configure an operator that runs in this process.
+type OperatorOptions struct {
+	// Configure changes the configuration of its client.
+	Configure func(*rest.Config)
+	// Now is the time; time.Now unless stated.
+	Now func() time.Time
+	// MetricsAddress is where it serves its metrics, over HTTP; nowhere unless
+	// stated.
+	MetricsAddress string
+}
+
+// StartOperator starts the operator in this process, as its own ServiceAccount.
+// The function that it returns stops it and waits until it has ended.
+func (c *Cluster) StartOperator(ctx context.Context, options OperatorOptions) (stop func() error, err error) {
+	restConfig, err := c.Operator(ctx)
+	if err != nil {
+		return nil, err
+	}
+	controllers.ConfigureClient(restConfig)
+	if options.Configure != nil {
+		options.Configure(restConfig)
+	}
+	if options.MetricsAddress == "" {
+		options.MetricsAddress = "0" // none
+	}
+	mgr, err := ctrl.NewManager(restConfig, ctrl.Options{
+		Scheme:  controllers.Scheme(),
+		Cache:   controllers.CacheOptions(),
+		Metrics: metricsserver.Options{BindAddress: options.MetricsAddress},
+		// Several operators run one after the other in one process.
+		Controller: config.Controller{SkipNameValidation: new(true)},
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := controllers.Setup(mgr, controllers.Options{Now: options.Now, ProtectedNamespaces: []string{OperatorNamespace}}); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- mgr.Start(ctx) }()
+	return func() error {
+		cancel()
+		return <-ended
+	}, nil
+}

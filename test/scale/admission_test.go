@@ -1,0 +1,240 @@
+// Package scale measures. Nothing here is a test: make bench runs it.
+package scale
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers"
+	"github.com/securitybaseline/operator/test/cluster"
+)
+
+const (
+	// podsPerRound are created in each namespace in each round, by so many writers
+	// at a time.
+	podsPerRound = 1000
+	writers      = 16
+	patience     = 2 * time.Minute
+)
+
+func TestMain(m *testing.M) {
+	cluster.Main()
+	ctrl.SetLogger(zap.New(zap.WriteTo(io.Discard)))
+	os.Exit(m.Run())
+}
+
+// selecting makes a baseline that selects one namespace.
+func selecting(namespace string, spec v1alpha1.SecurityBaselineSpec) *v1alpha1.SecurityBaseline {
+	spec.NamespaceSelector.MatchLabels = map[string]v1alpha1.LabelValue{corev1.LabelMetadataName: v1alpha1.LabelValue(namespace)}
+	return &v1alpha1.SecurityBaseline{ObjectMeta: metav1.ObjectMeta{Name: namespace}, Spec: spec}
+}
+
+var (
+	images = &v1alpha1.Images{
+		AllowedRegistries: []string{"registry.example.com", "docker.io/library", "ghcr.io/acme", "quay.io/prometheus"}, RequireDigest: true,
+	}
+	workloads = &v1alpha1.Workloads{RequireLimits: true, ReadOnlyRootFilesystem: true, ForbidDefaultServiceAccount: true}
+	// baselines are what is measured, one namespace each.
+	baselines = []*v1alpha1.SecurityBaseline{
+		selecting("images", v1alpha1.SecurityBaselineSpec{Images: images}),
+		selecting("workloads", v1alpha1.SecurityBaselineSpec{Workloads: workloads}),
+		selecting("everything", v1alpha1.SecurityBaselineSpec{
+			PodSecurity: &v1alpha1.PodSecurity{Enforce: "restricted", Audit: "restricted", Warn: "restricted"},
+			Network:     &v1alpha1.Network{DefaultDeny: []v1alpha1.Direction{"Ingress", "Egress"}, Gate: true},
+			Images:      images, Workloads: workloads, Guard: &v1alpha1.Guard{},
+			RBAC: &v1alpha1.RBAC{ClusterAdmin: &v1alpha1.ClusterAdmin{}},
+		}),
+	}
+)
+
+// BenchmarkPods measures how many pods a second the API server takes: with no
+// policy at all, in a namespace that no baseline selects beside baselines, and
+// where images, workloads and everything are in force. Every round measures all of
+// them, one after the other, so that what else the machine does spreads evenly; the
+// figures are medians over the rounds. A ratio is the rate's to the one without any
+// policy in the same round.
+func BenchmarkPods(b *testing.B) {
+	local, err := cluster.Start(b.Context())
+	must(b, err)
+	defer func() { _ = local.Stop() }()
+	must(b, local.Install(b.Context()))
+	stop, err := local.StartOperator(b.Context(), cluster.OperatorOptions{})
+	must(b, err)
+	defer func() { _ = stop() }()
+	admin, err := client.New(local.Admin, client.Options{Scheme: controllers.Scheme()})
+	must(b, err)
+
+	names := []string{"beside"}
+	for _, baseline := range baselines {
+		names = append(names, baseline.Name)
+	}
+	for _, name := range names {
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+		must(b, admin.Create(b.Context(), namespace))
+		must(b, admin.Create(b.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: "app"}}))
+	}
+	rates, ratios := map[string][]float64{}, map[string][]float64{}
+	round := func() {
+		without := podsPerSecond(b, admin, "beside")
+		rates["without"] = append(rates["without"], without)
+		for _, baseline := range baselines {
+			must(b, admin.Create(b.Context(), baseline.DeepCopy()))
+		}
+		for _, baseline := range baselines {
+			inForce(b, admin, baseline.Name)
+		}
+		for _, name := range names {
+			rate := podsPerSecond(b, admin, name)
+			rates[name], ratios[name] = append(rates[name], rate), append(ratios[name], rate/without)
+		}
+		for _, baseline := range baselines {
+			must(b, admin.Delete(b.Context(), baseline.DeepCopy()))
+		}
+		gone(b, admin)
+	}
+	round() // to warm up
+	clear(rates)
+	clear(ratios)
+	for b.Loop() {
+		round()
+	}
+	b.ReportMetric(0, "ns/op")
+	b.ReportMetric(median(rates["without"]), "without-pods/s")
+	for _, name := range names {
+		b.ReportMetric(median(rates[name]), name+"-pods/s")
+		b.ReportMetric(median(ratios[name]), name+"-ratio")
+	}
+}
+
+// podsPerSecond creates pods in a namespace, and removes them again.
+func podsPerSecond(b *testing.B, admin client.Client, namespace string) float64 {
+	b.Helper()
+	pods := make(chan *corev1.Pod, podsPerRound)
+	for i := range podsPerRound {
+		pods <- pod(namespace, fmt.Sprintf("pod-%d", i))
+	}
+	close(pods)
+	errs := make(chan error, podsPerRound)
+	start := time.Now()
+	var all sync.WaitGroup
+	for range writers {
+		all.Go(func() {
+			for pod := range pods {
+				if err := admin.Create(b.Context(), pod); err != nil {
+					errs <- err
+				}
+			}
+		})
+	}
+	all.Wait()
+	took := time.Since(start)
+	select {
+	case err := <-errs:
+		b.Fatal(err)
+	default:
+	}
+	must(b, admin.DeleteAllOf(b.Context(), &corev1.Pod{}, client.InNamespace(namespace), client.GracePeriodSeconds(0)))
+	eventually(b, "no pod is left", func(ctx context.Context) (bool, error) {
+		var left corev1.PodList
+		err := admin.List(ctx, &left, client.InNamespace(namespace), client.Limit(1))
+		return len(left.Items) == 0, err
+	})
+	return podsPerRound / took.Seconds()
+}
+
+// pod is one with three containers that meets everything.
+func pod(namespace, name string) *corev1.Pod {
+	container := func(name string) corev1.Container {
+		resources := corev1.ResourceList{"cpu": resource.MustParse("10m"), "memory": resource.MustParse("16Mi")}
+		return corev1.Container{
+			Name:      name,
+			Image:     "registry.example.com/team/" + name + ":v1@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+			Resources: corev1.ResourceRequirements{Requests: resources, Limits: resources},
+			SecurityContext: &corev1.SecurityContext{
+				AllowPrivilegeEscalation: new(false), RunAsNonRoot: new(true), ReadOnlyRootFilesystem: new(true),
+				Capabilities:   &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
+				SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+			},
+		}
+	}
+	return &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{"app": "web"}},
+		Spec: corev1.PodSpec{
+			ServiceAccountName: "app",
+			InitContainers:     []corev1.Container{container("setup")},
+			Containers:         []corev1.Container{container("app"), container("sidecar")},
+		},
+	}
+}
+
+// inForce waits until a baseline is ready and the API server heeds its policies:
+// where it declares any, a pod that states nothing is refused.
+func inForce(b *testing.B, admin client.Client, name string) {
+	b.Helper()
+	eventually(b, "baseline "+name+" is in force", func(ctx context.Context) (bool, error) {
+		baseline := &v1alpha1.SecurityBaseline{}
+		if err := admin.Get(ctx, client.ObjectKey{Name: name}, baseline); err != nil {
+			return false, err
+		}
+		if !meta.IsStatusConditionTrue(baseline.Status.Conditions, v1alpha1.ConditionReady) {
+			return false, nil
+		}
+		bare := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: "bare"}, Spec: corev1.PodSpec{
+			Containers: []corev1.Container{{Name: "app", Image: "evil.io/app"}},
+		}}
+		return admin.Create(ctx, bare, client.DryRunAll) != nil && admin.Create(ctx, pod(name, "good"), client.DryRunAll) == nil, nil
+	})
+}
+
+// gone waits until the API server refuses nothing any more.
+func gone(b *testing.B, admin client.Client) {
+	b.Helper()
+	for _, baseline := range baselines {
+		eventually(b, "nothing is refused in "+baseline.Name, func(ctx context.Context) (bool, error) {
+			return admin.Create(ctx, pod(baseline.Name, "good"), client.DryRunAll) == nil, nil
+		})
+	}
+	eventually(b, "no policy is left but the authors'", func(ctx context.Context) (bool, error) {
+		var left admissionregistrationv1.ValidatingAdmissionPolicyList
+		err := admin.List(ctx, &left)
+		return !slices.ContainsFunc(left.Items, func(policy admissionregistrationv1.ValidatingAdmissionPolicy) bool {
+			return policy.Name == "images.securitybaseline.io"
+		}), err
+	})
+}
+
+func eventually(b *testing.B, what string, check wait.ConditionWithContextFunc) {
+	b.Helper()
+	if err := wait.PollUntilContextTimeout(b.Context(), 20*time.Millisecond, patience, true, check); err != nil {
+		b.Fatalf("waiting until %s: %v", what, err)
+	}
+}
+
+func must(b *testing.B, err error) {
+	b.Helper()
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+func median(values []float64) float64 {
+	slices.Sort(values)
+	return values[len(values)/2]
+}
