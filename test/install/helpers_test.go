@@ -1,12 +1,14 @@
 package install
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"strings"
 	"testing"
 	"time"
 
+	"k8s.io/apimachinery/pkg/util/wait"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 
@@ -54,6 +56,21 @@ func must(t *testing.T, local *cluster.Cluster, input string, args ...string) st
 		t.Fatalf("kubectl %v: %v\n%s", args, err, out)
 	}
 	return out
+}
+
+// eventually waits until what kubectl is asked, which changes nothing, is refused
+// with these words or, if there are none, is not refused.
+func eventually(t *testing.T, local *cluster.Cluster, refusal string, args ...string) {
+	t.Helper()
+	var out string
+	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, patience, true, func(context.Context) (bool, error) {
+		var err error
+		out, err = kubectl(t, local, "", args...)
+		return (err != nil) == (refusal != "") && strings.Contains(out, refusal), nil
+	})
+	if err != nil {
+		t.Errorf("kubectl %v was to be refused with %q: %s", args, refusal, out)
+	}
 }
 
 // startOperator starts the operator as its own ServiceAccount, and returns what

@@ -1,12 +1,7 @@
 package install
 
 import (
-	"context"
-	"strings"
 	"testing"
-	"time"
-
-	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 const twoNamespaces = `
@@ -53,25 +48,9 @@ func TestAnAPIServerWithoutMutatingAdmissionPolicies(t *testing.T) {
 			"does not come from an allowed":        {"run", "web", "--image=evil.io/web", "-n", namespace, "--dry-run=server"},
 			"only the operator may change or dele": {"delete", "networkpolicy", "security-baseline-default-deny", "-n", namespace, "--dry-run=server"},
 		} {
-			var out string
-			err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, patience, true, func(context.Context) (bool, error) {
-				var err error
-				out, err = kubectl(t, local, "", try...)
-				return err != nil && strings.Contains(out, refusal), nil
-			})
-			if err != nil {
-				t.Errorf("in namespace %s, %v was not refused because it %s: %s", namespace, try, refusal, out)
-			}
+			eventually(t, local, refusal, try...)
 		}
 		// The gate is not closed to anybody.
-		var out string
-		err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, patience, true, func(context.Context) (bool, error) {
-			var err error
-			out, err = kubectl(t, local, "", "run", "web", "--image=registry.example.com/web", "-n", namespace, "--dry-run=server")
-			return err == nil, nil
-		})
-		if err != nil {
-			t.Errorf("in namespace %s: %s", namespace, out)
-		}
+		eventually(t, local, "", "run", "web", "--image=registry.example.com/web", "-n", namespace, "--dry-run=server")
 	}
 }

@@ -35,44 +35,34 @@ spec:
   guard: {}
 `
 
-// With the guard on, in the order that the README says, what is left is a cluster
-// in which everything works.
-func TestUninstallLeavesAClusterInWhichEverythingWorks(t *testing.T) {
+// tries are refused while the operator is installed.
+var tries = [][]string{
+	// A pod from anywhere, that states nothing.
+	{"run", "web", "--image=evil.io/web", "-n", "guarded", "--dry-run=server"},
+	{"create", "clusterrolebinding", "jane", "--clusterrole=cluster-admin", "--user=jane", "--dry-run=server"},
+	// A change of what the operator wrote, and of a label that it set.
+	{"delete", "networkpolicy", "security-baseline-default-deny", "-n", "guarded", "--dry-run=server"},
+	{"label", "namespace", "guarded", "guard.securitybaseline.io/baseline-", "--dry-run=server"},
+}
+
+// hardened starts a control plane with everything in force, and returns what stops
+// the operator.
+func hardened(t *testing.T) (*cluster.Cluster, func()) {
+	t.Helper()
 	local := installed(t)
 	stop := startOperator(t, local)
-	tries := map[string][]string{
-		"a pod from anywhere, that states nothing": {"run", "web", "--image=evil.io/web", "-n", "guarded", "--dry-run=server"},
-		"a binding to cluster-admin":               {"create", "clusterrolebinding", "jane", "--clusterrole=cluster-admin", "--user=jane", "--dry-run=server"},
-		"a change of what the operator wrote":      {"delete", "networkpolicy", "security-baseline-default-deny", "-n", "guarded", "--dry-run=server"},
-		"another label of the namespace":           {"label", "namespace", "guarded", "guard.securitybaseline.io/baseline-", "--dry-run=server"},
-	}
-	eventually := func(name string, refused bool) {
-		t.Helper()
-		var out string
-		err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, patience, true, func(context.Context) (bool, error) {
-			var err error
-			out, err = kubectl(t, local, "", tries[name]...)
-			return (err != nil) == refused && (err == nil || strings.Contains(out, "ValidatingAdmissionPolicy")), nil
-		})
-		if err != nil {
-			t.Fatalf("%s: was to be refused: %t; %s", name, refused, out)
-		}
-	}
-
 	must(t, local, guarded, "apply", "-f", "-")
 	must(t, local, "", "wait", "--for=condition=Ready", "securitybaseline", "everything", "--timeout=60s")
 	must(t, local, "", "wait", "--for=create", "serviceaccount/default", "-n", "guarded", "--timeout=60s")
-	for name := range tries {
-		eventually(name, true)
+	for _, try := range tries {
+		eventually(t, local, "ValidatingAdmissionPolicy", try...)
 	}
+	return local, stop
+}
 
-	// As the README says: the operator first, then the baselines, then the rest.
-	stop()
-	must(t, local, "", "delete", "securitybaselines", "--all", "--timeout=60s")
-	for name := range tries {
-		eventually(name, false)
-	}
-	must(t, local, "", "delete", "-k", filepath.Join(cluster.Root(), "config", "default"), "--timeout=120s")
+// free checks that nothing is left that could refuse anything.
+func free(t *testing.T, local *cluster.Cluster) {
+	t.Helper()
 	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, patience, true, func(context.Context) (bool, error) {
 		left, err := kubectl(t, local, "", "get", "validatingadmissionpolicies,validatingadmissionpolicybindings,mutatingadmissionpolicies,mutatingadmissionpolicybindings", "-o", "name")
 		return err == nil && !strings.Contains(left, "securitybaseline"), nil
@@ -80,9 +70,30 @@ func TestUninstallLeavesAClusterInWhichEverythingWorks(t *testing.T) {
 	if err != nil {
 		t.Fatalf("policies are left: %v", err)
 	}
-	for name := range tries {
-		eventually(name, false)
+	for _, try := range tries {
+		eventually(t, local, "", try...)
 	}
 	must(t, local, "", "create", "namespace", "new")
 	must(t, local, "", "delete", "namespace", "guarded", "new", "--timeout=60s")
+}
+
+// With the guard on, in the order that the README says, what is left is a cluster
+// in which everything works.
+func TestUninstallLeavesAClusterInWhichEverythingWorks(t *testing.T) {
+	local, stop := hardened(t)
+	stop()
+	must(t, local, "", "delete", "securitybaselines", "--all", "--timeout=60s")
+	for _, try := range tries {
+		eventually(t, local, "", try...)
+	}
+	must(t, local, "", "delete", "-k", filepath.Join(cluster.Root(), "config", "default"), "--timeout=120s")
+	free(t, local)
+}
+
+// So is it if somebody deletes everything at once, with the operator running and
+// its baselines in force.
+func TestUninstallAtOnceLeavesAClusterInWhichEverythingWorks(t *testing.T) {
+	local, _ := hardened(t)
+	must(t, local, "", "delete", "-k", filepath.Join(cluster.Root(), "config", "default"), "--timeout=120s")
+	free(t, local)
 }
