@@ -50,6 +50,7 @@ func (r *baselineReconciler) cluster(ctx context.Context, baseline *v1alpha1.Sec
 	}
 	if admission.BornBy(&baseline.Spec) {
 		cluster.Admission.PrecededBy = resolve.Preceding(baseline, baselines.Items)
+		cluster.Admission.ProtectedNamespaces = sets.List(r.protected)
 	}
 	if err := r.power(ctx, baseline, baselines.Items, selected, &cluster, now); err != nil {
 		return cluster, err

@@ -196,6 +196,13 @@ type AdmissionStatus struct {
 	// +kubebuilder:validation:MaxItems=256
 	GuardedLabels []string `json:"guardedLabels,omitempty"`
 
+	// The namespaces that are never governed, so that none of them is given
+	// anything at its birth.
+	// +optional
+	// +listType=set
+	// +kubebuilder:validation:MaxItems=256
+	ProtectedNamespaces []string `json:"protectedNamespaces,omitempty"`
+
 	// The baselines with precedence over this one, and what they select: a new
 	// namespace gets from this one only what none of them governs.
 	// +optional

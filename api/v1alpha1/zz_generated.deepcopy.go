@@ -19,6 +19,11 @@ func (in *AdmissionStatus) DeepCopyInto(out *AdmissionStatus) {
 		*out = make([]string, len(*in))
 		copy(*out, *in)
 	}
+	if in.ProtectedNamespaces != nil {
+		in, out := &in.ProtectedNamespaces, &out.ProtectedNamespaces
+		*out = make([]string, len(*in))
+		copy(*out, *in)
+	}
 	if in.PrecededBy != nil {
 		in, out := &in.PrecededBy, &out.PrecededBy
 		*out = make([]Preceding, len(*in))

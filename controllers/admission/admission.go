@@ -6,6 +6,7 @@ package admission
 import (
 	"fmt"
 	"io/fs"
+	"slices"
 	"sync"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
@@ -289,9 +290,19 @@ func bornBinding(baseline *v1alpha1.SecurityBaseline, cluster Cluster) *admissio
 		ObjectMeta: bindingMeta(baseline.Name, born, bornControl(&baseline.Spec)),
 		Spec: admissionregistrationv1.MutatingAdmissionPolicyBindingSpec{
 			PolicyName: born + Domain, ParamRef: parameter(baseline.Name),
-			MatchResources: selectedNamespaces(baseline.Spec.NamespaceSelector.ToUpstream(), unprotected(cluster.Protected)),
+			MatchResources: &admissionregistrationv1.MatchResources{ObjectSelector: besidesName(baseline.Spec.NamespaceSelector.ToUpstream())},
 		},
 	}
+}
+
+// besidesName returns a selector without what it requires of a namespace's name.
+// Of one that is being created with generateName, the label that bears the name is
+// what its creator says; the policy compares the name itself.
+func besidesName(selector *metav1.LabelSelector) *metav1.LabelSelector {
+	besides := selector.DeepCopy()
+	delete(besides.MatchLabels, corev1.LabelMetadataName)
+	besides.MatchExpressions = slices.DeleteFunc(besides.MatchExpressions, func(r metav1.LabelSelectorRequirement) bool { return r.Key == corev1.LabelMetadataName })
+	return besides
 }
 
 func bindingMeta(baseline, policy string, control v1alpha1.ControlName) metav1.ObjectMeta {

@@ -1,10 +1,7 @@
 package controls
 
 import (
-	"fmt"
-	"net/netip"
 	"slices"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -97,48 +94,6 @@ func gateLabels(baseline *v1alpha1.SecurityBaseline, namespace Namespace) map[st
 		return map[string]string{governed: baseline.Name}
 	}
 	return nil
-}
-
-// openings says which policies of other people undo the default-deny, because
-// policies add up: those that allow every pod all traffic of a denied direction.
-func openings(denied []networkingv1.PolicyType, others []client.Object) []string {
-	var openings []string
-	for _, other := range others {
-		policy, ok := other.(*networkingv1.NetworkPolicy)
-		if !ok || len(policy.Spec.PodSelector.MatchLabels) > 0 || len(policy.Spec.PodSelector.MatchExpressions) > 0 {
-			continue
-		}
-		for _, direction := range denied {
-			if allowsAll(&policy.Spec, direction) {
-				openings = append(openings, fmt.Sprintf("NetworkPolicy/%s, which the operator did not make, allows all pods all %s, "+
-					"so that it is not denied; delete it or make it narrower", policy.Name, strings.ToLower(string(direction))))
-			}
-		}
-	}
-	return openings
-}
-
-// allowsAll says whether a policy has a rule that allows all peers and ports.
-func allowsAll(policy *networkingv1.NetworkPolicySpec, direction networkingv1.PolicyType) bool {
-	if direction == networkingv1.PolicyTypeIngress {
-		return slices.ContainsFunc(policy.Ingress, func(rule networkingv1.NetworkPolicyIngressRule) bool {
-			return len(rule.Ports) == 0 && everybody(rule.From)
-		})
-	}
-	return slices.ContainsFunc(policy.Egress, func(rule networkingv1.NetworkPolicyEgressRule) bool {
-		return len(rule.Ports) == 0 && everybody(rule.To)
-	})
-}
-
-// everybody says whether peers are all there are, or all addresses of a family.
-func everybody(peers []networkingv1.NetworkPolicyPeer) bool {
-	return len(peers) == 0 || slices.ContainsFunc(peers, func(peer networkingv1.NetworkPolicyPeer) bool {
-		if peer.IPBlock == nil || len(peer.IPBlock.Except) > 0 {
-			return false
-		}
-		cidr, err := netip.ParsePrefix(peer.IPBlock.CIDR)
-		return err == nil && cidr.Bits() == 0
-	})
 }
 
 // deniedDirections returns them in one order, however they were written.

@@ -1,6 +1,7 @@
 package controls
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -9,23 +10,25 @@ import (
 )
 
 // AllPowerful says whether rules grant all verbs on all resources, as
-// cluster-admin's do.
+// cluster-admin's do, or on all resources a verb by which one obtains all others.
 func AllPowerful(rules []rbacv1.PolicyRule) bool {
 	return slices.ContainsFunc(rules, func(rule rbacv1.PolicyRule) bool {
-		return slices.Contains(rule.Verbs, rbacv1.VerbAll) && slices.Contains(rule.Resources, rbacv1.ResourceAll) &&
-			slices.Contains(rule.APIGroups, rbacv1.APIGroupAll)
+		return slices.Contains(rule.Resources, rbacv1.ResourceAll) && slices.Contains(rule.APIGroups, rbacv1.APIGroupAll) &&
+			(slices.Contains(rule.Verbs, rbacv1.VerbAll) || slices.ContainsFunc(escalations, func(e escalation) bool { return slices.Contains(rule.Verbs, e.verb) }))
 	})
 }
 
 // escalations are the verbs by which one obtains more than one was granted.
 // https://kubernetes.io/docs/concepts/security/rbac-good-practices/#privilege-escalation-risks
-var escalations = []struct {
-	verb, group string
-	resources   []string
-}{
+var escalations = []escalation{
 	{"bind", rbacv1.GroupName, []string{"roles", "clusterroles"}},
 	{"escalate", rbacv1.GroupName, []string{"roles", "clusterroles"}},
 	{"impersonate", "", []string{"users", "groups", "serviceaccounts"}},
+}
+
+type escalation struct {
+	verb, group string
+	resources   []string
 }
 
 // Risk says what a binding grants to humans by which they obtain more than was
@@ -50,7 +53,11 @@ func riskyPowers(rules []rbacv1.PolicyRule, namespaced bool) []string {
 	for _, rule := range rules {
 		everything := slices.Contains(rule.Resources, rbacv1.ResourceAll)
 		if everything && slices.Contains(rule.Verbs, rbacv1.VerbAll) {
-			powers = append(powers, "all verbs on all resources")
+			power := "all verbs on all resources"
+			if !slices.Contains(rule.APIGroups, rbacv1.APIGroupAll) {
+				power += " of " + apiGroups(rule.APIGroups)
+			}
+			powers = append(powers, power)
 			continue
 		}
 		for _, escalation := range escalations {
@@ -70,15 +77,23 @@ func riskyPowers(rules []rbacv1.PolicyRule, namespaced bool) []string {
 	return slices.Compact(powers)
 }
 
-// KubernetesOwn says whether a subject is the group system:masters, which no
-// binding can take anything from, or a component of Kubernetes.
+// apiGroups names API groups for people.
+func apiGroups(groups []string) string {
+	named := slices.Clone(groups)
+	for i := range named {
+		named[i] = cmp.Or(named[i], "the core group")
+	}
+	return strings.Join(named, ", ")
+}
+
+// KubernetesOwn says whether a subject is the group system:masters, from which no
+// binding can take anything, or a component of the control plane.
 func KubernetesOwn(subject rbacv1.Subject) bool {
 	switch subject.Kind {
 	case rbacv1.GroupKind:
-		return subject.Name == "system:masters" || subject.Name == "system:nodes"
+		return subject.Name == "system:masters"
 	case rbacv1.UserKind:
-		return strings.HasPrefix(subject.Name, "system:") && subject.Name != "system:anonymous" &&
-			!strings.HasPrefix(subject.Name, "system:serviceaccount:")
+		return slices.Contains([]string{"system:apiserver", "system:kube-controller-manager", "system:kube-scheduler"}, subject.Name)
 	}
 	return false
 }

@@ -3,9 +3,11 @@ package controls
 import (
 	"testing"
 
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
@@ -29,6 +31,8 @@ func TestAllPowerful(t *testing.T) {
 		{"of one group", []rbacv1.PolicyRule{rule(words{"apps"}, words{"*"}, words{"*"})}, false},
 		{"reading everything", []rbacv1.PolicyRule{rule(words{"*"}, words{"*"}, words{"get", "list", "watch"})}, false},
 		{"in parts that do not add up", []rbacv1.PolicyRule{rule(words{"*"}, words{"pods"}, words{"*"}), rule(words{"*"}, words{"*"}, words{"get"})}, false},
+		{"by a verb that brings all others", []rbacv1.PolicyRule{rule(words{"*"}, words{"*"}, words{"get", "create", "update", "escalate"})}, true},
+		{"but not on some resources", []rbacv1.PolicyRule{rule(words{"*"}, words{"clusterroles"}, words{"escalate"})}, false},
 		{"of non-resources", []rbacv1.PolicyRule{{NonResourceURLs: words{"*"}, Verbs: words{"*"}}}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -61,7 +65,7 @@ func TestRisk(t *testing.T) {
 		{name: "but not in a namespace, where edit has it", rules: []rbacv1.PolicyRule{rule(words{""}, words{"serviceaccounts"}, words{"impersonate"})},
 			subjects: []rbacv1.Subject{jane}, namespaced: true},
 		{name: "everything", rules: []rbacv1.PolicyRule{rule(words{""}, words{"*"}, words{"*"})},
-			subjects: []rbacv1.Subject{jane}, want: "B, which the operator did not make, grants all verbs on all resources to User jane by ClusterRole r; see whether they need it"},
+			subjects: []rbacv1.Subject{jane}, want: "B, which the operator did not make, grants all verbs on all resources of the core group to User jane by ClusterRole r; see whether they need it"},
 		{name: "verbs of another group", rules: []rbacv1.PolicyRule{rule(words{"apps"}, words{"roles"}, words{"bind"})}, subjects: []rbacv1.Subject{jane}},
 		{name: "to machines only", rules: []rbacv1.PolicyRule{rule(words{"*"}, words{"*"}, words{"*"})}, subjects: []rbacv1.Subject{robot}},
 		{name: "to Kubernetes' own", rules: []rbacv1.PolicyRule{rule(words{"*"}, words{"*"}, words{"*"})},
@@ -85,8 +89,32 @@ func TestOpenings(t *testing.T) {
 			From: []networkingv1.NetworkPolicyPeer{{IPBlock: &networkingv1.IPBlock{CIDR: cidr, Except: except}}},
 		}}}
 	}
-	const ingress = "NetworkPolicy/theirs, which the operator did not make, allows all pods all ingress, so that it is not denied; delete it or make it narrower"
-	const egress = "NetworkPolicy/theirs, which the operator did not make, allows all pods all egress, so that it is not denied; delete it or make it narrower"
+	const ingress = "NetworkPolicy/theirs, which the operator did not make, opens all pods to ingress from everybody, so that it is not denied; delete it or make it narrower"
+	const fromPods = "NetworkPolicy/theirs, which the operator did not make, opens all pods to ingress from every pod of the cluster, so that it is not denied; delete it or make it narrower"
+	const mostPods = "NetworkPolicy/theirs, which the operator did not make, opens all pods but some to ingress from everybody, so that it is not denied; delete it or make it narrower"
+	port := func(protocol corev1.Protocol, first, last int32) networkingv1.NetworkPolicyPort {
+		out := networkingv1.NetworkPolicyPort{Protocol: &protocol}
+		if first > 0 {
+			out.Port, out.EndPort = new(intstr.FromInt32(first)), &last
+		}
+		return out
+	}
+	through := func(ports ...networkingv1.NetworkPolicyPort) networkingv1.NetworkPolicySpec {
+		return networkingv1.NetworkPolicySpec{Ingress: []networkingv1.NetworkPolicyIngressRule{{Ports: ports}}}
+	}
+	peers := func(peers ...networkingv1.NetworkPolicyPeer) networkingv1.NetworkPolicySpec {
+		return networkingv1.NetworkPolicySpec{Ingress: []networkingv1.NetworkPolicyIngressRule{{From: peers}}}
+	}
+	block := func(cidr string) networkingv1.NetworkPolicyPeer {
+		return networkingv1.NetworkPolicyPeer{IPBlock: &networkingv1.IPBlock{CIDR: cidr}}
+	}
+	pods := func(operator metav1.LabelSelectorOperator) networkingv1.NetworkPolicySpec {
+		return networkingv1.NetworkPolicySpec{
+			PodSelector: metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "app", Operator: operator}}},
+			Ingress:     []networkingv1.NetworkPolicyIngressRule{{}},
+		}
+	}
+	const egress = "NetworkPolicy/theirs, which the operator did not make, opens all pods to egress to everybody, so that it is not denied; delete it or make it narrower"
 	for _, test := range []struct {
 		name   string
 		theirs networkingv1.NetworkPolicySpec
@@ -100,8 +128,23 @@ func TestOpenings(t *testing.T) {
 		{"every address", from("0.0.0.0/0"), []string{ingress}},
 		{"every address of IPv6", from("::/0"), []string{ingress}},
 		{"not quite every address", from("0.0.0.0/0", "10.0.0.0/8"), nil},
+		{"every address but a metadata service's", from("0.0.0.0/0", "169.254.169.254/32"), []string{ingress}},
 		{"half of them", from("0.0.0.0/1"), nil},
-		{"some port", networkingv1.NetworkPolicySpec{Ingress: []networkingv1.NetworkPolicyIngressRule{{Ports: []networkingv1.NetworkPolicyPort{{}}}}}, nil},
+		{"both halves", peers(block("0.0.0.0/1"), block("128.0.0.0/1")), []string{ingress}},
+		{"both halves, in two rules", networkingv1.NetworkPolicySpec{Ingress: []networkingv1.NetworkPolicyIngressRule{
+			{From: []networkingv1.NetworkPolicyPeer{block("::/1")}}, {From: []networkingv1.NetworkPolicyPeer{block("8000::/1")}},
+		}}, []string{ingress}},
+		{"some port", through(port("TCP", 443, 443), port("UDP", 0, 0)), nil},
+		{"every port of TCP", through(port("TCP", 0, 0)), []string{ingress}},
+		{"every port of TCP, counted", through(port("TCP", 1, 65535)), []string{ingress}},
+		{"a port of no protocol", through(networkingv1.NetworkPolicyPort{}), []string{ingress}},
+		{"every pod of the cluster", peers(networkingv1.NetworkPolicyPeer{NamespaceSelector: &metav1.LabelSelector{}}), []string{fromPods}},
+		{"the pods of some namespaces", peers(networkingv1.NetworkPolicyPeer{NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"a": "b"}}}), nil},
+		{"some pods of every namespace", peers(networkingv1.NetworkPolicyPeer{
+			NamespaceSelector: &metav1.LabelSelector{}, PodSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"a": "b"}},
+		}), nil},
+		{"pods without a label", pods(metav1.LabelSelectorOpDoesNotExist), []string{mostPods}},
+		{"pods with a label", pods(metav1.LabelSelectorOpExists), nil},
 		{"some pods", networkingv1.NetworkPolicySpec{
 			PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}, Ingress: []networkingv1.NetworkPolicyIngressRule{{}},
 		}, nil},
@@ -159,6 +202,8 @@ func TestNotAllowed(t *testing.T) {
 	}{
 		{name: "nobody"},
 		{name: "who is allowed", subjects: []rbacv1.Subject{subject("Group", "", "ops"), subject("ServiceAccount", "flux", "sync")}},
+		{name: "what only sounds like Kubernetes' own", subjects: []rbacv1.Subject{subject("User", "", "system:eve"), subject("Group", "", "system:nodes")},
+			want: "B grants everything, by ClusterRole cluster-admin, to User system:eve, Group system:nodes; delete it or bind a narrower role, or add them to rbac.clusterAdmin.allowedSubjects"},
 		{name: "Kubernetes' own", subjects: []rbacv1.Subject{subject("Group", "", "system:masters"), subject("User", "", "system:kube-controller-manager")}},
 		{name: "all who are not, by name", subjects: []rbacv1.Subject{subject("User", "", "ops"), subject("Group", "", "ops"), subject("ServiceAccount", "ci", "sync")},
 			want: "B grants everything, by ClusterRole cluster-admin, to User ops, ServiceAccount ci/sync; delete it or bind a narrower role, or add them to rbac.clusterAdmin.allowedSubjects"},

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -21,14 +22,19 @@ import (
 // the policy born.securitybaseline.io, the operator's own, and returns the
 // namespace as it is then. What admission adds is recorded as the creator's, who
 // never stated it: as long as it is, it cannot be released.
-func (e *Enforcer) takeOver(ctx context.Context, namespace *metav1.PartialObjectMetadata) (*metav1.PartialObjectMetadata, error) {
+//
+// Anybody who may write the namespace can write the annotation that says which
+// labels these are. So only those are taken over that are as the tasks ask: what an
+// owner made stricter stays theirs.
+func (e *Enforcer) takeOver(ctx context.Context, namespace *metav1.PartialObjectMetadata, tasks []Task) (*metav1.PartialObjectMetadata, error) {
 	born, ok := namespace.Annotations[v1alpha1.BornAnnotation]
 	if !ok {
 		return namespace, nil
 	}
+	asked := givenAtBirth(namespace.Name, tasks)
 	keys := slices.DeleteFunc(strings.Split(born, ","), func(key string) bool {
-		_, there := namespace.Labels[key]
-		return !there || !operators(key)
+		value, ok := asked[key]
+		return !ok || namespace.Labels[key] != value
 	})
 	managed, err := owned(namespace.ManagedFields, keys)
 	if err != nil {
@@ -52,11 +58,22 @@ func (e *Enforcer) takeOver(ctx context.Context, namespace *metav1.PartialObject
 	return taken, nil
 }
 
-// operators says whether the operator sets a label on namespaces.
-func operators(key string) bool {
-	return slices.ContainsFunc(controls.All, func(control controls.Control) bool {
-		return slices.Contains(control.NamespaceLabels, key)
-	})
+// givenAtBirth returns the labels that the baselines which govern a namespace give
+// it at its creation: with no pod in it, every level is reached.
+func givenAtBirth(namespace string, tasks []Task) map[string]string {
+	given := map[string]string{}
+	for i := range tasks {
+		task := &tasks[i]
+		if task.Baseline == nil || task.audits() {
+			continue
+		}
+		observed := controls.Namespace{Name: namespace, Labels: map[string]string{}, Denied: true}
+		if task.Control.EnforcedLevel != nil {
+			observed.Enforced = task.Control.EnforcedLevel(&task.Baseline.Spec)
+		}
+		maps.Copy(given, task.Control.Render(task.Baseline, observed).NamespaceLabels)
+	}
+	return given
 }
 
 // owned returns managedFields in which labels, and the annotation that names

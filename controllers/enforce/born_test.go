@@ -8,6 +8,7 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/controls"
 )
 
 // managed makes an entry of managedFields.
@@ -63,15 +64,32 @@ func TestOwned(t *testing.T) {
 	}
 }
 
-// What somebody writes into the annotation makes no label the operator's that is
-// not one.
-func TestOperators(t *testing.T) {
-	for key, want := range map[string]bool{
-		"pod-security.kubernetes.io/enforce-version": true, "guard.securitybaseline.io/baseline": true, v1alpha1.GateLabel: true,
-		"team": false, "kubernetes.io/metadata.name": false, "securitybaseline.io/baseline": false, "": false,
-	} {
-		if got := operators(key); got != want {
-			t.Errorf("%q: %t", key, got)
+// What is taken over is what a baseline that enforces gives at birth, and no more.
+func TestGivenAtBirth(t *testing.T) {
+	baseline := &v1alpha1.SecurityBaseline{ObjectMeta: metav1.ObjectMeta{Name: "a"}, Spec: v1alpha1.SecurityBaselineSpec{
+		PodSecurity: &v1alpha1.PodSecurity{Enforce: "baseline", Rollout: v1alpha1.RolloutWhenClean, Version: "v1.30"},
+		Network:     &v1alpha1.Network{DefaultDeny: []v1alpha1.Direction{"Ingress"}, Gate: true},
+		Images:      &v1alpha1.Images{},
+	}}
+	audits := baseline.DeepCopy()
+	audits.Name, audits.Spec.Mode, audits.Spec.Guard = "b", v1alpha1.ModeAudit, &v1alpha1.Guard{}
+	var tasks []Task
+	for _, control := range controls.All {
+		for _, of := range []*v1alpha1.SecurityBaseline{baseline, audits} {
+			if control.Declared(&of.Spec) {
+				tasks = append(tasks, Task{Control: control, Baseline: of})
+			}
 		}
+	}
+	tasks = append(tasks, Task{Control: controls.All[0]})
+	want := map[string]string{
+		"pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/enforce-version": "v1.30",
+		"pod-security.kubernetes.io/audit": "baseline", "pod-security.kubernetes.io/audit-version": "v1.30",
+		"pod-security.kubernetes.io/warn": "baseline", "pod-security.kubernetes.io/warn-version": "v1.30",
+		"podsecurity.securitybaseline.io/baseline": "a", "network.securitybaseline.io/baseline": "a", v1alpha1.GateLabel: "true",
+		"images.securitybaseline.io/baseline": "a",
+	}
+	if diff := cmp.Diff(want, givenAtBirth("n", tasks)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

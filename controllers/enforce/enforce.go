@@ -128,7 +128,7 @@ func (e *Enforcer) Enforce(ctx context.Context, namespace *metav1.PartialObjectM
 	if err != nil {
 		return nil, err
 	}
-	if namespace, err = e.takeOver(ctx, namespace); err != nil {
+	if namespace, err = e.takeOver(ctx, namespace, tasks); err != nil {
 		return nil, err
 	}
 	runs, own := make([]*run, 0, len(tasks)), OwnLabels(namespace.ManagedFields)

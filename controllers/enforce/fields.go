@@ -2,6 +2,7 @@ package enforce
 
 import (
 	"context"
+	"encoding/json"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -55,7 +56,26 @@ func (r *run) applyFields(ctx context.Context, exists bool, want client.Object) 
 // release gives the operator's fields of a shared object up: what nobody else
 // states is as if nobody ever had.
 func (r *run) release(ctx context.Context, object client.Object) error {
-	return r.apply(ctx, object, func(*corev1ac.ServiceAccountApplyConfiguration) {})
+	have, err := r.live(ctx, object)
+	if err != nil {
+		return client.IgnoreNotFound(err)
+	}
+	if wroteIt(have.GetManagedFields()) {
+		return r.apply(ctx, have, func(*corev1ac.ServiceAccountApplyConfiguration) {})
+	}
+	// Somebody cleared the records by which alone fields can be given up: what the
+	// labels say is removed instead.
+	patch, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{
+			"uid": have.GetUID(), "resourceVersion": have.GetResourceVersion(),
+			"labels": map[string]any{v1alpha1.BaselineLabel: nil, v1alpha1.ControlLabel: nil},
+		},
+		"automountServiceAccountToken": nil,
+	})
+	if err != nil {
+		return err
+	}
+	return client.IgnoreNotFound(r.writer.Patch(ctx, have, client.RawPatch(types.MergePatchType, patch)))
 }
 
 // apply applies exactly what state adds, at the version that was read.

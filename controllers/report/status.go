@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -365,12 +366,18 @@ func (s conditionSetter) presentWhile(conditionType string, holds bool, reason, 
 	s.condition(conditionType, metav1.ConditionTrue, reason, message)
 }
 
+// maxNamed is how many namespaces a message names.
+const maxNamed = 5
+
 // Removing returns the status of a baseline that is being deleted while what it
-// gave is removed from so many namespaces.
-func Removing(baseline *v1alpha1.SecurityBaseline, namespaces int, now time.Time) v1alpha1.SecurityBaselineStatus {
+// gave is removed from namespaces.
+func Removing(baseline *v1alpha1.SecurityBaseline, namespaces []string, now time.Time) v1alpha1.SecurityBaselineStatus {
 	status := *baseline.Status.DeepCopy()
 	status.ObservedGeneration = baseline.Generation
-	message := fmt.Sprintf("removing what this baseline gave: %d namespaces left", namespaces)
+	message := "removing what this baseline gave, still from " + strings.Join(namespaces[:min(len(namespaces), maxNamed)], ", ")
+	if more := len(namespaces) - maxNamed; more > 0 {
+		message += fmt.Sprintf(" and %d more namespaces", more)
+	}
 	set := conditionSetter{conditions: &status.Conditions, generation: baseline.Generation, now: now}
 	set.presentWhile(v1alpha1.ConditionReconciling, true, v1alpha1.ReasonRemoving, message)
 	set.presentWhile(v1alpha1.ConditionStalled, false, "", "")

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -168,6 +169,68 @@ func TestWhatANamespaceIsBornWith(t *testing.T) {
 		must(t, admin.Create(t.Context(), namespace, client.DryRunAll))
 		equal(t, "labels", map[string]string{corev1.LabelMetadataName: "kube-public-2"}, namespace.Labels)
 	})
+}
+
+// Of a namespace whose name the API server generates, the label that bears the name
+// is the creator's to choose while labels are given: it chooses nothing.
+func TestAForgedNameIsNoWayAround(t *testing.T) {
+	t.Parallel()
+	baseline := newBaseline(t, "b", v1alpha1.SecurityBaselineSpec{PodSecurity: &v1alpha1.PodSecurity{Enforce: "baseline"}})
+	change(t, baseline, func(b *v1alpha1.SecurityBaseline) {
+		b.Spec.NamespaceSelector.MatchExpressions = []v1alpha1.LabelSelectorRequirement{
+			{Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpNotIn, Values: []string{suffix(t) + "-not"}},
+		}
+		b.Spec.ExcludeNamespaces = []string{suffix(t) + "-excluded"}
+	})
+	bearing(t, enforceLabel, "baseline")
+	eventually(t, func(context.Context) error {
+		if labels := bornWith(t, suffix(t)+"-not", nil); labels[enforceLabel] != "" {
+			return fmt.Errorf("not selected, but born with %v", labels)
+		}
+		return nil
+	})
+	for _, forged := range []string{"kube-system", suffix(t) + "-not", suffix(t) + "-excluded", ""} {
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: suffix(t) + "-", Labels: forTest(t)}}
+		namespace.Labels[corev1.LabelMetadataName] = forged
+		must(t, admin.Create(t.Context(), namespace, client.DryRunAll))
+		equal(t, "the level of one that says it is "+forged, "baseline", namespace.Labels[enforceLabel])
+	}
+	named := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: suffix(t) + "-named", Labels: forTest(t)}}
+	named.Labels[corev1.LabelMetadataName] = "kube-system"
+	must(t, admin.Create(t.Context(), named, client.DryRunAll))
+	equal(t, "the level of one with a name", "baseline", named.Labels[enforceLabel])
+}
+
+// Whoever says that their stricter level was given at birth keeps it all the same.
+func TestAStricterLevelIsNotTakenOver(t *testing.T) {
+	t.Parallel()
+	baseline := newBaseline(t, "b", v1alpha1.SecurityBaselineSpec{PodSecurity: &v1alpha1.PodSecurity{Enforce: "baseline"}})
+	bearing(t, enforceLabel, "baseline")
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		Name: suffix(t) + "-a", Labels: forTest(t), Annotations: map[string]string{v1alpha1.BornAnnotation: enforceLabel},
+	}}
+	namespace.Labels[enforceLabel] = "restricted"
+	create(t, namespace)
+	for range 2 {
+		evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+		eventually(t, func(ctx context.Context) error {
+			if err := admin.Get(ctx, client.ObjectKeyFromObject(namespace), namespace); err != nil {
+				return err
+			}
+			if _, ok := namespace.Annotations[v1alpha1.BornAnnotation]; ok {
+				return errors.New("not looked at yet")
+			}
+			return nil
+		})
+		equal(t, "the level", "restricted", namespace.Labels[enforceLabel])
+		if enforce.OwnLabels(namespace.ManagedFields).Has(enforceLabel) {
+			t.Error("the level was taken over")
+		}
+		// And at any time later.
+		change(t, namespace, func(n *corev1.Namespace) {
+			metav1.SetMetaDataAnnotation(&n.ObjectMeta, v1alpha1.BornAnnotation, enforceLabel)
+		})
+	}
 }
 
 // Labels beyond what the API server computes with are no way around.

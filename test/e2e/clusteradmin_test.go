@@ -40,6 +40,11 @@ func TestClusterAdmin(t *testing.T) {
 		{APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"*"}},
 	}}
 	create(t, powerful)
+	// By escalate one obtains the verbs that it leaves out.
+	almost := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: test + "-almost"}, Rules: []rbacv1.PolicyRule{
+		{APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"get", "list", "create", "update", "delete", "escalate"}},
+	}}
+	create(t, almost)
 	local := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Name, Name: "powerful"}, Rules: powerful.Rules}
 	create(t, local)
 	before := granting(namespace.Name, test+"-before", "cluster-admin", user("jane"), group("ops"))
@@ -63,6 +68,7 @@ func TestClusterAdmin(t *testing.T) {
 	heeded(t, probe("a", "cluster-admin", user("mallory")), "ClusterRole cluster-admin may do everything, and User mallory is not among those who may be bound to it; "+
 		"bind a narrower role, or add them to allowedSubjects: rule rbac.clusterAdmin of SecurityBaseline "+baseline.Name+"; ask #platform")
 	heeded(t, probe("a", powerful.Name, user("mallory")), "ClusterRole "+powerful.Name+" may do everything")
+	heeded(t, probe("a", almost.Name, user("mallory")), "ClusterRole "+almost.Name+" may do everything")
 
 	account := func(namespace, name string) rbacv1.Subject {
 		return rbacv1.Subject{Kind: "ServiceAccount", Namespace: namespace, Name: name}
@@ -72,7 +78,8 @@ func TestClusterAdmin(t *testing.T) {
 		allowed bool
 	}{
 		{user("root"), true}, {group("ops"), true}, {account("flux", "sync"), true},
-		{group("system:masters"), true}, {user("system:kube-controller-manager"), true},
+		{group("system:masters"), true}, {user("system:kube-controller-manager"), true}, {user("system:kube-scheduler"), true},
+		{user("system:eve"), false}, {user("system:node:n1"), false}, {group("system:nodes"), false},
 		{user("ops"), false}, {group("root"), false}, {account("flux", "other"), false}, {account("other", "sync"), false},
 		{group("system:authenticated"), false}, {group("system:serviceaccounts"), false}, {user("system:anonymous"), false},
 		{user("system:serviceaccount:other:sync"), false}, {group("oidc:ops"), false},

@@ -104,6 +104,42 @@ func TestGuard(t *testing.T) {
 		metav1.SetMetaDataLabel(&account.ObjectMeta, "a", "b")
 		must(t, admin.Update(t.Context(), account, client.DryRunAll))
 	})
+	t.Run("what is recorded of the ServiceAccount, and an owner that would take it along", func(t *testing.T) {
+		for name, spoil := range map[string]func(*corev1.ServiceAccount){
+			"records": func(a *corev1.ServiceAccount) { a.ManagedFields = []metav1.ManagedFieldsEntry{{}} },
+			"owner": func(a *corev1.ServiceAccount) {
+				a.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: "owner", UID: namespace.UID}}
+			},
+		} {
+			account := get(t, namespace.Name, "default", &corev1.ServiceAccount{})
+			spoil(account)
+			if err := refusedWith(admin.Update(t.Context(), account, client.DryRunAll), only); err != nil {
+				t.Errorf("%s: %v", name, err)
+			}
+		}
+	})
+	t.Run("what is recorded of the namespace", func(t *testing.T) {
+		for what, spoil := range map[string]func(*corev1.Namespace){
+			"field manager securitybaseline-operator": func(n *corev1.Namespace) { n.ManagedFields = []metav1.ManagedFieldsEntry{{}} },
+			"annotation securitybaseline.io/born-with": func(n *corev1.Namespace) {
+				metav1.SetMetaDataAnnotation(&n.ObjectMeta, v1alpha1.BornAnnotation, enforceLabel)
+			},
+		} {
+			spoiled := &corev1.Namespace{}
+			must(t, admin.Get(t.Context(), client.ObjectKeyFromObject(namespace), spoiled))
+			spoil(spoiled)
+			if err := refusedWith(admin.Update(t.Context(), spoiled, client.DryRunAll), what+" says what holds in this namespace, so only the operator"); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	t.Run("for somebody in a great many groups", func(t *testing.T) {
+		groups := make([]string, 0, 2000)
+		for i := range cap(groups) {
+			groups = append(groups, fmt.Sprint("group-", i))
+		}
+		must(t, refusedWith(as(t, "somebody", groups...).Delete(t.Context(), deny, client.DryRunAll), "cannot delete resource"))
+	})
 	t.Run("objects of its names and with its label", func(t *testing.T) {
 		for _, meta := range []metav1.ObjectMeta{
 			{Name: "security-baseline-mine"}, {GenerateName: "security-baseline-"},
@@ -231,7 +267,7 @@ func TestANamespacesAdminCannotEscape(t *testing.T) {
 				}
 				must(t, mallory.Create(t.Context(), open))
 				entry(t, namespace.Name, baseline, v1alpha1.ControlNetwork, func(control *v1alpha1.ControlReport) error {
-					const want = "NetworkPolicy/open, which the operator did not make, allows all pods all ingress, so that it is not denied; delete it or make it narrower"
+					const want = "NetworkPolicy/open, which the operator did not make, opens all pods to ingress from everybody, so that it is not denied; delete it or make it narrower"
 					if control.State != v1alpha1.StateViolating || control.Message != want {
 						return fmt.Errorf("not violating")
 					}

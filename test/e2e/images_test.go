@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -105,6 +106,11 @@ var imageCases = []struct {
 	{"docker.com/library/nginx", "allowed registry"},
 	{"docker.io.evil.io/library/nginx", "allowed registry"},
 	{"DOCKER.IO/library/nginx", ""},
+	// IDs of images that a node may have, wherever they came from.
+	{sha256, "not a valid reference"},
+	{"sha256:0123456789ab", "not a valid reference"},
+	{strings.TrimPrefix(sha256, "sha256:"), "not a valid reference"},
+	{"library/sha256:0123456789ab", ""}, // a name and a tag
 	// localhost.
 	{"localhost:5000/app", ""},
 	{"localhost/app", "allowed registry"},
@@ -208,6 +214,9 @@ func TestImages(t *testing.T) {
 	}
 }
 
+// id matches the IDs of images, whole or cut.
+var id = regexp.MustCompile("^sha(256|384|512):")
+
 // allows says what distribution/reference, which the kubelet asks, has to say of
 // an image: whether its host and path are among allowedRegistries. It is an error
 // if it is not a reference, or if nothing in it is a host.
@@ -215,6 +224,10 @@ func allows(image string) (bool, error) {
 	named, err := reference.ParseNormalizedNamed(image)
 	if err != nil {
 		return false, err
+	}
+	if id.MatchString(image) {
+		// The runtime takes it for the ID of an image that the node has already.
+		return false, fmt.Errorf("%q is the ID of an image", image)
 	}
 	host, path := reference.Domain(named), reference.Path(named)
 	if host == "" {
@@ -283,7 +296,7 @@ func randomImage(random *rand.Rand) string {
 	parts := []string{
 		"registry.example.com", "harbor.example.com", "docker.io", "index.docker.io", "ghcr.io", "localhost", "[2001:db8::1]", "Mixed.example.com", "evil.io",
 		"team", "library", "acme", "nginx", "a", "A", "a-b", "a--b", "a_b", "a__b", "a___b", "a.b", "a..b", "-a", "a-", "_", "ü", "É.io", " ", "x",
-		"/", "/", "/", "/", "//", ":", ":", ":5000", ":5000/", ":v1", ":V1.0", "@", "@" + sha256, "@" + sha512, "@sha256:", "@md5:" + strings.Repeat("0", 32),
+		"sha256", "/", "/", "/", "/", "//", ":", ":", ":5000", ":5000/", ":v1", ":V1.0", "@", "@" + sha256, "@" + sha512, "@sha256:", "@md5:" + strings.Repeat("0", 32),
 		strings.Repeat("a", 64), strings.TrimPrefix(sha256, "sha256:"), ".", "..", "[::1]", "[::]:1", "%", "\u2028",
 	}
 	var image strings.Builder
@@ -306,6 +319,8 @@ func TestImagesOfEveryContainerAndTemplate(t *testing.T) {
 	before := deploy(t, namespace.Name, corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "evil.io/before"}}})
 	old := podWith(namespace.Name, "evil.io/before")
 	must(t, admin.Create(t.Context(), old))
+	older := podWith(namespace.Name, "evil.io/before")
+	must(t, admin.Create(t.Context(), older))
 	baseline := newBaseline(t, "registries", v1alpha1.SecurityBaselineSpec{Images: &v1alpha1.Images{AllowedRegistries: []string{"registry.example.com"}}})
 	inPlace(t, baseline)
 
@@ -366,6 +381,43 @@ func TestImagesOfEveryContainerAndTemplate(t *testing.T) {
 		renamed.Spec.Containers[0].Image = "evil.io/after"
 		must(t, refusedWith(admin.Update(t.Context(), renamed), "container app: image evil.io/after"))
 		must(t, admin.Delete(t.Context(), old))
+	})
+	t.Run("what was there may be debugged, with a good image", func(t *testing.T) {
+		for image, want := range map[string]string{good: "", bad: "container debug: image " + bad} {
+			debugged := older.DeepCopy()
+			debugged.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{
+				Name: "debug", Image: image, TerminationMessagePolicy: corev1.TerminationMessageReadFile, ImagePullPolicy: corev1.PullAlways,
+			}}}
+			err := admin.SubResource("ephemeralcontainers").Update(t.Context(), debugged, &client.SubResourceUpdateOptions{UpdateOptions: client.UpdateOptions{DryRun: []string{"All"}}})
+			if want != "" {
+				err = refusedWith(err, want)
+			}
+			must(t, err)
+		}
+	})
+	t.Run("whoever restarts what was there hears that it cannot be", func(t *testing.T) {
+		heeded(t, func(ctx context.Context) error {
+			if err := admin.Get(ctx, client.ObjectKeyFromObject(before), before); err != nil {
+				return err
+			}
+			metav1.SetMetaDataAnnotation(&before.Spec.Template.ObjectMeta, "kubectl.kubernetes.io/restartedAt", "now")
+			return admin.Update(ctx, before)
+		}, "container app: image evil.io/before")
+	})
+	t.Run("more containers than anybody has, and as many registries as there may be", func(t *testing.T) {
+		change(t, baseline, func(b *v1alpha1.SecurityBaseline) {
+			b.Spec.Images.AllowedRegistries = []string{"registry.example.com"}
+			for i := range 63 {
+				b.Spec.Images.AllowedRegistries = append(b.Spec.Images.AllowedRegistries, fmt.Sprintf("registry-%d.example.com/%s", i, strings.Repeat("path/", 20)))
+			}
+		})
+		pod := corev1.PodSpec{}
+		for i := range 100 {
+			pod.Containers = append(pod.Containers, container(fmt.Sprintf("c%d", i), good+"/"+strings.Repeat("b/", 20)+"c"))
+		}
+		eventually(t, func(ctx context.Context) error { return tried(ctx, admin, podOf(namespace.Name, pod)) })
+		pod.Containers[99].Image = bad
+		heeded(t, func(ctx context.Context) error { return tried(ctx, admin, podOf(namespace.Name, pod)) }, "container c99: image "+bad)
 	})
 	t.Run("what was there is changed to another bad image", func(t *testing.T) {
 		heeded(t, func(ctx context.Context) error {

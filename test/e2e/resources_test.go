@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
@@ -84,6 +85,24 @@ func TestTheDefaultServiceAccountsToken(t *testing.T) {
 	theirs(defaultAccount(t, namespace.Name, func(account *corev1.ServiceAccount) bool {
 		return account.AutomountServiceAccountToken == nil && account.Labels[v1alpha1.BaselineLabel] == "" && account.Labels[v1alpha1.ControlLabel] == ""
 	}))
+}
+
+// Somebody who clears the records of whose a field is holds nothing up.
+func TestWhatNobodyIsRecordedForIsReleasedToo(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t, "a", nil)
+	runnable(t, namespace.Name)
+	baseline := newBaseline(t, "b", v1alpha1.SecurityBaselineSpec{
+		DeletionPolicy: v1alpha1.DeletionRemove, ServiceAccounts: &v1alpha1.ServiceAccounts{AutomountDefaultToken: new(false)},
+	})
+	change(t, defaultAccount(t, namespace.Name, withoutToken), func(account *corev1.ServiceAccount) {
+		account.ManagedFields = []metav1.ManagedFieldsEntry{{}}
+	})
+	must(t, admin.Delete(t.Context(), baseline))
+	absent(t, "", baseline.Name, &v1alpha1.SecurityBaseline{})
+	defaultAccount(t, namespace.Name, func(account *corev1.ServiceAccount) bool {
+		return account.AutomountServiceAccountToken == nil && account.Labels[v1alpha1.BaselineLabel] == "" && account.Labels[v1alpha1.ControlLabel] == ""
+	})
 }
 
 // What a quota counts cannot be changed in place: it is replaced, and bounded all

@@ -66,6 +66,16 @@ func TestWorkloads(t *testing.T) {
 		{name: "a limit is a request of as much", change: func(p *corev1.PodSpec) {
 			p.Containers[0].Resources = corev1.ResourceRequirements{Limits: list("cpu", "1", "memory", "1Gi")}
 		}},
+		{name: "zero is no request and no limit", want: "lacks a cpu request, a memory request, a memory limit", change: func(p *corev1.PodSpec) {
+			p.Containers[0].Resources = corev1.ResourceRequirements{Requests: list("cpu", "0", "memory", "0"), Limits: list("memory", "0")}
+		}},
+		{name: "a request of zero under a limit", want: "lacks a cpu request;", change: func(p *corev1.PodSpec) {
+			p.Containers[0].Resources = corev1.ResourceRequirements{Requests: list("cpu", "0"), Limits: list("cpu", "1", "memory", "1Gi")}
+		}},
+		{name: "zero for the pod as a whole", want: "lacks a cpu request, a memory request, a memory limit", change: func(p *corev1.PodSpec) {
+			p.Containers[0].Resources = corev1.ResourceRequirements{}
+			p.Resources = &corev1.ResourceRequirements{Requests: list("cpu", "0", "memory", "0"), Limits: list("memory", "0")}
+		}},
 		{name: "an init container that states nothing", want: "container setup lacks", change: func(p *corev1.PodSpec) {
 			setup := p.Containers[0]
 			setup.Name, setup.Resources = "setup", corev1.ResourceRequirements{}

@@ -57,6 +57,12 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - name
+    - name: protectedNamespaces
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
 - name: com.github.securitybaseline.operator.api.v1alpha1.BaselineReport
   map:
     fields:

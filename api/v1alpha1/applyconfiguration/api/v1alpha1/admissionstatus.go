@@ -13,6 +13,9 @@ type AdmissionStatusApplyConfiguration struct {
 	// The keys of the labels by which any baseline selects namespaces or names
 	// subjects: the guard protects them.
 	GuardedLabels []string `json:"guardedLabels,omitempty"`
+	// The namespaces that are never governed, so that none of them is given
+	// anything at its birth.
+	ProtectedNamespaces []string `json:"protectedNamespaces,omitempty"`
 	// The baselines with precedence over this one, and what they select: a new
 	// namespace gets from this one only what none of them governs.
 	PrecededBy []PrecedingApplyConfiguration `json:"precededBy,omitempty"`
@@ -44,6 +47,16 @@ func (b *AdmissionStatusApplyConfiguration) WithOperator(value string) *Admissio
 func (b *AdmissionStatusApplyConfiguration) WithGuardedLabels(values ...string) *AdmissionStatusApplyConfiguration {
 	for i := range values {
 		b.GuardedLabels = append(b.GuardedLabels, values[i])
+	}
+	return b
+}
+
+// WithProtectedNamespaces adds the given value to the ProtectedNamespaces field in the declarative configuration
+// and returns the receiver, so that objects can be build by chaining "With" function invocations.
+// If called multiple times, values provided by each call will be appended to the ProtectedNamespaces field.
+func (b *AdmissionStatusApplyConfiguration) WithProtectedNamespaces(values ...string) *AdmissionStatusApplyConfiguration {
+	for i := range values {
+		b.ProtectedNamespaces = append(b.ProtectedNamespaces, values[i])
 	}
 	return b
 }
