@@ -3,15 +3,12 @@ package enforce
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
@@ -40,16 +37,9 @@ func (e *Enforcer) takeOver(ctx context.Context, namespace *metav1.PartialObject
 	if err != nil {
 		return nil, fmt.Errorf("taking the labels of namespace %s over: %w", namespace.Name, err)
 	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
-		"uid": namespace.UID, "resourceVersion": namespace.ResourceVersion,
-		"annotations":   map[string]any{v1alpha1.BornAnnotation: nil},
-		"managedFields": managed,
-	}})
-	if err != nil {
-		return nil, err
-	}
+	patch := mergePatch(namespace, map[string]any{"annotations": map[string]any{v1alpha1.BornAnnotation: nil}, "managedFields": managed}, nil)
 	taken := namespace.DeepCopy()
-	if err := e.Client.Patch(ctx, taken, client.RawPatch(types.MergePatchType, patch)); err != nil {
+	if err := e.Client.Patch(ctx, taken, patch); err != nil {
 		if Vanishing(err) || outdated(err) {
 			return namespace, nil // the event that says so is under way
 		}

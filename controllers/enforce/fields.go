@@ -2,7 +2,6 @@ package enforce
 
 import (
 	"context"
-	"encoding/json"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -65,17 +64,9 @@ func (r *run) release(ctx context.Context, object client.Object) error {
 	}
 	// Somebody cleared the records by which alone fields can be given up: what the
 	// labels say is removed instead.
-	patch, err := json.Marshal(map[string]any{
-		"metadata": map[string]any{
-			"uid": have.GetUID(), "resourceVersion": have.GetResourceVersion(),
-			"labels": map[string]any{v1alpha1.BaselineLabel: nil, v1alpha1.ControlLabel: nil},
-		},
-		"automountServiceAccountToken": nil,
-	})
-	if err != nil {
-		return err
-	}
-	return client.IgnoreNotFound(r.writer.Patch(ctx, have, client.RawPatch(types.MergePatchType, patch)))
+	labels := map[string]any{v1alpha1.BaselineLabel: nil, v1alpha1.ControlLabel: nil}
+	patch := mergePatch(have, map[string]any{"labels": labels}, map[string]any{"automountServiceAccountToken": nil})
+	return client.IgnoreNotFound(r.writer.Patch(ctx, have, patch))
 }
 
 // apply applies exactly what state adds, at the version that was read.

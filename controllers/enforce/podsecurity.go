@@ -2,7 +2,6 @@ package enforce
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"maps"
 	"regexp"
@@ -10,7 +9,6 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	podsecurityapi "k8s.io/pod-security-admission/api"
 	podsecuritypolicy "k8s.io/pod-security-admission/policy"
@@ -160,17 +158,11 @@ func (r *run) ask(ctx context.Context, level podsecurityapi.LevelVersion) (verdi
 	if !compares(current, level) {
 		level.Version = equivalent(level.Version)
 	}
-	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{
-		"uid": r.namespace.UID, "resourceVersion": r.namespace.ResourceVersion,
-		"labels": map[string]string{
-			podsecurityapi.EnforceLevelLabel: string(level.Level), podsecurityapi.EnforceVersionLabel: level.Version.String(),
-		},
-	}})
-	if err != nil {
-		return verdict{}, err
-	}
+	patch := mergePatch(r.namespace, map[string]any{"labels": map[string]string{
+		podsecurityapi.EnforceLevelLabel: string(level.Level), podsecurityapi.EnforceVersionLabel: level.Version.String(),
+	}}, nil)
 	ctx, warned := collectWarnings(ctx)
-	err = r.Client.Patch(ctx, r.namespace.DeepCopy(), client.RawPatch(types.MergePatchType, patch), client.DryRunAll)
+	err := r.Client.Patch(ctx, r.namespace.DeepCopy(), patch, client.DryRunAll)
 	return verdictIn(warned.all()), err
 }
 

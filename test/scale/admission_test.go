@@ -81,7 +81,8 @@ func BenchmarkPods(b *testing.B) {
 	admin, err := client.New(local.Admin, client.Options{Scheme: controllers.Scheme()})
 	must(b, err)
 
-	names := []string{"beside"}
+	names := make([]string, 0, 1+len(baselines))
+	names = append(names, "beside")
 	for _, baseline := range baselines {
 		names = append(names, baseline.Name)
 	}
