@@ -18,7 +18,17 @@ spec:
   namespaceSelector: {}
   podSecurity: {enforce: baseline}
   network: {defaultDeny: [Ingress], gate: true}
+  rbac:
+    clusterAdmin: {allowedSubjects: []}
+    roleBindings:
+    - {name: team, roleRef: {kind: ClusterRole, name: view}, subjects: [{kind: Group, name: team}]}
+  serviceAccounts: {automountDefaultToken: false}
+  resources:
+    limitRange:
+      limits:
+      - {type: Container, defaultRequest: {cpu: 50m, memory: 64Mi}}
   images: {allowedRegistries: [registry.example.com]}
+  workloads: {requireLimits: true}
   guard: {}
 `
 
@@ -46,11 +56,14 @@ func TestAnAPIServerWithoutMutatingAdmissionPolicies(t *testing.T) {
 		for refusal, try := range map[string][]string{
 			"violates PodSecurity":                 {"run", "miner", "--image=registry.example.com/miner", "--privileged", "-n", namespace, "--dry-run=server"},
 			"does not come from an allowed":        {"run", "web", "--image=evil.io/web", "-n", namespace, "--dry-run=server"},
+			"container web lacks a memory limit;":  {"run", "web", "--image=registry.example.com/web", "-n", namespace, "--dry-run=server"},
+			"User jane is not among those who may": {"create", "rolebinding", "jane", "--clusterrole=cluster-admin", "--user=jane", "-n", namespace, "--dry-run=server"},
 			"only the operator may change or dele": {"delete", "networkpolicy", "security-baseline-default-deny", "-n", namespace, "--dry-run=server"},
 		} {
 			eventually(t, local, refusal, try...)
 		}
 		// The gate is not closed to anybody.
-		eventually(t, local, "", "run", "web", "--image=registry.example.com/web", "-n", namespace, "--dry-run=server")
+		eventually(t, local, "", "run", "web", "--image=registry.example.com/web", "-n", namespace, "--dry-run=server",
+			`--overrides={"spec":{"containers":[{"name":"web","image":"registry.example.com/web","resources":{"limits":{"memory":"64Mi"}}}]}}`)
 	}
 }
