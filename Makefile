@@ -2,6 +2,7 @@
 # test/controlplane/go.mod.
 CONTROLLER_TOOLS_VERSION ?= v0.23.0
 KUSTOMIZE_VERSION ?= v5.8.1
+CRD_REF_DOCS_VERSION ?= v0.3.0
 GOLANGCI_LINT_VERSION ?= v2.15.0
 
 # How many tests of a package run at a time: they mostly wait.
@@ -17,6 +18,7 @@ CONTAINER_TOOL ?= docker
 
 LOCALBIN := $(CURDIR)/bin
 CONTROLLER_GEN := $(LOCALBIN)/controller-gen-$(CONTROLLER_TOOLS_VERSION)
+CRD_REF_DOCS := $(LOCALBIN)/crd-ref-docs-$(CRD_REF_DOCS_VERSION)
 KUSTOMIZE := $(LOCALBIN)/kustomize-$(KUSTOMIZE_VERSION)
 GOLANGCI_LINT := $(LOCALBIN)/golangci-lint-$(GOLANGCI_LINT_VERSION)
 
@@ -45,6 +47,10 @@ manifests: $(CONTROLLER_GEN) ## Generate the CRDs and the ClusterRole.
 generate: $(CONTROLLER_GEN) ## Generate DeepCopy methods and apply configurations.
 	$(CONTROLLER_GEN) object applyconfiguration paths="./api/..."
 
+.PHONY: reference
+reference: $(CRD_REF_DOCS) ## Generate docs/api.md from the types.
+	@$(CRD_REF_DOCS) --source-path=api/v1alpha1 --config=docs/.crd-ref-docs.yaml --renderer=markdown --output-path=docs/api.md --log-level=ERROR
+
 .PHONY: fmt
 fmt: ## Format the code.
 	gofmt -w api cmd controllers test
@@ -64,10 +70,10 @@ lint-fix: $(GOLANGCI_LINT) ## Run golangci-lint and mend what it can.
 .PHONY: verify
 verify: ## Fail if generated files, formatting or go.mod are out of date.
 	@before="$$(git status --porcelain; git diff | git hash-object --stdin)"; \
-	$(MAKE) --no-print-directory generate manifests fmt; go mod tidy; (cd test/controlplane && go mod tidy); \
+	$(MAKE) --no-print-directory generate manifests reference fmt; go mod tidy; (cd test/controlplane && go mod tidy); \
 	after="$$(git status --porcelain; git diff | git hash-object --stdin)"; \
 	if [[ "$$before" != "$$after" ]]; then \
-		echo "Out of date; commit what make generate manifests fmt and go mod tidy changed:"; git status --short; exit 1; \
+		echo "Out of date; commit what make generate manifests reference fmt and go mod tidy changed:"; git status --short; exit 1; \
 	fi
 
 .PHONY: test
@@ -161,6 +167,9 @@ endef
 
 $(CONTROLLER_GEN):
 	$(call go-install-tool,$@,sigs.k8s.io/controller-tools/cmd/controller-gen,$(CONTROLLER_TOOLS_VERSION))
+
+$(CRD_REF_DOCS):
+	$(call go-install-tool,$@,github.com/elastic/crd-ref-docs,$(CRD_REF_DOCS_VERSION))
 
 $(KUSTOMIZE):
 	$(call go-install-tool,$@,sigs.k8s.io/kustomize/kustomize/v5,$(KUSTOMIZE_VERSION))

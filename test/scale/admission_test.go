@@ -48,7 +48,7 @@ func selecting(namespace string, spec v1alpha1.SecurityBaselineSpec) *v1alpha1.S
 
 var (
 	images = &v1alpha1.Images{
-		AllowedRegistries: []string{"registry.example.com", "docker.io/library", "ghcr.io/acme", "quay.io/prometheus"}, RequireDigest: true,
+		AllowedRegistries: []string{"registry.example.com", "docker.io/library", "images.example.com:5000/team", "mirror.example.com/prometheus"}, RequireDigest: true,
 	}
 	workloads = &v1alpha1.Workloads{RequireLimits: true, ReadOnlyRootFilesystem: true, ForbidDefaultServiceAccount: true}
 	// baselines are what is measured, one namespace each.
