@@ -46,10 +46,19 @@ func (r *baselineReconciler) cluster(ctx context.Context, baseline *v1alpha1.Sec
 		}
 	}
 	if baseline.Spec.Guard != nil {
-		cluster.Admission.GuardedLabels = resolve.GuardedLabels(baselines.Items)
+		guarded, left := resolve.GuardedLabels(baselines.Items)
+		cluster.Admission.GuardedLabels = guarded
+		if left > 0 {
+			cluster.Findings = append(cluster.Findings, fmt.Sprintf("baselines select by %d more labels than the guard can protect", left))
+		}
 	}
 	if admission.BornBy(&baseline.Spec) {
-		cluster.Admission.PrecededBy = resolve.Preceding(baseline, baselines.Items)
+		preceding, left := resolve.Preceding(baseline, baselines.Items)
+		cluster.Admission.PrecededBy = preceding
+		if left > 0 {
+			cluster.Findings = append(cluster.Findings, fmt.Sprintf(
+				"%d more baselines have precedence than admission can know of: where they govern, a new namespace is born with labels of this one", left))
+		}
 		cluster.Admission.ProtectedNamespaces = sets.List(r.protected)
 	}
 	if err := r.power(ctx, baseline, baselines.Items, selected, &cluster, now); err != nil {
@@ -62,58 +71,90 @@ func (r *baselineReconciler) cluster(ctx context.Context, baseline *v1alpha1.Sec
 func (r *baselineReconciler) power(
 	ctx context.Context, baseline *v1alpha1.SecurityBaseline, baselines []v1alpha1.SecurityBaseline, selected []string, cluster *report.Cluster, now time.Time,
 ) error {
-	spec := baseline.Spec.RBAC
-	if spec == nil {
+	if baseline.Spec.RBAC == nil {
 		return nil
 	}
 	bindings, rules, err := r.bindings(ctx)
 	if err != nil {
 		return err
 	}
-	rival := resolve.ClusterAdmin(baselines)
-	judges := spec.ClusterAdmin != nil && (baseline.Spec.Audits() || rival != nil && rival.Name == baseline.Name)
-	if spec.ClusterAdmin != nil && !judges && rival != nil {
-		cluster.Findings = append(cluster.Findings, fmt.Sprintf("rbac.clusterAdmin is governed by baseline %s, which has precedence", rival.Name))
-	}
-	if judges {
-		for role, rules := range rules {
-			if controls.AllPowerful(rules) {
-				cluster.Admission.AllPowerfulRoles = append(cluster.Admission.AllPowerfulRoles, role)
-			}
-		}
-		slices.Sort(cluster.Admission.AllPowerfulRoles)
-		if left := len(cluster.Admission.AllPowerfulRoles) - maxPowerfulRoles; left > 0 {
-			cluster.Admission.AllPowerfulRoles = cluster.Admission.AllPowerfulRoles[:maxPowerfulRoles]
-			cluster.Findings = append(cluster.Findings, fmt.Sprintf(
-				"%d more roles than admission can know of have all verbs on all resources: new bindings to them are reported, not refused", left))
+	// Where an exception takes RBAC out of a namespace, its bindings are nobody's.
+	bindings = slices.DeleteFunc(bindings, func(b binding) bool {
+		return resolve.Excepting(baseline, b.namespace, v1alpha1.ControlRBAC, now) != nil
+	})
+	if judges(baseline, baselines, cluster) {
+		tellPowerful(rules, cluster)
+		allPowerful := func(b binding) bool { return controls.AllPowerful(rules[b.role]) }
+		violations := holders(slices.DeleteFunc(slices.Clone(bindings), func(b binding) bool { return !allPowerful(b) }), baseline.Spec.RBAC.ClusterAdmin)
+		bindings = slices.DeleteFunc(bindings, allPowerful)
+		cluster.Violations = append(cluster.Violations, violations...)
+		cluster.ClusterAdmin = &v1alpha1.ClusterAdminStatus{State: v1alpha1.StateCompliant, Bindings: int32(len(violations))}
+		if len(violations) > 0 {
+			cluster.ClusterAdmin.State = v1alpha1.StateViolating
 		}
 	}
-	reported := sets.New("")
-	if len(spec.RoleBindings) == 0 {
-		// No report speaks of RoleBindings then.
-		reported.Insert(selected...)
-	}
+	namespaces := sets.New(selected...)
 	for _, binding := range bindings {
-		switch {
-		case resolve.Excepting(baseline, binding.namespace, v1alpha1.ControlRBAC, now) != nil:
-		case judges && controls.AllPowerful(rules[binding.role]):
-			if message := controls.NotAllowed(binding.id, binding.roleRef, binding.subjects, spec.ClusterAdmin); message != "" {
-				cluster.Violations = append(cluster.Violations, v1alpha1.Violation{
-					Namespace: binding.namespace, Control: v1alpha1.ControlRBAC, State: v1alpha1.StateViolating, Message: message,
-				})
+		where := ""
+		if binding.namespace != "" {
+			// Where the baseline binds roles, the namespace's report says it.
+			if len(baseline.Spec.RBAC.RoleBindings) > 0 || !namespaces.Has(binding.namespace) || binding.givenBy(baselines) {
+				continue
 			}
-		case reported.Has(binding.namespace) && !binding.givenBy(baselines):
-			risk := controls.Risk(binding.id, binding.roleRef, binding.subjects, rules[binding.role], binding.namespace != "")
-			if risk != "" && binding.namespace != "" {
-				risk = "namespace " + binding.namespace + ": " + risk
-			}
-			if risk != "" {
-				cluster.Findings = append(cluster.Findings, risk)
-			}
+			where = "namespace " + binding.namespace + ": "
+		}
+		if risk := controls.Risk(binding.id, binding.roleRef, binding.subjects, rules[binding.role], binding.namespace != ""); risk != "" {
+			cluster.Findings = append(cluster.Findings, where+risk)
 		}
 	}
 	slices.Sort(cluster.Findings)
 	return nil
+}
+
+// judges says whether a baseline governs rbac.clusterAdmin or audits it, and notes
+// which one governs it if not.
+func judges(baseline *v1alpha1.SecurityBaseline, baselines []v1alpha1.SecurityBaseline, cluster *report.Cluster) bool {
+	if baseline.Spec.RBAC.ClusterAdmin == nil {
+		return false
+	}
+	governing := resolve.ClusterAdmin(baselines)
+	if baseline.Spec.Audits() || governing != nil && governing.Name == baseline.Name {
+		return true
+	}
+	if governing != nil {
+		cluster.Findings = append(cluster.Findings, fmt.Sprintf("rbac.clusterAdmin is governed by baseline %s, which has precedence", governing.Name))
+	}
+	return false
+}
+
+// tellPowerful notes for admission which roles may do everything.
+func tellPowerful(rules map[string][]rbacv1.PolicyRule, cluster *report.Cluster) {
+	var powerful []string
+	for role, granted := range rules {
+		if controls.AllPowerful(granted) {
+			powerful = append(powerful, role)
+		}
+	}
+	slices.Sort(powerful)
+	cluster.Admission.AllPowerfulRoles = powerful[:min(len(powerful), maxPowerfulRoles)]
+	if left := len(powerful) - maxPowerfulRoles; left > 0 {
+		cluster.Findings = append(cluster.Findings, fmt.Sprintf(
+			"%d more roles than admission can know of have all verbs on all resources: new bindings to them are reported, not refused", left))
+	}
+}
+
+// holders returns a violation for each binding that grants everything to somebody
+// who is not allowed to hold it.
+func holders(bindings []binding, allowed *v1alpha1.ClusterAdmin) []v1alpha1.Violation {
+	var violations []v1alpha1.Violation
+	for _, binding := range bindings {
+		if message := controls.NotAllowed(binding.id, binding.roleRef, binding.subjects, allowed); message != "" {
+			violations = append(violations, v1alpha1.Violation{
+				Namespace: binding.namespace, Control: v1alpha1.ControlRBAC, State: v1alpha1.StateViolating, Message: message,
+			})
+		}
+	}
+	return violations
 }
 
 // binding is a RoleBinding or a ClusterRoleBinding.
@@ -190,6 +231,9 @@ func (r *baselineReconciler) standing(ctx context.Context, baseline *v1alpha1.Se
 		}
 		waiting = append(waiting, id)
 		if why := r.refusals.of(id); why != nil {
+			if control == v1alpha1.ControlRBAC && cluster.ClusterAdmin != nil {
+				cluster.ClusterAdmin.State = v1alpha1.StateFailed
+			}
 			cluster.Violations = append(cluster.Violations, v1alpha1.Violation{
 				Control: control, State: v1alpha1.StateFailed, Message: fmt.Sprintf("%s: %v", id, why),
 			})

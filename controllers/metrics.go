@@ -73,6 +73,8 @@ var (
 		"Exceptions of a baseline: active, expired, or unmatched, which are active and name what they cannot be about.", []string{baselineLabel, stateLabel}, nil)
 	violationsDesc = prometheus.NewDesc("securitybaseline_violations",
 		"What is not compliant with a baseline: controls in namespaces, and what is found in the cluster as a whole.", []string{baselineLabel}, nil)
+	clusterAdminDesc = prometheus.NewDesc("securitybaseline_cluster_admin_bindings",
+		"Bindings in the whole cluster that grant everything to somebody whom rbac.clusterAdmin does not allow to hold it.", []string{baselineLabel}, nil)
 	violatingPodsDesc = prometheus.NewDesc("securitybaseline_violating_pods",
 		"Running pods that the wanted pod-security level rejects, as far as the API server names them.", []string{baselineLabel}, nil)
 )
@@ -91,6 +93,7 @@ func (c statusCollector) Describe(descs chan<- *prometheus.Desc) {
 	descs <- controlsDesc
 	descs <- exceptionsDesc
 	descs <- violationsDesc
+	descs <- clusterAdminDesc
 	descs <- violatingPodsDesc
 }
 
@@ -116,6 +119,9 @@ func (c statusCollector) Collect(out chan<- prometheus.Metric) {
 			}
 		}
 		gauge(violationsDesc, status.ViolationsTotal, name)
+		if admin := status.ClusterAdmin; admin != nil {
+			gauge(clusterAdminDesc, admin.Bindings, name)
+		}
 		gauge(violatingPodsDesc, status.ViolatingPods, name)
 		if exceptions := status.Exceptions; exceptions != nil {
 			gauge(exceptionsDesc, exceptions.Active, name, "active")

@@ -147,7 +147,7 @@ type LimitRangeSpec struct {
 	// +required
 	// +listType=map
 	// +listMapKey=type
-	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:MaxItems=3
 	// +kubebuilder:validation:XValidation:rule="size(self) > 0",message="resources.limitRange.limits is empty; add a limit or leave limitRange out"
 	Limits []LimitRangeItem `json:"limits"`
 }
@@ -156,6 +156,9 @@ type LimitRangeSpec struct {
 //
 // +kubebuilder:validation:XValidation:rule="self.type != 'Pod' || (!has(self.default) && !has(self.defaultRequest))",message="resources.limitRange.limits of type Pod can have no default and no defaultRequest; put them under type Container"
 // +kubebuilder:validation:XValidation:rule="self.type != 'PersistentVolumeClaim' || (has(self.min) && 'storage' in self.min) || (has(self.max) && 'storage' in self.max)",message="resources.limitRange.limits of type PersistentVolumeClaim needs a min or a max of storage"
+// +kubebuilder:validation:XValidation:rule="!has(self.min) || !has(self.max) || ((!('cpu' in self.min) || !('cpu' in self.max) || quantity(string(self.min['cpu'])).compareTo(quantity(string(self.max['cpu']))) <= 0) && (!('memory' in self.min) || !('memory' in self.max) || quantity(string(self.min['memory'])).compareTo(quantity(string(self.max['memory']))) <= 0))",message="resources.limitRange.limits: min is larger than max; no container or pod could meet both"
+// +kubebuilder:validation:XValidation:rule="!has(self.default) || !has(self.max) || ((!('cpu' in self.default) || !('cpu' in self.max) || quantity(string(self.default['cpu'])).compareTo(quantity(string(self.max['cpu']))) <= 0) && (!('memory' in self.default) || !('memory' in self.max) || quantity(string(self.default['memory'])).compareTo(quantity(string(self.max['memory']))) <= 0))",message="resources.limitRange.limits: default is larger than max; lower default or raise max"
+// +kubebuilder:validation:XValidation:rule="!has(self.defaultRequest) || !has(self.default) || ((!('cpu' in self.defaultRequest) || !('cpu' in self.default) || quantity(string(self.defaultRequest['cpu'])).compareTo(quantity(string(self.default['cpu']))) <= 0) && (!('memory' in self.defaultRequest) || !('memory' in self.default) || quantity(string(self.defaultRequest['memory'])).compareTo(quantity(string(self.default['memory']))) <= 0))",message="resources.limitRange.limits: defaultRequest is larger than default, which is the limit; lower defaultRequest or raise default"
 type LimitRangeItem struct {
 	// +required
 	// +kubebuilder:validation:Enum=Container;Pod;PersistentVolumeClaim
@@ -187,6 +190,9 @@ type LimitRangeItem struct {
 
 // ResourceQuotaSpec is Kubernetes' own, with its lists bounded.
 // https://kubernetes.io/docs/concepts/policy/resource-quotas/
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.scopes) || (!('BestEffort' in self.scopes && 'NotBestEffort' in self.scopes) && !('Terminating' in self.scopes && 'NotTerminating' in self.scopes))",message="resources.quota.scopes names two that exclude each other, so nothing would be counted; name one of them"
+// +kubebuilder:validation:XValidation:rule="!has(self.scopes) || !('BestEffort' in self.scopes) || self.hard.all(k, k == 'pods' || k == 'count/pods')",message="resources.quota.scopes has BestEffort, whose pods have no requests and no limits: hard can only count pods"
 type ResourceQuotaSpec struct {
 	// The most that all of the namespace may use.
 	// +required
@@ -198,6 +204,7 @@ type ResourceQuotaSpec struct {
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=8
+	// +kubebuilder:validation:items:Enum=Terminating;NotTerminating;BestEffort;NotBestEffort;PriorityClass;CrossNamespacePodAffinity
 	Scopes []corev1.ResourceQuotaScope `json:"scopes,omitempty"`
 
 	// Which objects are counted, in another way.

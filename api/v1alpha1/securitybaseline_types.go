@@ -20,6 +20,8 @@ import (
 // +kubebuilder:printcolumn:name="Contested",type=integer,priority=1,JSONPath=`.status.namespaces.contested`
 // +kubebuilder:printcolumn:name="Excepted",type=integer,priority=1,JSONPath=`.status.namespaces.excepted`
 // +kubebuilder:printcolumn:name="Failed",type=integer,priority=1,JSONPath=`.status.namespaces.failed`
+// +kubebuilder:printcolumn:name="Violations",type=integer,priority=1,JSONPath=`.status.violationsTotal`
+// +kubebuilder:printcolumn:name="Cluster Admin",type=string,priority=1,JSONPath=`.status.clusterAdmin.state`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
 // +kubebuilder:printcolumn:name="Last Drift",type=date,JSONPath=`.status.lastDrift.time`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`

@@ -127,7 +127,8 @@ type SecurityBaselineStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Ready, Drifted, Compliant; Reconciling and Stalled while they hold.
+	// Ready, Drifted, Compliant; BornHardened, if the baseline labels new namespaces;
+	// Reconciling and Stalled while they hold.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -177,10 +178,25 @@ type SecurityBaselineStatus struct {
 	// +kubebuilder:validation:MaxItems=20
 	Findings []string `json:"findings,omitempty"`
 
+	// How it is with rbac.clusterAdmin in the whole cluster; absent, if the baseline
+	// does not declare it or another one governs it.
+	// +optional
+	ClusterAdmin *ClusterAdminStatus `json:"clusterAdmin,omitempty"`
+
 	// What the admission policies, whose parameter the baseline is, need to know
 	// besides the spec.
 	// +optional
 	Admission *AdmissionStatus `json:"admission,omitempty"`
+}
+
+// ClusterAdminStatus says how it is with who may do everything.
+type ClusterAdminStatus struct {
+	// Compliant, Violating, or Failed where the policy could not be put in place.
+	State State `json:"state"`
+
+	// How many bindings grant everything to somebody who is not allowed to hold it.
+	// +optional
+	Bindings int32 `json:"bindings"`
 }
 
 // AdmissionStatus is what admission policies cannot find out by themselves. They

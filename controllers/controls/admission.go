@@ -5,7 +5,7 @@ import (
 )
 
 // The controls that act at admission. The API server itself enforces them in the
-// namespaces that bear their label, by the policies of config/admission.
+// namespaces that bear their label, by the policies of config/policies.
 
 var images = atAdmission(v1alpha1.ControlImages, func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.Images != nil })
 

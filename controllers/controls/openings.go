@@ -9,12 +9,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// maxPort is the last port there is.
-const maxPort = 65535
+// mostPorts are so many that what is left of 65,535 keeps nobody out.
+const mostPorts = 60_000
 
 // openings says which policies of other people undo the default-deny, because
 // policies add up: those that allow all pods, or all but some, everything from or to
@@ -44,7 +45,8 @@ func openings(denied []networkingv1.PolicyType, others []client.Object) []string
 func selected(selector *metav1.LabelSelector) string {
 	switch {
 	case len(selector.MatchLabels) > 0, slices.ContainsFunc(selector.MatchExpressions, func(r metav1.LabelSelectorRequirement) bool {
-		return r.Operator == metav1.LabelSelectorOpIn || r.Operator == metav1.LabelSelectorOpExists
+		// Every namespace has the label that bears its name.
+		return r.Operator == metav1.LabelSelectorOpIn || r.Operator == metav1.LabelSelectorOpExists && r.Key != corev1.LabelMetadataName
 	}):
 		return ""
 	case len(selector.MatchExpressions) > 0:
@@ -73,12 +75,25 @@ func peersOf(policy *networkingv1.NetworkPolicySpec, direction networkingv1.Poli
 	return peers
 }
 
-// everyPort says whether ports are all of them, of TCP at least.
+// everyPort says whether ports are all of them, or nearly, of TCP at least.
 func everyPort(ports []networkingv1.NetworkPolicyPort) bool {
-	return len(ports) == 0 || slices.ContainsFunc(ports, func(port networkingv1.NetworkPolicyPort) bool {
-		return ptr.Deref(port.Protocol, corev1.ProtocolTCP) == corev1.ProtocolTCP &&
-			(port.Port == nil || port.Port.IntValue() == 1 && ptr.Deref(port.EndPort, 0) == maxPort)
-	})
+	if len(ports) == 0 {
+		return true
+	}
+	open := sets.New[int32]()
+	for _, port := range ports {
+		switch {
+		case ptr.Deref(port.Protocol, corev1.ProtocolTCP) != corev1.ProtocolTCP:
+		case port.Port == nil:
+			return true
+		default:
+			first := port.Port.IntVal // none, if it has a name
+			for number := first; number > 0 && number <= ptr.Deref(port.EndPort, first); number++ {
+				open.Insert(number)
+			}
+		}
+	}
+	return open.Len() > mostPorts
 }
 
 // opened says whom rules let pass altogether: everybody, or every pod of the

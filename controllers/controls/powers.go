@@ -10,11 +10,14 @@ import (
 )
 
 // AllPowerful says whether rules grant all verbs on all resources, as
-// cluster-admin's do, or on all resources a verb by which one obtains all others.
+// cluster-admin's do, or on all resources a verb by which one obtains the others:
+// create makes tokens and pods of any ServiceAccount.
 func AllPowerful(rules []rbacv1.PolicyRule) bool {
 	return slices.ContainsFunc(rules, func(rule rbacv1.PolicyRule) bool {
 		return slices.Contains(rule.Resources, rbacv1.ResourceAll) && slices.Contains(rule.APIGroups, rbacv1.APIGroupAll) &&
-			(slices.Contains(rule.Verbs, rbacv1.VerbAll) || slices.ContainsFunc(escalations, func(e escalation) bool { return slices.Contains(rule.Verbs, e.verb) }))
+			slices.ContainsFunc(rule.Verbs, func(verb string) bool {
+				return verb == rbacv1.VerbAll || verb == "create" || slices.ContainsFunc(escalations, func(e escalation) bool { return e.verb == verb })
+			})
 	})
 }
 

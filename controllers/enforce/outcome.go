@@ -56,24 +56,31 @@ func (r *run) outcome() *Outcome {
 	return outcome
 }
 
-// settings says which levels would be set, if the object is the namespace.
+// settings says which levels would be set or, where none would, which rule would
+// be in force, if the object is the namespace.
 func (r *run) settings(object string) string {
 	if object != r.namespaceID() {
 		return ""
 	}
-	var levels []string
+	var levels, rules []string
 	for _, change := range r.changes {
+		if change.Object != object {
+			continue
+		}
 		for _, field := range change.Fields {
-			mode, ok := strings.CutPrefix(field.Path, "metadata.labels.pod-security.kubernetes.io/")
-			if ok && change.Object == object && !strings.HasSuffix(mode, "-version") {
+			label := strings.TrimPrefix(field.Path, "metadata.labels.")
+			if mode, ok := strings.CutPrefix(label, "pod-security.kubernetes.io/"); ok && !strings.HasSuffix(mode, "-version") {
 				levels = append(levels, mode+"="+cmp.Or(field.Wanted, "nothing"))
+			}
+			if label == v1alpha1.GovernedLabel(r.Control.Name) {
+				rules = append(rules, label+"="+cmp.Or(field.Wanted, "nothing"))
 			}
 		}
 	}
-	if len(levels) == 0 {
-		return ""
+	if said := cmp.Or(strings.Join(levels, ", "), strings.Join(rules, ", ")); said != "" {
+		return " (" + said + ")"
 	}
-	return " (" + strings.Join(levels, ", ") + ")"
+	return ""
 }
 
 // rivalry says what would become of a control that another baseline governs or

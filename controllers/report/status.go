@@ -58,6 +58,10 @@ type Cluster struct {
 	// Violations are in no governed namespace's report.
 	Violations []v1alpha1.Violation
 
+	// ClusterAdmin is how it is with rbac.clusterAdmin; nil, if the baseline does not
+	// judge it.
+	ClusterAdmin *v1alpha1.ClusterAdminStatus
+
 	// Findings are worth knowing although they are compliant.
 	Findings []string
 
@@ -210,6 +214,7 @@ func (s *sum) status(now time.Time) v1alpha1.SecurityBaselineStatus {
 	status.ViolatingPods = s.violatingPods
 	status.Drifts = s.drifts
 	status.Exceptions = exceptions(s.baseline, s.selected, now)
+	status.ClusterAdmin = s.cluster.ClusterAdmin
 	status.Admission, status.Findings = s.cluster.Admission, bounded(s.cluster.Findings)
 	// The newest drift is remembered when its namespace is gone.
 	if s.lastDrift != nil && (status.LastDrift == nil || !s.lastDrift.Time.Before(&status.LastDrift.Time)) {

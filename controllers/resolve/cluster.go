@@ -24,7 +24,7 @@ func ClusterAdmin(baselines []v1alpha1.SecurityBaseline) *v1alpha1.SecurityBasel
 	var governing *v1alpha1.SecurityBaseline
 	for i := range baselines {
 		baseline := &baselines[i]
-		if baseline.Spec.RBAC == nil || baseline.Spec.RBAC.ClusterAdmin == nil || baseline.Spec.Audits() || !baseline.DeletionTimestamp.IsZero() {
+		if baseline.Spec.RBAC == nil || baseline.Spec.RBAC.ClusterAdmin == nil || !enforces(baseline) {
 			continue
 		}
 		if governing == nil || precedence(baseline, governing) < 0 {
@@ -34,13 +34,19 @@ func ClusterAdmin(baselines []v1alpha1.SecurityBaseline) *v1alpha1.SecurityBasel
 	return governing
 }
 
+// enforces says whether a baseline gives anything now.
+func enforces(baseline *v1alpha1.SecurityBaseline) bool {
+	return !baseline.Spec.Audits() && baseline.DeletionTimestamp.IsZero() && !Unheld(baseline)
+}
+
 // Preceding returns the baselines that may govern something of what a baseline
-// declares in namespaces that both select, the first by name first.
-func Preceding(baseline *v1alpha1.SecurityBaseline, baselines []v1alpha1.SecurityBaseline) []v1alpha1.Preceding {
+// declares in namespaces that both select, the first by name first, and how many
+// more there are than admission can know of.
+func Preceding(baseline *v1alpha1.SecurityBaseline, baselines []v1alpha1.SecurityBaseline) (preceding []v1alpha1.Preceding, left int) {
 	var all []v1alpha1.Preceding
 	for i := range baselines {
 		other := &baselines[i]
-		if other.Name == baseline.Name || other.Spec.Audits() || !other.DeletionTimestamp.IsZero() || precedence(other, baseline) > 0 {
+		if other.Name == baseline.Name || !enforces(other) || precedence(other, baseline) > 0 {
 			continue
 		}
 		var both []v1alpha1.ControlName
@@ -56,7 +62,7 @@ func Preceding(baseline *v1alpha1.SecurityBaseline, baselines []v1alpha1.Securit
 		}
 	}
 	slices.SortFunc(all, func(a, b v1alpha1.Preceding) int { return cmp.Compare(a.Name, b.Name) })
-	return all[:min(len(all), maxPreceding)]
+	return all[:min(len(all), maxPreceding)], max(0, len(all)-maxPreceding)
 }
 
 // requirements returns what a selector requires, all in one form.
@@ -71,8 +77,9 @@ func requirements(selector *v1alpha1.LabelSelector) []metav1.LabelSelectorRequir
 }
 
 // GuardedLabels returns the keys of the labels by which any baseline selects
-// namespaces or names subjects: whoever changes them chooses what holds.
-func GuardedLabels(baselines []v1alpha1.SecurityBaseline) []string {
+// namespaces or names subjects, for whoever changes them chooses what holds, and how
+// many more there are than the guard can protect.
+func GuardedLabels(baselines []v1alpha1.SecurityBaseline) (guarded []string, left int) {
 	keys := sets.New[string]()
 	for i := range baselines {
 		for _, requirement := range requirements(&baselines[i].Spec.NamespaceSelector) {
@@ -87,5 +94,5 @@ func GuardedLabels(baselines []v1alpha1.SecurityBaseline) []string {
 			}
 		}
 	}
-	return sets.List(keys)[:min(keys.Len(), maxGuardedLabels)]
+	return sets.List(keys)[:min(keys.Len(), maxGuardedLabels)], max(0, keys.Len()-maxGuardedLabels)
 }

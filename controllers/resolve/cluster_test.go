@@ -15,6 +15,9 @@ func judging(b *v1alpha1.SecurityBaseline) {
 	b.Spec.RBAC = &v1alpha1.RBAC{ClusterAdmin: &v1alpha1.ClusterAdmin{}}
 }
 
+// unheld takes what it gave along, and has no finalizer yet.
+func unheld(b *v1alpha1.SecurityBaseline) { b.Spec.DeletionPolicy = v1alpha1.DeletionRemove }
+
 func TestClusterAdmin(t *testing.T) {
 	for _, test := range []struct {
 		name      string
@@ -27,6 +30,7 @@ func TestClusterAdmin(t *testing.T) {
 		{name: "then the first by name", baselines: []v1alpha1.SecurityBaseline{baseline("b", judging), baseline("a", judging)}, want: "a"},
 		{name: "whatever it selects", baselines: []v1alpha1.SecurityBaseline{baseline("a", judging, selecting("no", "where"))}, want: "a"},
 		{name: "none that audits, none that goes", baselines: []v1alpha1.SecurityBaseline{baseline("a", judging, auditing), baseline("b", judging, deleted)}},
+		{name: "none that gives nothing yet", baselines: []v1alpha1.SecurityBaseline{baseline("a", judging), baseline("b", judging, priority(1), unheld)}, want: "a"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			got := ""
@@ -56,6 +60,7 @@ func TestPreceding(t *testing.T) {
 		{name: "none"},
 		{name: "one that governs nothing of it", others: []v1alpha1.SecurityBaseline{baseline("z", networkOnly, priority(9))}},
 		{name: "one of lower precedence", others: []v1alpha1.SecurityBaseline{baseline("z", priority(-1)), baseline("n")}},
+		{name: "one that gives nothing yet", others: []v1alpha1.SecurityBaseline{baseline("z", priority(9), unheld)}},
 		{name: "one that audits or goes", others: []v1alpha1.SecurityBaseline{baseline("z", priority(9), auditing), baseline("y", priority(9), deleted)}},
 		{
 			name:   "by priority and age, in the order of names, with all that they require",
@@ -69,7 +74,8 @@ func TestPreceding(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			it := baseline("m")
 			all := append([]v1alpha1.SecurityBaseline{it}, test.others...)
-			if diff := cmp.Diff(test.want, Preceding(&it, all)); diff != "" {
+			got, _ := Preceding(&it, all)
+			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
@@ -80,8 +86,8 @@ func TestPreceding(t *testing.T) {
 		for i := range 2 * maxPreceding {
 			all = append(all, baseline(fmt.Sprint(i), priority(1)))
 		}
-		if got := len(Preceding(&it, all)); got != maxPreceding {
-			t.Errorf("%d", got)
+		if got, left := Preceding(&it, all); len(got) != maxPreceding || left != maxPreceding {
+			t.Errorf("%d, and %d more", len(got), left)
 		}
 	})
 }
@@ -93,10 +99,20 @@ func TestGuardedLabels(t *testing.T) {
 	excepting := func(b *v1alpha1.SecurityBaseline) {
 		b.Spec.NamespaceSelector.MatchExpressions = []v1alpha1.LabelSelectorRequirement{{Key: "lab", Operator: metav1.LabelSelectorOpDoesNotExist}}
 	}
-	got := GuardedLabels([]v1alpha1.SecurityBaseline{
+	got, _ := GuardedLabels([]v1alpha1.SecurityBaseline{
 		baseline("a", selecting("env", "production")), baseline("b", selecting("env", "test"), excepting), baseline("c", named, auditing), baseline("d"),
 	})
 	if diff := cmp.Diff([]string{"env", "lab", "owner", "team"}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestTheGuardProtectsNoMoreLabelsThanAdmissionCanKnowOf(t *testing.T) {
+	all := make([]v1alpha1.SecurityBaseline, 0, maxGuardedLabels+3)
+	for i := range cap(all) {
+		all = append(all, baseline(fmt.Sprint(i), selecting(fmt.Sprint("l", i), "")))
+	}
+	if got, left := GuardedLabels(all); len(got) != maxGuardedLabels || left != 3 {
+		t.Errorf("%d, and %d more", len(got), left)
 	}
 }

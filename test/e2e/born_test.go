@@ -55,6 +55,24 @@ func TestNoPrivilegedPodInANewNamespace(t *testing.T) {
 	attack(t, privilegedPod(), "violates PodSecurity")
 }
 
+// It is the API server that does it: with the operator stopped, it is no other.
+func TestNoPrivilegedPodInANewNamespaceWithTheOperatorStopped(t *testing.T) {
+	newBaseline(t, "b", v1alpha1.SecurityBaselineSpec{PodSecurity: &v1alpha1.PodSecurity{Enforce: "baseline"}})
+	bearing(t, enforceLabel, "baseline")
+	must(t, stopOperator())
+	defer func() {
+		stop, err := startOperator(context.Background())
+		must(t, err)
+		stopOperator = stop
+	}()
+	for i := range 20 {
+		namespace := newNamespace(t, fmt.Sprint(i), nil)
+		runnable(t, namespace.Name)
+		err := admin.Create(t.Context(), podOf(namespace.Name, privilegedPod()))
+		must(t, refusedWith(err, "violates PodSecurity"))
+	}
+}
+
 // The same for pods of any kind where the network comes first.
 func TestNoPodBeforeTheDefaultDeny(t *testing.T) {
 	t.Parallel()

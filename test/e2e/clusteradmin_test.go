@@ -153,6 +153,10 @@ func TestClusterAdmin(t *testing.T) {
 			if want := baseline.Status.ViolationsTotal; want < 2 || counted != float64(want) {
 				return fmt.Errorf("%v counted, %d in the status", counted, want)
 			}
+			bindings := sample(families, "securitybaseline_cluster_admin_bindings", map[string]string{"baseline": baseline.Name}).GetGauge().GetValue()
+			if status := baseline.Status.ClusterAdmin; status == nil || status.State != v1alpha1.StateViolating || status.Bindings < 2 || bindings != float64(status.Bindings) {
+				return fmt.Errorf("%v bindings counted, the status is %+v", bindings, status)
+			}
 			return nil
 		})
 	})

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -259,6 +260,38 @@ func TestANamespacesAdminCannotEscape(t *testing.T) {
 						t.Errorf("not forbidden: %v", err)
 					}
 				}
+				for _, object := range []client.Object{
+					get(t, "", "authors.securitybaseline.io", &vap{}), get(t, "", "authors.securitybaseline.io", &vapBinding{}),
+					get(t, "", "born.securitybaseline.io", &admissionregistrationv1.MutatingAdmissionPolicy{}), get(t, "", baseline.Name+".born.securitybaseline.io", &mapBinding{}),
+				} {
+					for _, err := range []error{mallory.Delete(t.Context(), object), mallory.Update(t.Context(), object)} {
+						must(t, refusedWith(err, "cannot"))
+					}
+				}
+			})
+			t.Run("replace a binding by one of the same name that grants more", func(t *testing.T) {
+				binding := get(t, namespace.Name, "security-baseline-developers", &rbacv1.RoleBinding{})
+				more := &rbacv1.RoleBinding{
+					ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Name, Name: binding.Name, Labels: binding.Labels},
+					RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "admin"}, Subjects: []rbacv1.Subject{user("mallory-friend")},
+				}
+				if guarded {
+					must(t, refusedWith(mallory.Delete(t.Context(), binding), "only the operator may change or delete what it wrote"))
+					return
+				}
+				eventually(t, func(ctx context.Context) error {
+					if err := mallory.Delete(ctx, binding); client.IgnoreNotFound(err) != nil {
+						return err
+					}
+					return mallory.Create(ctx, more.DeepCopy())
+				})
+				eventually(t, func(ctx context.Context) error {
+					healed := &rbacv1.RoleBinding{}
+					if err := admin.Get(ctx, client.ObjectKeyFromObject(binding), healed); err != nil {
+						return err
+					}
+					return sameText(healed.RoleRef, binding.RoleRef)
+				})
 			})
 			t.Run("shadow the default-deny", func(t *testing.T) {
 				open := &networkingv1.NetworkPolicy{
@@ -421,6 +454,13 @@ func escapes(t *testing.T, mallory client.Client, object client.Object, guarded 
 			same(t)
 		})
 	}
+}
+
+func sameText(a, b any) error {
+	if fmt.Sprint(a) != fmt.Sprint(b) {
+		return fmt.Errorf("%v is not %v", a, b)
+	}
+	return nil
 }
 
 // patched changes an object as it is at the API server.

@@ -110,7 +110,8 @@ var imageCases = []struct {
 	{sha256, "not a valid reference"},
 	{"sha256:0123456789ab", "not a valid reference"},
 	{strings.TrimPrefix(sha256, "sha256:"), "not a valid reference"},
-	{"library/sha256:0123456789ab", ""}, // a name and a tag
+	{"library/sha256:0123456789ab", ""},   // a name and a tag
+	{"sha256:5000/a", "allowed registry"}, // a host and its port
 	// localhost.
 	{"localhost:5000/app", ""},
 	{"localhost/app", "allowed registry"},
@@ -215,7 +216,7 @@ func TestImages(t *testing.T) {
 }
 
 // id matches the IDs of images, whole or cut.
-var id = regexp.MustCompile("^sha(256|384|512):")
+var id = regexp.MustCompile("^sha(256|384|512):[^/]*$")
 
 // allows says what distribution/reference, which the kubelet asks, has to say of
 // an image: whether its host and path are among allowedRegistries. It is an error

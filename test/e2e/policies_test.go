@@ -290,6 +290,8 @@ func TestAuditModeWarnsWhereItWouldRefuse(t *testing.T) {
 		}},
 	}))
 	inPlace(t, baseline)
+	said := entry(t, namespace.Name, baseline, v1alpha1.ControlImages, inState(v1alpha1.StateDrifted))
+	equal(t, "what the report says", "Enforce would configure Namespace/"+namespace.Name+" (images.securitybaseline.io/baseline="+baseline.Name+")", said.Message)
 	const images, workloads, guard = "rule images.allowedRegistries", "rule workloads.requireLimits", "rule guard"
 	for name, want := range map[string][]string{namespace.Name: {images, workloads}, excepted.Name: {workloads}, excluded.Name: nil} {
 		runnable(t, name)
@@ -306,7 +308,7 @@ func TestAuditModeWarnsWhereItWouldRefuse(t *testing.T) {
 			}
 		}
 	}
-	said := warnings(t, true, func(ctx context.Context, writer client.Client) error {
+	warned := warnings(t, true, func(ctx context.Context, writer client.Client) error {
 		relabelled := &corev1.Namespace{}
 		if err := admin.Get(ctx, client.ObjectKeyFromObject(namespace), relabelled); err != nil {
 			return err
@@ -314,8 +316,8 @@ func TestAuditModeWarnsWhereItWouldRefuse(t *testing.T) {
 		delete(relabelled.Labels, "test")
 		return writer.Update(ctx, relabelled, client.DryRunAll)
 	})
-	if !strings.Contains(said, guard) {
-		t.Errorf("warned of %q", said)
+	if !strings.Contains(warned, guard) {
+		t.Errorf("warned of %q", warned)
 	}
 	// Nothing was written into any namespace but the reports.
 	for _, name := range []string{namespace.Name, excepted.Name} {

@@ -387,6 +387,36 @@ func TestKubectlApplyRefuses(t *testing.T) {
 			want: []string{"spec.resources:", "add limitRange, quota or both"},
 		},
 		{
+			name: "a LimitRange whose min is larger than its max",
+			spec: "namespaceSelector: {}\nresources: {limitRange: {limits: [{type: Container, min: {cpu: 2}, max: {cpu: 1500m}}]}}",
+			want: []string{"spec.resources.limitRange.limits[0]:", "min is larger than max"},
+		},
+		{
+			name: "a LimitRange whose default is larger than its max",
+			spec: "namespaceSelector: {}\nresources: {limitRange: {limits: [{type: Container, default: {memory: 2Gi}, max: {memory: 1024Mi}}]}}",
+			want: []string{"spec.resources.limitRange.limits[0]:", "default is larger than max; lower default or raise max"},
+		},
+		{
+			name: "a LimitRange whose defaultRequest is larger than its default",
+			spec: "namespaceSelector: {}\nresources: {limitRange: {limits: [{type: Container, defaultRequest: {cpu: 1}, default: {cpu: 100m}}]}}",
+			want: []string{"spec.resources.limitRange.limits[0]:", "defaultRequest is larger than default, which is the limit"},
+		},
+		{
+			name: "a quota of a scope that does not exist",
+			spec: "namespaceSelector: {}\nresources: {quota: {hard: {pods: 4}, scopes: [Foo]}}",
+			want: []string{"spec.resources.quota.scopes[0]:", "Unsupported value", "NotBestEffort"},
+		},
+		{
+			name: "a quota of scopes that exclude each other",
+			spec: "namespaceSelector: {}\nresources: {quota: {hard: {pods: 4}, scopes: [Terminating, NotTerminating]}}",
+			want: []string{"spec.resources.quota:", "scopes names two that exclude each other"},
+		},
+		{
+			name: "a quota of what pods without requests request",
+			spec: "namespaceSelector: {}\nresources: {limitRange: {limits: [{type: Container, defaultRequest: {cpu: 1}}]}, quota: {hard: {requests.cpu: 4}, scopes: [BestEffort]}}",
+			want: []string{"spec.resources.quota:", "hard can only count pods"},
+		},
+		{
 			name: "a quota of cpu without a LimitRange",
 			spec: "namespaceSelector: {}\nresources: {quota: {hard: {cpu: 4}}}",
 			want: []string{"spec.resources:", "pods that state none would be refused; add resources.limitRange with a defaultRequest of cpu for type Container"},

@@ -111,6 +111,31 @@ func TestWorkloads(t *testing.T) {
 	}
 }
 
+// What was asked at a pod's creation cannot be taken back by resizing it.
+func TestWorkloadsHoldWhereAPodIsResized(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t, "a", nil)
+	runnable(t, namespace.Name)
+	before := podWith(namespace.Name, "example.com/app")
+	before.Spec.Containers[0].Resources = corev1.ResourceRequirements{Requests: list("cpu", "10m", "memory", "16Mi"), Limits: list("cpu", "1", "memory", "32Mi")}
+	must(t, admin.Create(t.Context(), before))
+	baseline := newBaseline(t, "limits", v1alpha1.SecurityBaselineSpec{
+		// Of these only the first can be asked of a pod that is there.
+		Workloads: &v1alpha1.Workloads{RequireLimits: true, ReadOnlyRootFilesystem: true, ForbidDefaultServiceAccount: true},
+	})
+	inPlace(t, baseline)
+	heeded(t, func(ctx context.Context) error { return tried(ctx, admin, podWith(namespace.Name, "example.com/app")) })
+	resize := func(requests, limits corev1.ResourceList) error {
+		resized := &corev1.Pod{}
+		must(t, admin.Get(t.Context(), client.ObjectKeyFromObject(before), resized))
+		resized.Spec.Containers[0].Resources = corev1.ResourceRequirements{Requests: requests, Limits: limits}
+		return admin.SubResource("resize").Update(t.Context(), resized)
+	}
+	must(t, refusedWith(resize(list("cpu", "10m", "memory", "0"), list("cpu", "1", "memory", "0")), "container app lacks a memory request, a memory limit; add them under resources: rule workloads.requireLimits"))
+	must(t, refusedWith(resize(list("cpu", "0", "memory", "16Mi"), list("cpu", "1", "memory", "32Mi")), "container app lacks a cpu request;"))
+	must(t, resize(list("cpu", "20m", "memory", "16Mi"), list("cpu", "1", "memory", "64Mi")))
+}
+
 // What the LimitRange of the same baseline gives need not be stated: pods have it
 // when they are judged, and templates are judged as if they had.
 func TestWorkloadsKnowWhatTheLimitRangeGives(t *testing.T) {

@@ -37,7 +37,7 @@ func TestTheInstallationMeetsWhatItAsksOfOthers(t *testing.T) {
 	for _, path := range []string{"networkpolicy/securitybaseline-manager {.spec.podSelector.matchLabels}", "poddisruptionbudget/securitybaseline-manager {.spec.selector.matchLabels}"} {
 		object, jsonpath, _ := strings.Cut(path, " ")
 		selector := must(t, local, "", "get", object, "-n", cluster.OperatorNamespace, "-o", "jsonpath="+jsonpath)
-		for _, pair := range strings.Split(strings.Trim(selector, "{}"), ",") {
+		for pair := range strings.SplitSeq(strings.Trim(selector, "{}"), ",") {
 			if !strings.Contains(labels, pair) {
 				t.Errorf("%s selects %s, the pods have %s", object, selector, labels)
 			}

@@ -26,6 +26,8 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ChangeApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ClusterAdmin"):
 		return &apiv1alpha1.ClusterAdminApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ClusterAdminStatus"):
+		return &apiv1alpha1.ClusterAdminStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ControlCounts"):
 		return &apiv1alpha1.ControlCountsApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ControlReport"):

@@ -134,6 +134,15 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             namedType: com.github.securitybaseline.operator.api.v1alpha1.Subject
           elementRelationship: atomic
+- name: com.github.securitybaseline.operator.api.v1alpha1.ClusterAdminStatus
+  map:
+    fields:
+    - name: bindings
+      type:
+        scalar: numeric
+    - name: state
+      type:
+        namedType: com.github.securitybaseline.operator.api.v1alpha1.State
 - name: com.github.securitybaseline.operator.api.v1alpha1.ControlCounts
   map:
     fields:
@@ -915,6 +924,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: admission
       type:
         namedType: com.github.securitybaseline.operator.api.v1alpha1.AdmissionStatus
+    - name: clusterAdmin
+      type:
+        namedType: com.github.securitybaseline.operator.api.v1alpha1.ClusterAdminStatus
     - name: conditions
       type:
         list:

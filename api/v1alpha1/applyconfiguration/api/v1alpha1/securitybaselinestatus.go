@@ -14,7 +14,8 @@ import (
 type SecurityBaselineStatusApplyConfiguration struct {
 	// The generation of the spec that this status is about.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// Ready, Drifted, Compliant; Reconciling and Stalled while they hold.
+	// Ready, Drifted, Compliant; BornHardened, if the baseline labels new namespaces;
+	// Reconciling and Stalled while they hold.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// How many namespaces are in which state.
 	Namespaces *NamespaceCountsApplyConfiguration `json:"namespaces,omitempty"`
@@ -36,6 +37,9 @@ type SecurityBaselineStatusApplyConfiguration struct {
 	// What is worth knowing of the cluster as a whole although it is compliant: at
 	// most 20, of at most 256 bytes each.
 	Findings []string `json:"findings,omitempty"`
+	// How it is with rbac.clusterAdmin in the whole cluster; absent, if the baseline
+	// does not declare it or another one governs it.
+	ClusterAdmin *ClusterAdminStatusApplyConfiguration `json:"clusterAdmin,omitempty"`
 	// What the admission policies, whose parameter the baseline is, need to know
 	// besides the spec.
 	Admission *AdmissionStatusApplyConfiguration `json:"admission,omitempty"`
@@ -149,6 +153,14 @@ func (b *SecurityBaselineStatusApplyConfiguration) WithFindings(values ...string
 	for i := range values {
 		b.Findings = append(b.Findings, values[i])
 	}
+	return b
+}
+
+// WithClusterAdmin sets the ClusterAdmin field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ClusterAdmin field is set to the value of the last call.
+func (b *SecurityBaselineStatusApplyConfiguration) WithClusterAdmin(value *ClusterAdminStatusApplyConfiguration) *SecurityBaselineStatusApplyConfiguration {
+	b.ClusterAdmin = value
 	return b
 }
 
