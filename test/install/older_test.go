@@ -4,7 +4,7 @@ import (
 	"testing"
 )
 
-const twoNamespaces = `
+const everythingAtOnce = `
 apiVersion: v1
 kind: Namespace
 metadata:
@@ -41,7 +41,7 @@ func TestAnAPIServerWithoutMutatingAdmissionPolicies(t *testing.T) {
 		t.Fatalf("there are some: %s", out)
 	}
 	startOperator(t, local)
-	must(t, local, twoNamespaces, "apply", "-f", "-")
+	must(t, local, everythingAtOnce, "apply", "-f", "-")
 	must(t, local, "", "wait", "--for=condition=Ready", "securitybaseline", "everything", "--timeout=60s")
 	condition := must(t, local, "", "get", "securitybaseline", "everything", "-o",
 		`jsonpath={range .status.conditions[?(@.type=="BornHardened")]}{.status} {.reason}: {.message}{end}`)
