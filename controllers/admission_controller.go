@@ -203,6 +203,7 @@ func (r *admissionReconciler) write(ctx context.Context, have, want client.Objec
 	healed.SetUID(have.GetUID())
 	healed.SetResourceVersion(have.GetResourceVersion())
 	healed.SetAnnotations(have.GetAnnotations())
+	healed.SetFinalizers(have.GetFinalizers())
 	labels := maps.Clone(have.GetLabels())
 	if labels == nil {
 		labels = map[string]string{}

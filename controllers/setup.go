@@ -59,6 +59,10 @@ const (
 	lastRetry  = 30 * time.Second
 )
 
+// maxProtected is how many protected namespaces a status can name: see
+// AdmissionStatus.
+const maxProtected = 256
+
 // Options configure the operator.
 type Options struct {
 	// Now is the time; time.Now unless stated.
@@ -139,6 +143,9 @@ func Setup(mgr ctrl.Manager, options Options) error {
 		now = time.Now
 	}
 	protected := resolve.Protected(options.ProtectedNamespaces...)
+	if protected.Len() > maxProtected {
+		return fmt.Errorf("%d namespaces are to be protected, at most %d can be: admission must know them; select by labels instead", protected.Len(), maxProtected)
+	}
 	writer := client.WithFieldOwner(mgr.GetClient(), v1alpha1.FieldManager)
 	recorder := mgr.GetEventRecorder(v1alpha1.FieldManager)
 	underWay, refused := &evaluations{}, &refusals{}
