@@ -90,16 +90,18 @@ func attack(t *testing.T, pod corev1.PodSpec, refusal string) {
 	must(t, err)
 	refusals, gated := 0, strings.Contains(refusal, "default-deny")
 	for i := range times {
-		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%d", suffix(t), i), Labels: forTest(t)}}
+		name := fmt.Sprintf("%s-%d", suffix(t), i)
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: forTest(t)}}
 		created := make(chan error, 1)
+		// It is decoded into, so nothing reads it before it is made.
 		go func() { created <- admin.Create(t.Context(), namespace) }()
 		eventually(t, func(ctx context.Context) error {
-			err := attacker.Create(ctx, podOf(namespace.Name, pod))
+			err := attacker.Create(ctx, podOf(name, pod))
 			switch {
 			case err == nil && !gated:
-				t.Fatalf("admitted into namespace %s", namespace.Name)
+				t.Fatalf("admitted into namespace %s", name)
 			case err == nil:
-				key := client.ObjectKey{Namespace: namespace.Name, Name: "security-baseline-default-deny"}
+				key := client.ObjectKey{Namespace: name, Name: "security-baseline-default-deny"}
 				must(t, admin.Get(ctx, key, &networkingv1.NetworkPolicy{}))
 				return nil
 			case strings.Contains(err.Error(), refusal):
