@@ -364,11 +364,11 @@ func TestTheGateNeverClosesBehindANamespaceThatWasThereBefore(t *testing.T) {
 	namespace := newNamespace(t, "a", nil)
 	runnable(t, namespace.Name)
 	ctx, cancel := context.WithCancel(t.Context())
-	refused := make(chan error, 1)
+	refused, name := make(chan error, 1), namespace.Name
 	go func() {
 		defer close(refused)
 		for ctx.Err() == nil {
-			if err := tried(ctx, admin, podOf(namespace.Name, baselinePod())); err != nil && ctx.Err() == nil {
+			if err := tried(ctx, admin, podOf(name, baselinePod())); err != nil && ctx.Err() == nil {
 				refused <- err
 				return
 			}
