@@ -4,34 +4,6 @@ import (
 	"testing"
 )
 
-const everythingAtOnce = `
-apiVersion: v1
-kind: Namespace
-metadata:
-  name: before
----
-apiVersion: securitybaseline.io/v1alpha1
-kind: SecurityBaseline
-metadata:
-  name: everything
-spec:
-  namespaceSelector: {}
-  podSecurity: {enforce: baseline}
-  network: {defaultDeny: [Ingress], gate: true}
-  rbac:
-    clusterAdmin: {allowedSubjects: []}
-    roleBindings:
-    - {name: team, roleRef: {kind: ClusterRole, name: view}, subjects: [{kind: Group, name: team}]}
-  serviceAccounts: {automountDefaultToken: false}
-  resources:
-    limitRange:
-      limits:
-      - {type: Container, defaultRequest: {cpu: 50m, memory: 64Mi}}
-  images: {allowedRegistries: [registry.example.com]}
-  workloads: {requireLimits: true}
-  guard: {}
-`
-
 // Where the API server has no MutatingAdmissionPolicy, as before Kubernetes 1.36,
 // the operator does without, and says so: a new namespace is hardened a moment
 // after its creation.
@@ -41,7 +13,7 @@ func TestAnAPIServerWithoutMutatingAdmissionPolicies(t *testing.T) {
 		t.Fatalf("there are some: %s", out)
 	}
 	startOperator(t, local)
-	must(t, local, everythingAtOnce, "apply", "-f", "-")
+	must(t, local, guarded, "apply", "-f", "-")
 	must(t, local, "", "wait", "--for=condition=Ready", "securitybaseline", "everything", "--timeout=60s")
 	condition := must(t, local, "", "get", "securitybaseline", "everything", "-o",
 		`jsonpath={range .status.conditions[?(@.type=="BornHardened")]}{.status} {.reason}: {.message}{end}`)
@@ -51,7 +23,7 @@ func TestAnAPIServerWithoutMutatingAdmissionPolicies(t *testing.T) {
 		t.Errorf("the condition is %q", condition)
 	}
 	must(t, local, "", "create", "namespace", "after")
-	for _, namespace := range []string{"before", "after"} {
+	for _, namespace := range []string{"guarded", "after"} {
 		must(t, local, "", "wait", "--for=create", "serviceaccount/default", "-n", namespace, "--timeout=60s")
 		for refusal, try := range map[string][]string{
 			"violates PodSecurity":                 {"run", "miner", "--image=registry.example.com/miner", "--privileged", "-n", namespace, "--dry-run=server"},
