@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"strings"
 	"sync"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -130,17 +130,10 @@ func (r *admissionReconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ct
 			errs = append(errs, fmt.Errorf("removing %s: %w", id, err))
 		}
 	}
-	if err := errors.Join(errs...); err != nil {
-		if again == 0 {
-			return ctrl.Result{}, err
-		}
-		// controller-runtime does not look again in time where there is an error.
-		log.FromContext(ctx).Error(err, "Keeping admission policies and bindings")
-	}
 	if again > 0 {
 		r.noticed.mark(admissionRequest.Name, noticed)
 	}
-	return ctrl.Result{RequeueAfter: again}, nil
+	return requeueAfter(ctx, again, errors.Join(errs...))
 }
 
 // put makes an object as wanted, unless it was put right a moment ago: then it
@@ -204,12 +197,7 @@ func (r *admissionReconciler) write(ctx context.Context, have, want client.Objec
 	healed.SetResourceVersion(have.GetResourceVersion())
 	healed.SetAnnotations(have.GetAnnotations())
 	healed.SetFinalizers(have.GetFinalizers())
-	labels := maps.Clone(have.GetLabels())
-	if labels == nil {
-		labels = map[string]string{}
-	}
-	maps.Copy(labels, want.GetLabels())
-	healed.SetLabels(labels)
+	healed.SetLabels(labels.Merge(have.GetLabels(), want.GetLabels()))
 	err := r.client.Update(ctx, healed)
 	if movedOn(err) {
 		return err == nil, nil

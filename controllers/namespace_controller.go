@@ -17,7 +17,6 @@ import (
 	"k8s.io/client-go/util/retry"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/controllers/controls"
@@ -195,14 +194,7 @@ func (r *namespaceReconciler) conclude(ctx context.Context, done evaluation) (ct
 	} else {
 		r.unrecorded.keep(done.namespace.UID, done.outcomes)
 	}
-	if err := errors.Join(append(errs, err)...); err != nil {
-		if again == 0 || again > lastRetry {
-			return ctrl.Result{}, err
-		}
-		// controller-runtime does not look again in time where there is an error.
-		log.FromContext(ctx).Error(err, "Evaluating a namespace")
-	}
-	return ctrl.Result{RequeueAfter: again}, nil
+	return requeueAfter(ctx, again, errors.Join(append(errs, err)...))
 }
 
 // lookAgain returns how soon a namespace is to be evaluated again although

@@ -276,6 +276,20 @@ func controllerOptions(workers int) controller.Options {
 	}
 }
 
+// requeueAfter returns the result of a reconciliation that is to be repeated after a
+// while, if at all, and of which something may have failed. Where it is to be sooner
+// than a retry need be, the error is logged: controller-runtime does not look again
+// in time where one is returned.
+func requeueAfter(ctx context.Context, after time.Duration, err error) (ctrl.Result, error) {
+	if err != nil {
+		if after == 0 || after > lastRetry {
+			return ctrl.Result{}, err
+		}
+		ctrl.LoggerFrom(ctx).Error(err, "Reconciling; it is looked at again")
+	}
+	return ctrl.Result{RequeueAfter: after}, nil
+}
+
 // changesWhatHolds passes the changes of a baseline that bear on namespaces: not
 // those of its status.
 func changesWhatHolds() predicate.Predicate {

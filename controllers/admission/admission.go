@@ -12,6 +12,7 @@ import (
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -211,12 +212,7 @@ func Objects(baselines []v1alpha1.SecurityBaseline, cluster Cluster) []Needed {
 	}
 	needed = append(needed, bindings...)
 	for _, object := range needed {
-		labels := object.GetLabels()
-		if labels == nil {
-			labels = map[string]string{}
-		}
-		labels[v1alpha1.ManagedByLabel] = v1alpha1.ManagedByValue
-		object.SetLabels(labels)
+		object.SetLabels(labels.Merge(object.GetLabels(), labels.Set{v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue}))
 		// What is part of the installation goes with that.
 		if object.GetName() != authors+Domain {
 			object.SetOwnerReferences([]metav1.OwnerReference{cluster.Owner})

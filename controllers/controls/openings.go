@@ -1,6 +1,7 @@
 package controls
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -9,7 +10,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -29,8 +29,11 @@ func openings(denied []networkingv1.PolicyType, others []client.Object) []string
 			continue
 		}
 		pods := selected(&policy.Spec.PodSelector)
+		if pods == "" {
+			continue
+		}
 		for _, direction := range denied {
-			if whom := opened(peersOf(&policy.Spec, direction)); pods != "" && whom != "" {
+			if whom := opened(peersOf(&policy.Spec, direction)); whom != "" {
 				way := map[networkingv1.PolicyType]string{networkingv1.PolicyTypeIngress: "ingress from", networkingv1.PolicyTypeEgress: "egress to"}[direction]
 				openings = append(openings, fmt.Sprintf("NetworkPolicy/%s, which the operator did not make, opens %s to %s %s, "+
 					"so that it is not denied; delete it or make it narrower", policy.Name, pods, way, whom))
@@ -80,20 +83,23 @@ func everyPort(ports []networkingv1.NetworkPolicyPort) bool {
 	if len(ports) == 0 {
 		return true
 	}
-	open := sets.New[int32]()
+	var ranges [][2]int32
 	for _, port := range ports {
 		switch {
 		case ptr.Deref(port.Protocol, corev1.ProtocolTCP) != corev1.ProtocolTCP:
 		case port.Port == nil:
 			return true
-		default:
-			first := port.Port.IntVal // none, if it has a name
-			for number := first; number > 0 && number <= ptr.Deref(port.EndPort, first); number++ {
-				open.Insert(number)
-			}
+		case port.Port.IntVal > 0: // it has a number, not a name
+			ranges = append(ranges, [2]int32{port.Port.IntVal, ptr.Deref(port.EndPort, port.Port.IntVal)})
 		}
 	}
-	return open.Len() > mostPorts
+	slices.SortFunc(ranges, func(a, b [2]int32) int { return cmp.Compare(a[0], b[0]) })
+	open, last := int32(0), int32(0)
+	for _, ports := range ranges {
+		open += max(0, ports[1]-max(ports[0]-1, last))
+		last = max(last, ports[1])
+	}
+	return open > mostPorts
 }
 
 // opened says whom rules let pass altogether: everybody, or every pod of the

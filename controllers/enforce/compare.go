@@ -10,6 +10,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
@@ -115,12 +116,7 @@ func labelPath(key string) fieldpath.Path {
 // overwrite makes the operator's parts of an object as wanted and leaves the
 // rest.
 func overwrite(have, want client.Object) {
-	labels := maps.Clone(have.GetLabels())
-	if labels == nil {
-		labels = map[string]string{}
-	}
-	maps.Copy(labels, want.GetLabels())
-	have.SetLabels(labels)
+	have.SetLabels(labels.Merge(have.GetLabels(), want.GetLabels()))
 	switch have := have.(type) {
 	case *networkingv1.NetworkPolicy:
 		have.Spec = want.(*networkingv1.NetworkPolicy).Spec

@@ -290,7 +290,10 @@ func TestANamespacesAdminCannotEscape(t *testing.T) {
 					if err := admin.Get(ctx, client.ObjectKeyFromObject(binding), healed); err != nil {
 						return err
 					}
-					return sameText(healed.RoleRef, binding.RoleRef)
+					if healed.RoleRef != binding.RoleRef {
+						return fmt.Errorf("%v is not %v", healed.RoleRef, binding.RoleRef)
+					}
+					return nil
 				})
 			})
 			t.Run("shadow the default-deny", func(t *testing.T) {
@@ -454,13 +457,6 @@ func escapes(t *testing.T, mallory client.Client, object client.Object, guarded 
 			same(t)
 		})
 	}
-}
-
-func sameText(a, b any) error {
-	if fmt.Sprint(a) != fmt.Sprint(b) {
-		return fmt.Errorf("%v is not %v", a, b)
-	}
-	return nil
 }
 
 // patched changes an object as it is at the API server.
