@@ -49,6 +49,7 @@ func (r *namespaceReconciler) count(ctx context.Context, done evaluation, record
 			log.FromContext(ctx).Info("Drift", "baseline", drift.Baseline, "control", drift.Control,
 				"object", drift.Object, "fields", drift.Fields, "manager", drift.Manager, "operation", drift.Operation, "action", drift.Action)
 			countDrift(drift, drift.Time.Sub(done.noticed))
+			countManager(drift.Manager)
 		}
 	}
 }
@@ -149,6 +150,7 @@ func (r *admissionReconciler) tell(ctx context.Context, object admission.Needed,
 	log.FromContext(ctx).Info("Drift", "object", drift.Object, "manager", drift.Manager, "operation", drift.Operation, "action", drift.Action)
 	kind, name, _ := strings.Cut(drift.Object, "/")
 	itself := &corev1.ObjectReference{APIVersion: admissionregistrationv1.SchemeGroupVersion.String(), Kind: kind, Name: name}
+	countManager(drift.Manager)
 	note := enforce.Truncate(changeNote(drift), maxNote)
 	r.events.Eventf(itself, nil, corev1.EventTypeWarning, eventDrift, string(drift.Action), "%s", note)
 	for _, use := range object.Uses {

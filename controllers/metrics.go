@@ -1,10 +1,13 @@
 package controllers
 
 import (
+	"cmp"
 	"context"
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 
@@ -15,6 +18,17 @@ const (
 	baselineLabel = "baseline"
 	controlLabel  = "control"
 	stateLabel    = "state"
+	managerLabel  = "manager"
+)
+
+const (
+	// maxManagers is how many field managers drifts are counted by: their names are
+	// up to whoever changes something.
+	maxManagers = 50
+	// otherManagers stands for those beyond.
+	otherManagers = "(others)"
+	// unknownManager stands for those that Kubernetes does not record.
+	unknownManager = "(unknown)"
 )
 
 var (
@@ -27,6 +41,11 @@ var (
 		Name: "securitybaseline_drifts_healed_total",
 		Help: "Drifts from a baseline that this operator has put right.",
 	}, []string{baselineLabel, controlLabel})
+
+	driftsByManager = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "securitybaseline_drifts_by_manager_total",
+		Help: "Drifts that this operator has seen, by the field manager that made them.",
+	}, []string{managerLabel})
 
 	healingSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name: "securitybaseline_drift_healing_seconds",
@@ -42,7 +61,7 @@ var (
 )
 
 func init() {
-	metrics.Registry.MustRegister(driftsSeen, driftsHealed, healingSeconds, lastEvaluation)
+	metrics.Registry.MustRegister(driftsSeen, driftsHealed, driftsByManager, healingSeconds, lastEvaluation)
 }
 
 // countDrift counts a drift that was put right that long after it was noticed.
@@ -55,6 +74,35 @@ func countDrift(drift *v1alpha1.Drift, after time.Duration) {
 	}
 }
 
+// managers are the field managers that drifts are counted by.
+var managers = bounded{max: maxManagers, names: sets.New[string]()}
+
+// countManager counts a drift for whoever made it, however many baselines it
+// concerns.
+func countManager(manager string) {
+	driftsByManager.WithLabelValues(managers.admit(cmp.Or(manager, unknownManager))).Inc()
+}
+
+// bounded is a set of at most max names, the first that came.
+type bounded struct {
+	max   int
+	mutex sync.Mutex
+	names sets.Set[string]
+}
+
+// admit returns the name, or otherManagers if there are too many before it.
+func (b *bounded) admit(name string) string {
+	b.mutex.Lock()
+	defer b.mutex.Unlock()
+	if !b.names.Has(name) {
+		if b.names.Len() >= b.max {
+			return otherManagers
+		}
+		b.names.Insert(name)
+	}
+	return name
+}
+
 // forgetBaseline drops what is counted for a baseline that is gone.
 func forgetBaseline(name string) {
 	labels := prometheus.Labels{baselineLabel: name}
@@ -65,6 +113,12 @@ func forgetBaseline(name string) {
 }
 
 var (
+	infoDesc = prometheus.NewDesc("securitybaseline_info",
+		"1 for every baseline, with its mode.", []string{baselineLabel, "mode"}, nil)
+	conditionDesc = prometheus.NewDesc("securitybaseline_condition",
+		"1 for each condition of a baseline, with its status: True, False or Unknown.", []string{baselineLabel, "condition", "status"}, nil)
+	expiryDesc = prometheus.NewDesc("securitybaseline_exception_expiry_timestamp_seconds",
+		"When an exception of a baseline expires, or expired, in Unix time.", []string{baselineLabel, "exception"}, nil)
 	namespacesDesc = prometheus.NewDesc("securitybaseline_namespaces",
 		"Namespaces that a baseline selects, by the state of the worst of its controls there.", []string{baselineLabel, stateLabel}, nil)
 	controlsDesc = prometheus.NewDesc("securitybaseline_controls",
@@ -89,6 +143,9 @@ type statusCollector struct{ cache client.Reader }
 
 // Describe implements prometheus.Collector.
 func (c statusCollector) Describe(descs chan<- *prometheus.Desc) {
+	descs <- infoDesc
+	descs <- conditionDesc
+	descs <- expiryDesc
 	descs <- namespacesDesc
 	descs <- controlsDesc
 	descs <- exceptionsDesc
@@ -105,29 +162,46 @@ func (c statusCollector) Collect(out chan<- prometheus.Metric) {
 	if err := c.cache.List(ctx, &baselines, client.UnsafeDisableDeepCopy); err != nil {
 		return // the cache is not filled yet; the other metrics are worth having
 	}
-	gauge := func(desc *prometheus.Desc, value int32, labels ...string) {
-		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(value), labels...)
-	}
 	for i := range baselines.Items {
-		name, status := baselines.Items[i].Name, &baselines.Items[i].Status
-		for state, count := range byState(&status.Namespaces.StateCounts) {
-			gauge(namespacesDesc, count, name, state)
+		collect(&baselines.Items[i], func(desc *prometheus.Desc, value int64, labels ...string) {
+			out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(value), append([]string{baselines.Items[i].Name}, labels...)...)
+		})
+	}
+}
+
+// collect sets the gauges of a baseline, whose first label is its name.
+func collect(baseline *v1alpha1.SecurityBaseline, gauge func(desc *prometheus.Desc, value int64, labels ...string)) {
+	mode := v1alpha1.ModeEnforce
+	if baseline.Spec.Audits() {
+		mode = v1alpha1.ModeAudit
+	}
+	gauge(infoDesc, 1, string(mode))
+	for i := range baseline.Spec.Exceptions {
+		if exception := &baseline.Spec.Exceptions[i]; exception.Expires != nil {
+			gauge(expiryDesc, exception.Expires.Unix(), exception.Name)
 		}
-		for j := range status.Controls {
-			for state, count := range byState(&status.Controls[j].StateCounts) {
-				gauge(controlsDesc, count, name, string(status.Controls[j].Name), state)
-			}
+	}
+	status := &baseline.Status
+	for i := range status.Conditions {
+		gauge(conditionDesc, 1, status.Conditions[i].Type, string(status.Conditions[i].Status))
+	}
+	for state, count := range byState(&status.Namespaces.StateCounts) {
+		gauge(namespacesDesc, int64(count), state)
+	}
+	for i := range status.Controls {
+		for state, count := range byState(&status.Controls[i].StateCounts) {
+			gauge(controlsDesc, int64(count), string(status.Controls[i].Name), state)
 		}
-		gauge(violationsDesc, status.ViolationsTotal, name)
-		if admin := status.ClusterAdmin; admin != nil {
-			gauge(clusterAdminDesc, admin.Bindings, name)
-		}
-		gauge(violatingPodsDesc, status.ViolatingPods, name)
-		if exceptions := status.Exceptions; exceptions != nil {
-			gauge(exceptionsDesc, exceptions.Active, name, "active")
-			gauge(exceptionsDesc, exceptions.Expired, name, "expired")
-			gauge(exceptionsDesc, exceptions.Unmatched, name, "unmatched")
-		}
+	}
+	gauge(violationsDesc, int64(status.ViolationsTotal))
+	if admin := status.ClusterAdmin; admin != nil {
+		gauge(clusterAdminDesc, int64(admin.Bindings))
+	}
+	gauge(violatingPodsDesc, int64(status.ViolatingPods))
+	if exceptions := status.Exceptions; exceptions != nil {
+		gauge(exceptionsDesc, int64(exceptions.Active), "active")
+		gauge(exceptionsDesc, int64(exceptions.Expired), "expired")
+		gauge(exceptionsDesc, int64(exceptions.Unmatched), "unmatched")
 	}
 }
 

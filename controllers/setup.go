@@ -10,11 +10,13 @@ import (
 	"strings"
 	"time"
 
+	openreportsv1alpha1 "github.com/openreports/reports-api/apis/openreports.io/v1alpha1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -70,6 +72,10 @@ type Options struct {
 
 	// ProtectedNamespaces are never governed, in addition to the cluster's own.
 	ProtectedNamespaces []string
+
+	// OpenReports says that each BaselineReport is written as an openreports.io
+	// Report too.
+	OpenReports bool
 }
 
 // Scheme returns the kinds that the operator reads and writes.
@@ -77,22 +83,35 @@ func Scheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
+	utilruntime.Must(openreportsv1alpha1.Install(scheme))
 	return scheme
 }
 
-// ConfigureClient makes a configuration the operator's: Setup's manager must have
-// it.
-func ConfigureClient(config *rest.Config) {
+// NewManager returns a manager with the operator's reconcilers, of a configuration
+// that it makes the operator's own. Its scheme and cache are the operator's, the
+// other options the caller's.
+func NewManager(config *rest.Config, manager ctrl.Options, options Options) (ctrl.Manager, error) {
 	// The API server's priority and fairness share it out better than a limit
 	// here could.
 	config.QPS = -1
+	// Without them, every pod would seem to meet every level.
 	config.WarningHandlerWithContext = enforce.Warnings{}
+	manager.Scheme, manager.Cache = Scheme(), cacheOptions(options)
+	mgr, err := ctrl.NewManager(config, manager)
+	if missing, ok := errors.AsType[*meta.NoKindMatchError](err); ok && missing.GroupKind.Group == openreportsv1alpha1.GroupName {
+		return nil, fmt.Errorf("--openreports needs the CustomResourceDefinition reports.openreports.io in version %s: install it or leave the flag out",
+			openreportsv1alpha1.GroupVersion.Version)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("making the manager: %w", err)
+	}
+	return mgr, setup(mgr, options)
 }
 
-// CacheOptions returns what the cache holds: no managedFields, except those of
+// cacheOptions returns what the cache holds: no managedFields, except those of
 // namespaces, which tell whose a label is; of workloads nothing but where they
-// are; of ServiceAccounts those named default.
-func CacheOptions() cache.Options {
+// are; of ServiceAccounts those named default; of Reports those named as ours.
+func cacheOptions(options Options) cache.Options {
 	keep := func(object any) (any, error) { return object, nil }
 	byObject := map[client.Object]cache.ByObject{
 		namespaceMetadata():      {Transform: keep},
@@ -100,6 +119,9 @@ func CacheOptions() cache.Options {
 	}
 	for _, workload := range workloadMetadata() {
 		byObject[workload] = cache.ByObject{Transform: stripMetadata}
+	}
+	if options.OpenReports {
+		byObject[&openreportsv1alpha1.Report{}] = cache.ByObject{Field: fields.OneTermEqualSelector(metav1.ObjectNameField, v1alpha1.ReportName)}
 	}
 	return cache.Options{
 		DefaultTransform: cache.TransformStripManagedFields(),
@@ -132,12 +154,8 @@ func workloadMetadata() []*metav1.PartialObjectMetadata {
 	return []*metav1.PartialObjectMetadata{deployments, statefulSets, daemonSets}
 }
 
-// Setup adds the reconcilers to a manager whose configuration is ConfigureClient's,
-// whose scheme is Scheme's and whose cache options are CacheOptions'.
-func Setup(mgr ctrl.Manager, options Options) error {
-	if _, ok := mgr.GetConfig().WarningHandlerWithContext.(enforce.Warnings); !ok {
-		return errors.New("the manager's configuration must be ConfigureClient's: without its warnings, every pod seems to meet every level")
-	}
+// setup adds the reconcilers to a manager.
+func setup(mgr ctrl.Manager, options Options) error {
 	now := options.Now
 	if now == nil {
 		now = time.Now
@@ -175,6 +193,11 @@ func Setup(mgr ctrl.Manager, options Options) error {
 	}
 	if err := setupAdmission(mgr, policies); err != nil {
 		return fmt.Errorf("setting up the admission controller: %w", err)
+	}
+	if options.OpenReports {
+		if err := setupOpenReports(mgr, &openReportReconciler{client: writer}); err != nil {
+			return fmt.Errorf("setting up the openreports controller: %w", err)
+		}
 	}
 	// Operators may run one after the other in one process.
 	collector := statusCollector{mgr.GetCache()}
@@ -264,6 +287,16 @@ func setupAdmission(mgr ctrl.Manager, reconciler *admissionReconciler) error {
 		controllers = controllers.Watches(kind, changed, builder.WithPredicates(ofOurDomain()))
 	}
 	return controllers.WithOptions(controllerOptions(1)).Complete(reconciler)
+}
+
+// setupOpenReports watches the reports and what is written for each, which has the
+// same name.
+func setupOpenReports(mgr ctrl.Manager, reconciler *openReportReconciler) error {
+	return ctrl.NewControllerManagedBy(mgr).
+		Named("openreports").
+		For(&v1alpha1.BaselineReport{}).
+		Watches(&openreportsv1alpha1.Report{}, &handler.EnqueueRequestForObject{}).
+		WithOptions(controllerOptions(1)).Complete(reconciler)
 }
 
 func controllerOptions(workers int) controller.Options {

@@ -212,9 +212,10 @@ func Objects(baselines []v1alpha1.SecurityBaseline, cluster Cluster) []Needed {
 	}
 	needed = append(needed, bindings...)
 	for _, object := range needed {
-		object.SetLabels(labels.Merge(object.GetLabels(), labels.Set{v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue}))
-		// What is part of the installation goes with that.
+		// What is part of the installation goes with that, and is managed by what
+		// installed it: Helm leaves alone what does not say so.
 		if object.GetName() != authors+Domain {
+			object.SetLabels(labels.Merge(object.GetLabels(), labels.Set{v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue}))
 			object.SetOwnerReferences([]metav1.OwnerReference{cluster.Owner})
 		}
 		stateDefaults(object.Object)

@@ -21,6 +21,8 @@ type OperatorOptions struct {
 	// MetricsAddress is where it serves its metrics, over HTTP; nowhere unless
 	// stated.
 	MetricsAddress string
+	// OpenReports says that it writes openreports.io Reports too.
+	OpenReports bool
 }
 
 // StartOperator starts the operator in this process, as its own ServiceAccount.
@@ -30,24 +32,18 @@ func (c *Cluster) StartOperator(ctx context.Context, options OperatorOptions) (s
 	if err != nil {
 		return nil, err
 	}
-	controllers.ConfigureClient(restConfig)
 	if options.Configure != nil {
 		options.Configure(restConfig)
 	}
 	if options.MetricsAddress == "" {
 		options.MetricsAddress = "0" // none
 	}
-	mgr, err := ctrl.NewManager(restConfig, ctrl.Options{
-		Scheme:  controllers.Scheme(),
-		Cache:   controllers.CacheOptions(),
+	mgr, err := controllers.NewManager(restConfig, ctrl.Options{
 		Metrics: metricsserver.Options{BindAddress: options.MetricsAddress},
 		// Several operators run one after the other in one process.
 		Controller: config.Controller{SkipNameValidation: new(true)},
-	})
+	}, controllers.Options{Now: options.Now, ProtectedNamespaces: []string{OperatorNamespace}, OpenReports: options.OpenReports})
 	if err != nil {
-		return nil, err
-	}
-	if err := controllers.Setup(mgr, controllers.Options{Now: options.Now, ProtectedNamespaces: []string{OperatorNamespace}}); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
