@@ -1,0 +1,337 @@
+// Package monitoring proves that the alerts and the dashboard say what they are to
+// say, by promtool and by what the operator's executable exposes.
+package monitoring
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/yaml"
+
+	"github.com/securitybaseline/operator/test/cluster"
+)
+
+// patience is how long a test waits for what must come.
+const patience = 2 * time.Minute
+
+func TestMain(m *testing.M) {
+	cluster.Main()
+	os.Exit(m.Run())
+}
+
+// what makes every metric be there: a baseline with all that is counted, and a
+// policy that somebody opens.
+const (
+	manifests = `
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop}
+---
+apiVersion: securitybaseline.io/v1alpha1
+kind: SecurityBaseline
+metadata: {name: production}
+spec:
+  namespaceSelector: {}
+  network: {defaultDeny: [Ingress]}
+  podSecurity: {enforce: baseline}
+  rbac: {clusterAdmin: {allowedSubjects: []}}
+  exceptions:
+  - {name: vendor, namespaces: [default], controls: [Network], reason: their charts move here in spring, expires: "2099-01-01T00:00:00Z"}
+`
+	opened = `{"spec":{"ingress":[{}]}}`
+)
+
+// operators are two replicas of the executable, as their Deployment runs them.
+type operators struct {
+	local     *cluster.Cluster
+	addresses []string
+	logs      []string
+}
+
+// start starts them, and has them see a drift.
+func start(t *testing.T) *operators {
+	t.Helper()
+	local, err := cluster.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = local.Stop() })
+	if err := local.Install(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	manager, err := cluster.Manager(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	config, err := local.Operator(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	kubeconfig, err := local.WriteKubeconfig("operator", config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	replicas := &operators{local: local}
+	for i := range 2 {
+		replicas.run(t, manager, kubeconfig, fmt.Sprintf("%s/%d.log", t.TempDir(), i))
+	}
+	replicas.kubectl(t, manifests, "apply", "-f", "-")
+	replicas.kubectl(t, "", "wait", "--for=condition=Ready", "securitybaseline/production", "--timeout=60s")
+	replicas.kubectl(t, "", "wait", "--for=create", "networkpolicy/security-baseline-default-deny", "-n", "shop", "--timeout=60s")
+	replicas.kubectl(t, "", "patch", "networkpolicy", "security-baseline-default-deny", "-n", "shop", "--type=merge", "-p", opened)
+	return replicas
+}
+
+// run starts a replica with the flags of config/manager, but on a port that is free.
+func (o *operators) run(t *testing.T, manager, kubeconfig, log string) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.Create(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = file.Close() })
+	replica := exec.CommandContext(t.Context(), manager, "--leader-elect", "--metrics-bind-address="+address, "--health-probe-bind-address=0")
+	replica.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "POD_NAMESPACE="+cluster.OperatorNamespace)
+	replica.Stdout, replica.Stderr = file, file
+	replica.Cancel = func() error { return replica.Process.Signal(os.Interrupt) }
+	if err := replica.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = replica.Wait() })
+	o.addresses, o.logs = append(o.addresses, address), append(o.logs, log)
+}
+
+func (o *operators) kubectl(t *testing.T, input string, args ...string) string {
+	t.Helper()
+	command := o.local.Kubectl(t.Context(), args...)
+	command.Stdin = strings.NewReader(input)
+	out, err := command.CombinedOutput()
+	if err != nil {
+		t.Fatalf("kubectl %v: %v\n%s", args, err, out)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+// scrape returns the status and the body of what a replica answers to whoever has
+// this token.
+func scrape(ctx context.Context, address, token string) (int, string, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+address+"/metrics", nil)
+	if err != nil {
+		return 0, "", err
+	}
+	if token != "" {
+		request.Header.Set("Authorization", "Bearer "+token)
+	}
+	// The certificate is one that the operator made for itself.
+	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}}
+	response, err := client.Do(request)
+	if err != nil {
+		return 0, "", err
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	return response.StatusCode, string(body), err
+}
+
+// series returns what both replicas expose, as Prometheus would label it. It waits
+// until the leader has counted the drift.
+func (o *operators) series(t *testing.T, token string) []string {
+	t.Helper()
+	var series []string
+	var last string
+	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+		series = nil
+		for i, address := range o.addresses {
+			status, body, err := scrape(ctx, address, token)
+			if err != nil || status != http.StatusOK {
+				last = fmt.Sprint(status, err, body)
+				return false, nil
+			}
+			series = append(series, labelled(body, i)...)
+		}
+		last = strings.Join(series, "\n")
+		return strings.Contains(last, "securitybaseline_drift_healing_seconds_count") && strings.Contains(last, `condition="Ready"`) &&
+			strings.Contains(last, "securitybaseline_drifts_by_manager_total"), nil
+	})
+	if err != nil {
+		t.Fatalf("the replicas do not expose what they have seen: %s", last)
+	}
+	return series
+}
+
+// labelled adds the labels of a target to each sample.
+func labelled(body string, replica int) []string {
+	target := fmt.Sprintf(`job="securitybaseline-metrics",namespace=%q,service="securitybaseline-metrics",endpoint="https",pod="manager-%d",instance="10.0.0.%d:8443"`,
+		cluster.OperatorNamespace, replica, replica)
+	var series []string
+	for line := range strings.SplitSeq(body, "\n") {
+		name, value, found := cutLast(line, " ")
+		if !found || strings.HasPrefix(line, "#") || strings.Contains(value, "N") || strings.Contains(value, "Inf") {
+			continue
+		}
+		if bare, labels, found := strings.Cut(name, "{"); found {
+			name = bare + "{" + target + "," + labels
+		} else {
+			name += "{" + target + "}"
+		}
+		series = append(series, name+" "+value)
+	}
+	return series
+}
+
+func cutLast(s, separator string) (before, after string, found bool) {
+	if i := strings.LastIndex(s, separator); i >= 0 {
+		return s[:i], s[i+1:], true
+	}
+	return s, "", false
+}
+
+// queries returns the expressions of the dashboard, with its variables as Grafana
+// fills them in.
+func queries(t *testing.T) []string {
+	t.Helper()
+	var dashboard struct {
+		Panels []struct {
+			Title   string
+			Targets []struct{ Expr string }
+		}
+	}
+	if err := json.Unmarshal(read(t, cluster.Root(), "config", "grafana", "securitybaseline.json"), &dashboard); err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, panel := range dashboard.Panels {
+		for _, target := range panel.Targets {
+			found = append(found, strings.NewReplacer("$baseline", ".*", "$__rate_interval", "5m", "$__range", "24h").Replace(target.Expr))
+		}
+	}
+	if len(found) < len(dashboard.Panels) {
+		t.Errorf("%d queries in %d panels", len(found), len(dashboard.Panels))
+	}
+	return found
+}
+
+func TestWhatTheOperatorExposes(t *testing.T) {
+	t.Parallel()
+	replicas := start(t)
+	replicas.kubectl(t, "", "create", "namespace", "monitoring")
+	for _, account := range []string{"prometheus-k8s", "stranger"} {
+		replicas.kubectl(t, "", "create", "serviceaccount", account, "-n", "monitoring")
+	}
+	replicas.kubectl(t, "", "apply", "-f", cluster.Root()+"/config/prometheus/metrics_reader_role_binding.yaml")
+	series := replicas.series(t, replicas.kubectl(t, "", "create", "token", "prometheus-k8s", "-n", "monitoring"))
+
+	t.Run("is not for everybody", func(t *testing.T) {
+		for token, want := range map[string]int{"": http.StatusUnauthorized, replicas.kubectl(t, "", "create", "token", "stranger", "-n", "monitoring"): http.StatusForbidden} {
+			if status, body, err := scrape(t.Context(), replicas.addresses[0], token); status != want {
+				t.Errorf("%d %s %v, not %d", status, body, err, want)
+			}
+		}
+	})
+	t.Run("is found by every query of the dashboard", func(t *testing.T) {
+		expressions := queries(t)
+		for i := range expressions {
+			// While all is well, this one finds nothing.
+			expressions[i] = strings.Replace(expressions[i], `state!~"Compliant|Excepted|Overridden"`, `state=~"Compliant|Excepted"`, 1)
+		}
+		findsSomething(t, series, expressions)
+	})
+	t.Run("is what the alerts ask for", func(t *testing.T) {
+		_, rules := alerts(t)
+		// What they compare to a threshold is there, whatever its value.
+		threshold := regexp.MustCompile(`status!="True"|state="(Drifted|Contested)"`)
+		var expressions []string
+		for _, rule := range rules {
+			for _, metric := range regexp.MustCompile(`[a-z_]+\{[^}]*\}|securitybaseline_\w+|controller_runtime_\w+\{[^}]*\}`).FindAllString(rule.Expr, -1) {
+				expressions = append(expressions, threshold.ReplaceAllString(metric, `baseline="production"`))
+			}
+		}
+		findsSomething(t, series, expressions)
+	})
+	t.Run("has one leader", func(t *testing.T) {
+		findsSomething(t, series, []string{`sum(leader_election_master_status{name="leader.securitybaseline.io"}) == 1`})
+	})
+	t.Run("and the log is JSON with stable keys", func(t *testing.T) { replicas.logsAreJSON(t) })
+}
+
+// findsSomething has promtool evaluate the expressions over the series as they stood
+// for a day.
+func findsSomething(t *testing.T, series, expressions []string) {
+	t.Helper()
+	type expectation struct {
+		Expr       string           `json:"expr"`
+		EvalTime   string           `json:"eval_time"`
+		ExpSamples []map[string]any `json:"exp_samples"`
+	}
+	expectations := make([]expectation, 0, len(expressions))
+	for _, expression := range expressions {
+		expectations = append(expectations, expectation{"count(" + expression + ") > bool 0", "24h", []map[string]any{{"labels": "{}", "value": 1}}})
+	}
+	input := make([]map[string]string, 0, len(series))
+	for _, sample := range series {
+		name, value, _ := cutLast(sample, " ")
+		input = append(input, map[string]string{"series": name, "values": value + "x1440"})
+	}
+	data, err := yaml.Marshal(map[string]any{
+		"rule_files": []string{}, "evaluation_interval": "1m",
+		"tests": []map[string]any{{"interval": "1m", "input_series": input, "promql_expr_test": expectations}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	write(t, data, dir, "queries_test.yaml")
+	promtool(t, dir, "test", "rules", "queries_test.yaml")
+}
+
+// logsAreJSON checks each line of what the replicas logged, and that the drift is
+// among them.
+func (o *operators) logsAreJSON(t *testing.T) {
+	t.Helper()
+	drifts := 0
+	for _, log := range o.logs {
+		for line := range strings.SplitSeq(strings.TrimSpace(string(read(t, log))), "\n") {
+			var entry map[string]any
+			if err := json.Unmarshal([]byte(line), &entry); err != nil {
+				t.Errorf("%v: %s", err, line)
+				continue
+			}
+			for _, key := range []string{"level", "ts", "msg"} {
+				if entry[key] == nil {
+					t.Errorf("no %s: %s", key, line)
+				}
+			}
+			if entry["msg"] == "Drift" {
+				drifts++
+				for _, key := range []string{"baseline", "control", "object", "fields", "manager", "operation", "action", "namespace"} {
+					if entry[key] == nil {
+						t.Errorf("no %s: %s", key, line)
+					}
+				}
+			}
+		}
+	}
+	if drifts != 1 {
+		t.Errorf("%d drifts are logged", drifts)
+	}
+}
