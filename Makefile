@@ -4,6 +4,11 @@ CONTROLLER_TOOLS_VERSION ?= v0.23.0
 KUSTOMIZE_VERSION ?= v5.8.1
 CRD_REF_DOCS_VERSION ?= v0.3.0
 GOLANGCI_LINT_VERSION ?= v2.15.0
+HELM_VERSION ?= v4.3.1
+PROMTOOL_VERSION ?= v0.316.0
+PROMETHEUS_OPERATOR_VERSION ?= v0.95.1
+ACTIONLINT_VERSION ?= v1.7.12
+GOVULNCHECK_VERSION ?= v1.9.0
 
 # How many tests of a package run at a time: they mostly wait.
 TEST_PARALLEL ?= 16
@@ -21,6 +26,11 @@ CONTROLLER_GEN := $(LOCALBIN)/controller-gen-$(CONTROLLER_TOOLS_VERSION)
 CRD_REF_DOCS := $(LOCALBIN)/crd-ref-docs-$(CRD_REF_DOCS_VERSION)
 KUSTOMIZE := $(LOCALBIN)/kustomize-$(KUSTOMIZE_VERSION)
 GOLANGCI_LINT := $(LOCALBIN)/golangci-lint-$(GOLANGCI_LINT_VERSION)
+HELM := $(LOCALBIN)/helm-$(HELM_VERSION)
+PROMTOOL := $(LOCALBIN)/promtool-$(PROMTOOL_VERSION)
+ACTIONLINT := $(LOCALBIN)/actionlint-$(ACTIONLINT_VERSION)
+MONITORING_CRDS := $(LOCALBIN)/crds-$(PROMETHEUS_OPERATOR_VERSION)
+GOVULNCHECK := $(LOCALBIN)/govulncheck-$(GOVULNCHECK_VERSION)
 
 KUBECTL ?= kubectl
 
@@ -51,6 +61,14 @@ generate: $(CONTROLLER_GEN) ## Generate DeepCopy methods and apply configuration
 reference: $(CRD_REF_DOCS) ## Generate docs/api.md from the types.
 	@$(CRD_REF_DOCS) --source-path=api/v1alpha1 --config=docs/.crd-ref-docs.yaml --renderer=markdown --output-path=docs/api.md --log-level=ERROR
 
+.PHONY: chart
+chart: ## Bring what the Helm chart shares with config/ up to date.
+	@rm -rf dist/chart/files && mkdir -p dist/chart/files/crds dist/chart/files/rbac
+	@cp config/crd/bases/*.yaml dist/chart/files/crds/
+	@cp $(filter-out %/kustomization.yaml,$(wildcard config/rbac/*.yaml)) dist/chart/files/rbac/
+	@cp config/policies/authors.yaml config/prometheus/prometheus_rule.yaml config/grafana/securitybaseline.json dist/chart/files/
+	@cp config/openreports/role.yaml dist/chart/files/openreports_role.yaml
+
 .PHONY: fmt
 fmt: ## Format the code.
 	gofmt -w api cmd controllers test
@@ -60,25 +78,41 @@ vet: ## Run go vet.
 	go vet ./...
 
 .PHONY: lint
-lint: $(GOLANGCI_LINT) ## Run golangci-lint.
+lint: $(GOLANGCI_LINT) $(ACTIONLINT) ## Run golangci-lint, and actionlint on the workflows.
 	$(GOLANGCI_LINT) run
+	$(ACTIONLINT)
 
 .PHONY: lint-fix
 lint-fix: $(GOLANGCI_LINT) ## Run golangci-lint and mend what it can.
 	$(GOLANGCI_LINT) run --fix
 
 .PHONY: verify
-verify: ## Fail if generated files, formatting or go.mod are out of date.
+verify: vulncheck ## Fail if generated files, formatting or go.mod are out of date.
 	@before="$$(git status --porcelain; git diff | git hash-object --stdin)"; \
-	$(MAKE) --no-print-directory generate manifests reference fmt; go mod tidy; (cd test/controlplane && go mod tidy); \
+	$(MAKE) --no-print-directory generate manifests reference chart fmt; \
+	for module in . test/controlplane test/gitops; do (cd $$module && go mod tidy); done; \
 	after="$$(git status --porcelain; git diff | git hash-object --stdin)"; \
 	if [[ "$$before" != "$$after" ]]; then \
-		echo "Out of date; commit what make generate manifests reference fmt and go mod tidy changed:"; git status --short; exit 1; \
+		echo "Out of date; commit what make generate manifests reference chart fmt and go mod tidy changed:"; git status --short; exit 1; \
+	fi
+
+.PHONY: vulncheck
+vulncheck: $(GOVULNCHECK) ## Look for known vulnerabilities in what is called here, where their database can be reached.
+	@out="$$($(GOVULNCHECK) ./... 2>&1)" && { echo "$$out" | tail -3; exit 0; }; \
+	if grep -q "fetching vulnerabilities" <<< "$$out"; then \
+		echo "vulncheck: the database of known vulnerabilities cannot be reached; nothing was checked"; \
+	else \
+		echo "$$out"; exit 1; \
 	fi
 
 .PHONY: test
-test: controlplane ## Run the unit tests and the tests on the control plane. TESTFLAGS are passed to go test.
+test: controlplane test-tools ## Run the unit tests and the tests on the control plane. TESTFLAGS are passed to go test.
 	go test -count=1 -timeout=20m -parallel=$(TEST_PARALLEL) $(TESTFLAGS) ./...
+
+.PHONY: test-tools
+test-tools: $(HELM) $(KUSTOMIZE) $(PROMTOOL) $(MONITORING_CRDS) ## Build what the tests install, render and check with, once.
+	@for tool in $^; do ln -sfn "$$(basename "$$tool")" "$$(sed -E 's/-v[0-9.]+$$//' <<< "$$tool")"; done
+	@test/gitops/build.sh $(LOCALBIN)
 
 .PHONY: bench
 bench: controlplane ## Measure, on a real API server. BENCH selects benchmarks, BENCHTIME says how many rounds.
@@ -173,6 +207,27 @@ $(CRD_REF_DOCS):
 
 $(KUSTOMIZE):
 	$(call go-install-tool,$@,sigs.k8s.io/kustomize/kustomize/v5,$(KUSTOMIZE_VERSION))
+
+$(HELM):
+	$(call go-install-tool,$@,helm.sh/helm/v4/cmd/helm,$(HELM_VERSION))
+
+$(PROMTOOL):
+	$(call go-install-tool,$@,github.com/prometheus/prometheus/cmd/promtool,$(PROMTOOL_VERSION))
+
+# The CRDs of ServiceMonitors and PrometheusRules, generated from their types.
+$(MONITORING_CRDS): $(CONTROLLER_GEN)
+	@echo "Generating $(notdir $@)"
+	@dir=$$(mktemp -d) && trap 'rm -rf $$dir' EXIT && cd $$dir && \
+	types=github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring && \
+	{ go mod init crds && go get $$types/v1@$(PROMETHEUS_OPERATOR_VERSION); } 2>/dev/null && \
+	$(CONTROLLER_GEN) crd:maxDescLen=0 paths=$$types/v1 output:crd:dir=$$dir/all && \
+	mkdir -p $@ && cp all/monitoring.coreos.com_{servicemonitors,prometheusrules}.yaml $@
+
+$(ACTIONLINT):
+	$(call go-install-tool,$@,github.com/rhysd/actionlint/cmd/actionlint,$(ACTIONLINT_VERSION))
+
+$(GOVULNCHECK):
+	$(call go-install-tool,$@,golang.org/x/vuln/cmd/govulncheck,$(GOVULNCHECK_VERSION))
 
 $(GOLANGCI_LINT):
 	$(call go-install-tool,$@,github.com/golangci/golangci-lint/v2/cmd/golangci-lint,$(GOLANGCI_LINT_VERSION))
