@@ -1,0 +1,157 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/argoproj/argo-cd/gitops-engine/pkg/cache"
+	"github.com/argoproj/argo-cd/gitops-engine/pkg/sync"
+	"github.com/argoproj/argo-cd/gitops-engine/pkg/sync/common"
+	"github.com/argoproj/argo-cd/gitops-engine/pkg/utils/kube"
+	"github.com/argoproj/argo-cd/gitops-engine/pkg/utils/tracing"
+	"github.com/go-logr/logr"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/rest"
+
+	"github.com/securitybaseline/operator/test/gitops/internal/cli"
+)
+
+const (
+	// manager is the field manager of Argo CD, however it applies.
+	manager = "argocd-controller"
+	// patience is how long a sync may take. Argo CD itself has no limit.
+	patience = 5 * time.Minute
+)
+
+type application struct {
+	options
+	config  *rest.Config
+	kubectl *kube.KubectlCmd
+	cluster cache.ClusterCache
+	// targets are the objects as they are to be, with the Application's mark.
+	targets []*unstructured.Unstructured
+}
+
+func newApplication(o options) (*application, error) {
+	config, err := cli.Kubeconfig(o.kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	kubectl := &kube.KubectlCmd{Log: logr.Discard(), Tracer: tracing.NopTracer{}}
+	app := &application{
+		options: o, config: config, kubectl: kubectl,
+		cluster: cache.NewClusterCache(config,
+			cache.SetKubectl(kubectl),
+			cache.SetLogr(logr.Discard()),
+			cache.SetPopulateResourceInfoHandler(remember)),
+	}
+	if err := app.reread(); err != nil {
+		return nil, err
+	}
+	manifests, err := cli.Manifests(o.manifests)
+	if err != nil {
+		return nil, err
+	}
+	app.targets, err = kube.SplitYAML(manifests)
+	if err != nil {
+		return nil, fmt.Errorf("parsing the manifests: %w", err)
+	}
+	for _, target := range app.targets {
+		app.prepare(target)
+	}
+	return app, nil
+}
+
+// reread does not wait for the cache to learn what changed.
+func (a *application) reread() error {
+	a.cluster.Invalidate()
+	if err := a.cluster.EnsureSynced(); err != nil {
+		return fmt.Errorf("reading the cluster: %w", err)
+	}
+	return nil
+}
+
+// prepare puts a target into the Application.
+func (a *application) prepare(target *unstructured.Unstructured) {
+	switch namespaced := kube.IsNamespacedOrUnknown(a.cluster, target.GroupVersionKind().GroupKind()); {
+	case !namespaced:
+		target.SetNamespace("")
+	case target.GetNamespace() == "":
+		target.SetNamespace(a.namespace)
+	}
+	track(target, a.name, a.namespace)
+}
+
+// remember has the cluster cache keep what may belong to an Application, with its
+// name.
+func remember(object *unstructured.Unstructured, isRoot bool) (info any, keep bool) {
+	app, _ := tracked(object)
+	if !isRoot {
+		app = ""
+	}
+	// CustomResourceDefinitions are never marked, but compared.
+	return app, app != "" || kube.IsCRD(object)
+}
+
+// reconcile pairs the targets with what is live of the Application.
+func (a *application) reconcile() (sync.ReconciliationResult, error) {
+	live, err := a.cluster.GetManagedLiveObjs(a.targets, func(r *cache.Resource) bool { return r.Info == a.name })
+	if err != nil {
+		return sync.ReconciliationResult{}, fmt.Errorf("reading what is live: %w", err)
+	}
+	return sync.Reconcile(a.targets, live, a.namespace, a.cluster), nil
+}
+
+// sync syncs once, whether something differs or not, as its button does.
+func (a *application) sync() (results []common.ResourceSyncResult, err error) {
+	started := metav1.Now()
+	phase, message := common.OperationRunning, ""
+	for !phase.Completed() {
+		if time.Since(started.Time) > patience {
+			return results, fmt.Errorf("after %v still %s: %s", patience, phase, message)
+		}
+		phase, message, results, err = a.step(sync.WithInitialState(phase, message, results, started))
+		if err != nil {
+			return results, err
+		}
+		if phase.Running() {
+			time.Sleep(time.Second)
+		}
+	}
+	if !phase.Successful() {
+		return results, fmt.Errorf("%s: %s", phase, message)
+	}
+	return results, nil
+}
+
+// step goes as far as can be gone without waiting, from what is live now.
+func (a *application) step(state sync.SyncOpt) (common.OperationPhase, string, []common.ResourceSyncResult, error) {
+	reconciled, err := a.reconcile()
+	if err != nil {
+		return common.OperationError, "", nil, err
+	}
+	if a.respectIgnored {
+		for i, target := range reconciled.Target {
+			reconciled.Target[i] = a.ignored.respect(target, reconciled.Live[i])
+		}
+	}
+	propagation := metav1.DeletePropagationForeground
+	operation, cleanup, err := sync.NewSyncContext("", reconciled, a.config, a.config, a.kubectl, a.namespace,
+		state,
+		sync.WithLogr(logr.Discard()),
+		sync.WithHealthOverride(a.health),
+		sync.WithPrune(a.prune),
+		sync.WithPrunePropagationPolicy(&propagation),
+		sync.WithResourcesFilter(func(_ kube.ResourceKey, target, live *unstructured.Unstructured) bool { return owns(target, live) }),
+		sync.WithServerSideApply(a.serverSide),
+		sync.WithServerSideApplyManager(manager),
+	)
+	if err != nil {
+		return common.OperationError, "", nil, fmt.Errorf("preparing the sync: %w", err)
+	}
+	defer cleanup()
+	operation.Sync()
+	phase, message, results := operation.GetState()
+	return phase, message, results, nil
+}

@@ -1,0 +1,133 @@
+package main
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+
+	"github.com/argoproj/argo-cd/gitops-engine/pkg/diff"
+	"github.com/argoproj/argo-cd/gitops-engine/pkg/health"
+	"github.com/argoproj/argo-cd/gitops-engine/pkg/sync"
+	"github.com/argoproj/argo-cd/gitops-engine/pkg/sync/common"
+	"github.com/argoproj/argo-cd/gitops-engine/pkg/utils/kube"
+	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+
+	"github.com/securitybaseline/operator/test/gitops/internal/cli"
+)
+
+// report is how things are after the sync.
+type report struct {
+	Resources []resource `json:"resources"`
+	// Diffs are, for what is OutOfSync, the merge patches from what is live to what a
+	// sync would make of it, by group/kind/namespace/name.
+	Diffs map[string]json.RawMessage `json:"diffs"`
+}
+
+type resource struct {
+	Group     string `json:"group"`
+	Kind      string `json:"kind"`
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	// Sync is Synced or OutOfSync; empty for what is gone.
+	Sync          string                  `json:"sync"`
+	Health        health.HealthStatusCode `json:"health"`
+	HealthMessage string                  `json:"healthMessage"`
+	// Result is what the sync did, Message what it said.
+	Result  common.ResultCode `json:"result"`
+	Message string            `json:"message"`
+}
+
+// report compares what is live, and adds what a sync did.
+func (a *application) report(results []common.ResourceSyncResult) (*report, error) {
+	reconciled, err := a.reconcile()
+	if err != nil {
+		return nil, err
+	}
+	diffs, err := a.diff(reconciled)
+	if err != nil {
+		return nil, fmt.Errorf("comparing: %w", err)
+	}
+	report := &report{Resources: []resource{}, Diffs: map[string]json.RawMessage{}}
+	for i, target := range reconciled.Target {
+		live := reconciled.Live[i]
+		if !owns(target, live) {
+			continue
+		}
+		key, entry := a.entry(target, live, diffs.Diffs[i].Modified)
+		if target != nil && live != nil && diffs.Diffs[i].Modified {
+			if report.Diffs[key.String()], err = cli.MergePatch(diffs.Diffs[i].NormalizedLive, diffs.Diffs[i].PredictedLive); err != nil {
+				return nil, err
+			}
+		}
+		report.Resources = append(report.Resources, entry)
+	}
+	for _, result := range results {
+		report.add(a.unscoped(result.ResourceKey), result)
+	}
+	slices.SortFunc(report.Resources, func(a, b resource) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
+	})
+	return report, nil
+}
+
+// diff compares as Argo CD does by default, which since 3.6 is server-side if the
+// sync is.
+func (a *application) diff(reconciled sync.ReconciliationResult) (*diff.DiffResultList, error) {
+	options := []diff.Option{
+		diff.WithNormalizer(a.ignored), diff.WithManager(manager),
+		diff.WithGVKParser(a.cluster.GetGVKParser()), diff.WithLogr(logr.Discard()),
+	}
+	if a.serverSide {
+		applier, cleanup, err := a.kubectl.ManageServerSideDiffDryRuns(a.config)
+		if err != nil {
+			return nil, fmt.Errorf("preparing dry runs: %w", err)
+		}
+		defer cleanup()
+		options = append(options, diff.WithServerSideDiff(true), diff.WithServerSideDryRunner(diff.NewK8sServerSideDryRunner(applier)))
+	}
+	return diff.DiffArray(reconciled.Target, reconciled.Live, options...)
+}
+
+func (a *application) entry(target, live *unstructured.Unstructured, modified bool) (kube.ResourceKey, resource) {
+	object := live
+	if object == nil {
+		object = target
+	}
+	key := kube.GetResourceKey(object)
+	entry := resource{Group: key.Group, Kind: key.Kind, Namespace: key.Namespace, Name: key.Name, Sync: "Synced"}
+	if modified || target == nil || live == nil {
+		entry.Sync = "OutOfSync"
+	}
+	if live == nil {
+		entry.Health = health.HealthStatusMissing
+		return key, entry
+	}
+	// An error is in the status too.
+	if status, _ := health.GetResourceHealth(live, a.health); status != nil {
+		entry.Health, entry.HealthMessage = status.Status, status.Message
+	}
+	return key, entry
+}
+
+// unscoped takes the namespace of the destination, which a sync gives everything, from
+// the key of what has none.
+func (a *application) unscoped(key kube.ResourceKey) kube.ResourceKey {
+	if !kube.IsNamespacedOrUnknown(a.cluster, key.GroupKind()) {
+		key.Namespace = ""
+	}
+	return key
+}
+
+// add adds what the sync did, also to what is gone.
+func (r *report) add(key kube.ResourceKey, result common.ResourceSyncResult) {
+	i := slices.IndexFunc(r.Resources, func(e resource) bool {
+		return kube.NewResourceKey(e.Group, e.Kind, e.Namespace, e.Name) == key
+	})
+	if i < 0 {
+		i = len(r.Resources)
+		r.Resources = append(r.Resources, resource{Group: key.Group, Kind: key.Kind, Namespace: key.Namespace, Name: key.Name})
+	}
+	r.Resources[i].Result, r.Resources[i].Message = result.Status, result.Message
+}

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+
+	"github.com/fluxcd/cli-utils/pkg/kstatus/polling"
+	"github.com/fluxcd/cli-utils/pkg/kstatus/polling/clusterreader"
+	"github.com/fluxcd/cli-utils/pkg/kstatus/polling/engine"
+	"github.com/fluxcd/cli-utils/pkg/object"
+	"github.com/fluxcd/pkg/ssa"
+	"github.com/fluxcd/pkg/ssa/normalize"
+	ssautils "github.com/fluxcd/pkg/ssa/utils"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+
+	"github.com/securitybaseline/operator/test/gitops/internal/cli"
+)
+
+const (
+	controller = "kustomize-controller"
+	group      = "kustomize.toolkit.fluxcd.io"
+	disabled   = "disabled"
+	namespace  = "flux-system"
+	// concurrency is the default of --concurrent-ssa.
+	concurrency = 4
+	// pollInterval is how often health is looked at. The controller does every five
+	// seconds, for which a test would wait.
+	pollInterval = time.Second
+)
+
+type kustomization struct {
+	options
+	client  client.Client
+	manager *ssa.ResourceManager
+	objects []*unstructured.Unstructured
+}
+
+func newKustomization(o options) (*kustomization, error) {
+	config, err := cli.Kubeconfig(o.kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	manifests, err := cli.Manifests(o.manifests)
+	if err != nil {
+		return nil, err
+	}
+	objects, err := ssautils.ReadObjects(bytes.NewReader(manifests))
+	if err != nil {
+		return nil, fmt.Errorf("parsing the manifests: %w", err)
+	}
+	if err := normalize.UnstructuredList(objects); err != nil {
+		return nil, fmt.Errorf("normalizing the manifests: %w", err)
+	}
+	k := &kustomization{options: o, objects: objects}
+	return k, k.connect(config)
+}
+
+func (k *kustomization) connect(config *rest.Config) error {
+	httpClient, err := rest.HTTPClientFor(config)
+	if err != nil {
+		return fmt.Errorf("making an HTTP client: %w", err)
+	}
+	mapper, err := apiutil.NewDynamicRESTMapper(config, httpClient)
+	if err != nil {
+		return fmt.Errorf("making a mapper: %w", err)
+	}
+	k.client, err = client.New(config, client.Options{HTTPClient: httpClient, Mapper: mapper})
+	if err != nil {
+		return fmt.Errorf("making a client: %w", err)
+	}
+	poller := polling.NewStatusPoller(k.client, mapper, polling.Options{
+		ClusterReaderFactory: engine.ClusterReaderFactoryFunc(clusterreader.NewDirectClusterReader),
+	})
+	k.manager = ssa.NewResourceManager(k.client, poller, ssa.Owner{Field: controller, Group: group})
+	k.manager.SetOwnerLabels(k.objects, k.name, namespace)
+	k.manager.SetConcurrency(concurrency)
+	return nil
+}
+
+func (k *kustomization) applyOptions() ssa.ApplyOptions {
+	options := ssa.DefaultApplyOptions()
+	options.ExclusionSelector = map[string]string{group + "/reconcile": disabled, group + "/ssa": "Ignore"}
+	options.IfNotPresentSelector = map[string]string{group + "/ssa": "IfNotPresent"}
+	options.ForceSelector = map[string]string{group + "/force": "enabled"}
+	options.DriftIgnoreRules = k.ignored
+	options.Cleanup = ssa.ApplyCleanupOptions{
+		Annotations: []string{corev1.LastAppliedConfigAnnotation, group + "/checksum", "fluxcd.io/sync-checksum"},
+		Labels:      []string{"fluxcd.io/sync-gc-mark"},
+		// What these own becomes the controller's, and goes if git does not have it.
+		FieldManagers: []ssa.FieldManager{
+			{Name: "kubectl", OperationType: metav1.ManagedFieldsOperationApply},
+			{Name: "kubectl", OperationType: metav1.ManagedFieldsOperationUpdate},
+			{Name: "before-first-apply", OperationType: metav1.ManagedFieldsOperationUpdate},
+			{Name: controller, OperationType: metav1.ManagedFieldsOperationUpdate},
+		},
+		Exclusions: map[string]string{group + "/ssa": "Merge"},
+	}
+	return options
+}
+
+func (k *kustomization) diffOptions() ssa.DiffOptions {
+	apply := k.applyOptions()
+	return ssa.DiffOptions{
+		Exclusions:           apply.ExclusionSelector,
+		IfNotPresentSelector: apply.IfNotPresentSelector,
+		ForceSelector:        apply.ForceSelector,
+		DriftIgnoreRules:     apply.DriftIgnoreRules,
+	}
+}
+
+// inventory is a Kustomization's status.inventory.
+type inventory struct {
+	Entries []inventoryEntry `json:"entries"`
+}
+
+type inventoryEntry struct {
+	ID      string `json:"id"`
+	Version string `json:"v"`
+}
+
+// stale returns what the inventory has and is not among these.
+func (k *kustomization) stale(current object.ObjMetadataSet) (stale []*unstructured.Unstructured, err error) {
+	if k.inventory == "" {
+		return nil, nil
+	}
+	var before inventory
+	if err := cli.Unmarshal(k.inventory, &before); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("reading the inventory: %w", err)
+	}
+	for _, entry := range before.Entries {
+		id, err := object.ParseObjMetadata(entry.ID)
+		if err != nil {
+			return nil, fmt.Errorf("reading the inventory: %w", err)
+		}
+		if current.Contains(id) {
+			continue
+		}
+		gone := &unstructured.Unstructured{}
+		gone.SetGroupVersionKind(id.GroupKind.WithVersion(entry.Version))
+		gone.SetNamespace(id.Namespace)
+		gone.SetName(id.Name)
+		stale = append(stale, gone)
+	}
+	return stale, nil
+}
+
+// replaceInventory writes what was applied and, if it is to prune, deletes what was
+// before and still bears the Kustomization's labels.
+func (k *kustomization) replaceInventory(ctx context.Context, applied *ssa.ChangeSet) (pruned *ssa.ChangeSet, err error) {
+	stale, err := k.stale(applied.ToObjMetadataSet())
+	if err != nil {
+		return nil, err
+	}
+	if k.prune {
+		pruned, err = k.manager.DeleteAll(ctx, stale, ssa.DeleteOptions{
+			PropagationPolicy: metav1.DeletePropagationBackground,
+			Inclusions:        k.manager.GetOwnerLabels(k.name, namespace),
+			Exclusions: map[string]string{
+				group + "/prune": disabled, group + "/reconcile": disabled, group + "/ssa": "Ignore",
+			},
+		})
+		if err != nil {
+			// The inventory stays, for the next run to try again.
+			return pruned, err
+		}
+	}
+	return pruned, k.writeInventory(applied)
+}
+
+func (k *kustomization) writeInventory(applied *ssa.ChangeSet) error {
+	if k.inventory == "" {
+		return nil
+	}
+	now := inventory{Entries: []inventoryEntry{}}
+	for _, entry := range applied.Entries {
+		now.Entries = append(now.Entries, inventoryEntry{ID: entry.ObjMetadata.String(), Version: entry.GroupVersion})
+	}
+	file, err := json.Marshal(now)
+	if err != nil {
+		return fmt.Errorf("encoding the inventory: %w", err)
+	}
+	if err := os.WriteFile(k.inventory, file, 0o600); err != nil {
+		return fmt.Errorf("writing the inventory: %w", err)
+	}
+	return nil
+}
+
+// waitFor waits until everything that was not skipped is current, or one has failed.
+func (k *kustomization) waitFor(applied *ssa.ChangeSet) error {
+	if k.wait == 0 {
+		return nil
+	}
+	waited := ssa.NewChangeSet()
+	for _, entry := range applied.Entries {
+		if entry.Action != ssa.SkippedAction {
+			waited.Add(entry)
+		}
+	}
+	if err := k.manager.WaitForSet(waited.ToObjMetadataSet(), ssa.WaitOptions{
+		Interval: pollInterval, Timeout: k.wait, FailFast: true,
+		JobsWithTTL: ssautils.ExtractJobsWithTTL(k.objects),
+	}); err != nil {
+		return fmt.Errorf("checking health: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,185 @@
+// Command flux-sync compares a directory of manifests with a cluster, or applies
+// them to it, as Flux's kustomize-controller does with a Kustomization: by its own
+// library, with its options.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"time"
+
+	"github.com/fluxcd/cli-utils/pkg/kstatus/status"
+	"github.com/fluxcd/cli-utils/pkg/object"
+	"github.com/fluxcd/pkg/ssa"
+	"github.com/fluxcd/pkg/ssa/jsondiff"
+	ssautils "github.com/fluxcd/pkg/ssa/utils"
+	"github.com/go-logr/logr"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/securitybaseline/operator/test/gitops/internal/cli"
+)
+
+type options struct {
+	kubeconfig, manifests, inventory string
+	name                             string
+	prune, compare                   bool
+	wait                             time.Duration
+	ignored                          []jsondiff.IgnoreRule
+}
+
+// report is what was, or with --diff would be, done, and how things are then.
+type report struct {
+	Changes []change `json:"changes"`
+	Health  []health `json:"health"`
+}
+
+type change struct {
+	Subject string     `json:"subject"`
+	Action  ssa.Action `json:"action"`
+	// Diff is the merge patch from what is live to what it would become.
+	Diff json.RawMessage `json:"diff,omitempty"`
+}
+
+type health struct {
+	Subject string        `json:"subject"`
+	Status  status.Status `json:"status"`
+	Message string        `json:"message"`
+}
+
+func main() {
+	log.SetLogger(logr.Discard())
+	document, err := run(context.Background(), parse())
+	cli.Exit(document, err)
+}
+
+func parse() (o options) {
+	flag.StringVar(&o.kubeconfig, "kubeconfig", "", "of the cluster")
+	flag.StringVar(&o.manifests, "manifests", "", "directory of *.yaml")
+	flag.StringVar(&o.name, "name", "", "name of the Kustomization, in flux-system")
+	flag.StringVar(&o.inventory, "inventory", "", "file that keeps its status.inventory from run to run")
+	flag.BoolVar(&o.prune, "prune", false, "spec.prune: delete what was applied before and is not any more")
+	flag.BoolVar(&o.compare, "diff", false, "compare only")
+	flag.DurationVar(&o.wait, "wait", 0, "spec.wait, with this spec.timeout")
+	flag.Func("ignore", "file with the list spec.ignore", func(path string) error {
+		var rules []struct {
+			Paths  []string
+			Target *jsondiff.Selector
+		}
+		err := cli.Unmarshal(path, &rules)
+		for _, rule := range rules {
+			o.ignored = append(o.ignored, jsondiff.IgnoreRule{Paths: rule.Paths, Selector: rule.Target})
+		}
+		return err
+	})
+	cli.Parse("kubeconfig", "manifests", "name")
+	return o
+}
+
+func run(ctx context.Context, o options) (*report, error) {
+	k, err := newKustomization(o)
+	if err != nil {
+		return nil, err
+	}
+	act := k.sync
+	if o.compare {
+		act = k.diff
+	}
+	report, syncErr := act(ctx)
+	if syncErr != nil {
+		syncErr = fmt.Errorf("syncing %s: %w", o.name, syncErr)
+	}
+	err = k.health(ctx, report)
+	return report, errors.Join(syncErr, err)
+}
+
+// sync applies, prunes and waits, each if what is before it succeeded.
+func (k *kustomization) sync(ctx context.Context) (*report, error) {
+	report := &report{Changes: []change{}, Health: []health{}}
+	applied, err := k.manager.ApplyAllStaged(ctx, k.objects, k.applyOptions())
+	report.add(applied)
+	if err != nil {
+		return report, err
+	}
+	pruned, err := k.replaceInventory(ctx, applied)
+	report.add(pruned)
+	if err != nil {
+		return report, err
+	}
+	return report, k.waitFor(applied)
+}
+
+// diff says of everything what would become of it.
+func (k *kustomization) diff(ctx context.Context) (*report, error) {
+	report := &report{Changes: []change{}, Health: []health{}}
+	for _, wanted := range k.objects {
+		entry, live, merged, err := k.manager.Diff(ctx, wanted, k.diffOptions())
+		if err != nil {
+			return report, err
+		}
+		change := change{Subject: entry.Subject, Action: entry.Action}
+		if live != nil {
+			if change.Diff, err = mergePatch(live, merged); err != nil {
+				return report, err
+			}
+		}
+		report.Changes = append(report.Changes, change)
+	}
+	if !k.prune {
+		return report, nil
+	}
+	stale, err := k.stale(object.UnstructuredSetToObjMetadataSet(k.objects))
+	for _, gone := range stale {
+		report.Changes = append(report.Changes, change{Subject: ssautils.FmtUnstructured(gone), Action: ssa.DeletedAction})
+	}
+	return report, err
+}
+
+func mergePatch(live, merged *unstructured.Unstructured) (json.RawMessage, error) {
+	from, err := live.MarshalJSON()
+	if err != nil {
+		return nil, fmt.Errorf("encoding what is live: %w", err)
+	}
+	to, err := merged.MarshalJSON()
+	if err != nil {
+		return nil, fmt.Errorf("encoding what would be: %w", err)
+	}
+	return cli.MergePatch(from, to)
+}
+
+// health adds what kstatus says of everything.
+func (k *kustomization) health(ctx context.Context, report *report) error {
+	for _, wanted := range k.objects {
+		live := &unstructured.Unstructured{}
+		live.SetGroupVersionKind(wanted.GroupVersionKind())
+		entry := health{Subject: ssautils.FmtUnstructured(wanted), Status: status.NotFoundStatus}
+		err := k.client.Get(ctx, client.ObjectKeyFromObject(wanted), live)
+		switch {
+		case err == nil:
+			result, err := status.Compute(live)
+			if err != nil {
+				return fmt.Errorf("computing the status of %s: %w", entry.Subject, err)
+			}
+			entry.Status, entry.Message = result.Status, result.Message
+		case !apierrors.IsNotFound(err) && !meta.IsNoMatchError(err):
+			return fmt.Errorf("reading %s: %w", entry.Subject, err)
+		}
+		report.Health = append(report.Health, entry)
+	}
+	return nil
+}
+
+func (r *report) add(changes *ssa.ChangeSet) {
+	if changes == nil {
+		return
+	}
+	for _, entry := range changes.Entries {
+		r.Changes = append(r.Changes, change{Subject: entry.Subject, Action: entry.Action})
+	}
+}
