@@ -291,6 +291,22 @@ func TestDeletingABaselineDoesNotHangOnARefusedRemovalUnderAnotherBaseline(t *te
 	equal(t, "who governs", low.Name, policy(t, namespace.Name, "default-deny").Labels[v1alpha1.BaselineLabel])
 }
 
+// view, edit and admin are what the operator may bind unasked.
+func TestRolesThatTheOperatorMayBind(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t, "a", nil)
+	spec := v1alpha1.SecurityBaselineSpec{RBAC: &v1alpha1.RBAC{}}
+	for _, role := range []string{"view", "edit", "admin"} {
+		spec.RBAC.RoleBindings = append(spec.RBAC.RoleBindings, v1alpha1.NamedRoleBinding{
+			Name: role, RoleRef: v1alpha1.RoleRef{Kind: "ClusterRole", Name: role}, Subjects: []v1alpha1.Subject{{Kind: "Group", Name: role + "ers"}},
+		})
+	}
+	evaluated(t, namespace.Name, newBaseline(t, "all", spec), v1alpha1.StateCompliant)
+	for _, role := range []string{"view", "edit", "admin"} {
+		equal(t, "the role", role, get(t, namespace.Name, "security-baseline-"+role, &rbacv1.RoleBinding{}).RoleRef.Name)
+	}
+}
+
 func TestARoleThatTheOperatorMayNotBindIsAFailedControl(t *testing.T) {
 	t.Parallel()
 	namespace := newNamespace(t, "a", nil)

@@ -63,8 +63,16 @@ func run(m *testing.M) (int, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	ctrl.SetLogger(zap.New(zap.WriteTo(os.Stderr)))
-	var err error
-	if local, err = cluster.Start(ctx); err != nil {
+	dir, err := os.MkdirTemp("", "audit-")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	audit, flags, err := cluster.NewAudit(dir)
+	if err != nil {
+		return 0, err
+	}
+	if local, err = cluster.Start(ctx, flags...); err != nil {
 		return 0, err
 	}
 	defer func() { _ = local.Stop() }()
@@ -88,7 +96,10 @@ func run(m *testing.M) (int, error) {
 		code = 1
 		return true
 	})
-	return code, stopOperator()
+	if err := stopOperator(); err != nil || code != 0 || !wholeSuite() {
+		return code, err
+	}
+	return 0, onlyWhatIsNeeded(audit)
 }
 
 // startOperator starts the operator in this process, as its own ServiceAccount.

@@ -20,6 +20,7 @@ import (
 type (
 	vap        = admissionregistrationv1.ValidatingAdmissionPolicy
 	vapBinding = admissionregistrationv1.ValidatingAdmissionPolicyBinding
+	mapPolicy  = admissionregistrationv1.MutatingAdmissionPolicy
 	mapBinding = admissionregistrationv1.MutatingAdmissionPolicyBinding
 )
 
@@ -59,6 +60,9 @@ func TestPoliciesAndBindingsAreHealed(t *testing.T) {
 			object.SetLabels(map[string]string{"example.com/owner": "them"})
 		}},
 		{"a binding that is gone", "ValidatingAdmissionPolicyBinding", binding, &vapBinding{}, nil},
+		{"the policy of new namespaces", "MutatingAdmissionPolicy", "born.securitybaseline.io", &mapPolicy{}, func(object client.Object) {
+			object.(*mapPolicy).Spec.FailurePolicy = new(admissionregistrationv1.Ignore)
+		}},
 		{"the binding of new namespaces", "MutatingAdmissionPolicyBinding", born, &mapBinding{}, func(object client.Object) {
 			object.(*mapBinding).Spec.MatchResources.ObjectSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"nobody": "has"}}
 		}},
@@ -138,6 +142,8 @@ func same(a, b client.Object) error {
 		case *vapBinding:
 			return fmt.Sprint(&object.Spec)
 		case *mapBinding:
+			return fmt.Sprint(&object.Spec)
+		case *mapPolicy:
 			return fmt.Sprint(&object.Spec)
 		}
 		return ""

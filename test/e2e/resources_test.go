@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"testing"
 
@@ -163,6 +164,17 @@ func TestResources(t *testing.T) {
 		equal(t, "the default", "64Mi", get(t, namespace.Name, "security-baseline-limits", &corev1.LimitRange{}).Spec.Limits[0].Default.Memory().String())
 		equal(t, "the quota", list("pods", "5"), get(t, namespace.Name, "security-baseline-quota", &corev1.ResourceQuota{}).Spec.Hard)
 	})
+	t.Run("also a quota that somebody raises", func(t *testing.T) {
+		change(t, get(t, namespace.Name, "security-baseline-quota", &corev1.ResourceQuota{}), func(q *corev1.ResourceQuota) { q.Spec.Hard = list("pods", "500") })
+		eventually(t, func(ctx context.Context) error {
+			quota := &corev1.ResourceQuota{}
+			err := admin.Get(ctx, client.ObjectKey{Namespace: namespace.Name, Name: "security-baseline-quota"}, quota)
+			if pods := quota.Spec.Hard.Pods().String(); pods != "5" {
+				return errors.Join(err, fmt.Errorf("%s pods", pods))
+			}
+			return nil
+		})
+	})
 	t.Run("of others, who had a quota of that name, nothing is touched", func(t *testing.T) {
 		theirs := newNamespace(t, "theirs", map[string]string{"test": "no-one"})
 		quota := &corev1.ResourceQuota{Spec: corev1.ResourceQuotaSpec{Hard: list("pods", "7")}}
@@ -179,6 +191,11 @@ func TestResources(t *testing.T) {
 		})
 		absent(t, namespace.Name, "security-baseline-quota", &corev1.ResourceQuota{})
 		get(t, namespace.Name, "security-baseline-limits", &corev1.LimitRange{})
+		change(t, baseline, func(b *v1alpha1.SecurityBaseline) {
+			b.Spec.Resources.LimitRange, b.Spec.Resources.Quota = nil, &v1alpha1.ResourceQuotaSpec{Hard: list("pods", "5")}
+		})
+		absent(t, namespace.Name, "security-baseline-limits", &corev1.LimitRange{})
+		get(t, namespace.Name, "security-baseline-quota", &corev1.ResourceQuota{})
 	})
 }
 

@@ -73,6 +73,12 @@ func eventually(t *testing.T, local *cluster.Cluster, refusal string, args ...st
 	}
 }
 
+// became says whether something holds before patience ends.
+func became(t *testing.T, holds func() bool) bool {
+	t.Helper()
+	return wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, patience, true, func(context.Context) (bool, error) { return holds(), nil }) == nil
+}
+
 // startOperator starts the operator as its own ServiceAccount, and returns what
 // stops it.
 func startOperator(t *testing.T, local *cluster.Cluster) func() {

@@ -1,8 +1,34 @@
 package install
 
 import (
+	"slices"
 	"testing"
+
+	"github.com/securitybaseline/operator/test/cluster"
 )
+
+// Where the API server does not send what there is with a watch, as before
+// Kubernetes 1.34, the operator lists it: that is what it may list for.
+func TestAnAPIServerThatListsBeforeItWatches(t *testing.T) {
+	audit, flags, err := cluster.NewAudit(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	local := installed(t, append(flags, "--feature-gates=WatchList=false")...)
+	stop := startOperator(t, local)
+	must(t, local, guarded, "apply", "-f", "-")
+	must(t, local, "", "wait", "--for=condition=Ready", "securitybaseline", "everything", "--timeout=60s")
+	stop()
+	permissions, err := cluster.Permissions("rbac/role.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lists := slices.DeleteFunc(permissions, func(permission cluster.Permission) bool { return permission.Verb != "list" })
+	unused, refused, err := audit.Compare(lists)
+	if err != nil || len(lists) == 0 || len(unused) > 0 || len(refused) > 0 {
+		t.Errorf("of %d permissions, %v are not needed; refused: %v (%v)", len(lists), unused, refused, err)
+	}
+}
 
 // Where the API server has no MutatingAdmissionPolicy, as before Kubernetes 1.36,
 // the operator does without, and says so: a new namespace is hardened a moment

@@ -56,6 +56,7 @@ spec:
 // operators are two replicas of the executable, as their Deployment runs them.
 type operators struct {
 	local     *cluster.Cluster
+	audit     *cluster.Audit
 	addresses []string
 	logs      []string
 }
@@ -63,7 +64,11 @@ type operators struct {
 // start starts them, and has them see a drift.
 func start(t *testing.T) *operators {
 	t.Helper()
-	local, err := cluster.Start(t.Context())
+	audit, flags, err := cluster.NewAudit(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	local, err := cluster.Start(t.Context(), flags...)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +88,7 @@ func start(t *testing.T) *operators {
 	if err != nil {
 		t.Fatal(err)
 	}
-	replicas := &operators{local: local}
+	replicas := &operators{local: local, audit: audit}
 	for i := range 2 {
 		replicas.run(t, manager, kubeconfig, fmt.Sprintf("%s/%d.log", t.TempDir(), i))
 	}
@@ -270,6 +275,16 @@ func TestWhatTheOperatorExposes(t *testing.T) {
 	})
 	t.Run("has one leader", func(t *testing.T) {
 		findsSomething(t, series, []string{`sum(leader_election_master_status{name="leader.securitybaseline.io"}) == 1`})
+	})
+	t.Run("needs each permission that only an executable needs", func(t *testing.T) {
+		permissions, err := cluster.Permissions("rbac/leader_election_role.yaml", "rbac/metrics_auth_role.yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		unused, refused, err := replicas.audit.Compare(permissions)
+		if err != nil || len(permissions) == 0 || len(unused) > 0 || len(refused) > 0 {
+			t.Errorf("of %d permissions, %v are not needed; refused: %v (%v)", len(permissions), unused, refused, err)
+		}
 	})
 	t.Run("and the log is JSON with stable keys", func(t *testing.T) { replicas.logsAreJSON(t) })
 }

@@ -1,0 +1,175 @@
+package cluster
+
+import (
+	"bufio"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+	auditv1 "k8s.io/apiserver/pkg/apis/audit/v1"
+	"sigs.k8s.io/yaml"
+)
+
+// operatorUser is how the API server knows the operator.
+const operatorUser = "system:serviceaccount:" + OperatorNamespace + ":" + operatorServiceAccount
+
+// auditPolicy has the API server write down every request of the operator once it is
+// answered and, of those for which it asks for further permissions, what they were.
+const auditPolicy = `
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived, ResponseStarted]
+rules:
+- {level: Request, users: ["` + operatorUser + `"], verbs: [create, update], resources: [
+    {group: rbac.authorization.k8s.io, resources: [rolebindings]},
+    {group: admissionregistration.k8s.io, resources: [validatingadmissionpolicies, mutatingadmissionpolicies]}]}
+- {level: Metadata, users: ["` + operatorUser + `"]}
+`
+
+// Audit is what an API server wrote down of the operator's requests.
+type Audit struct{ policy, log string }
+
+// NewAudit returns one that is kept in a directory, and the flags by which a
+// kube-apiserver keeps it.
+func NewAudit(dir string) (*Audit, []string, error) {
+	audit := &Audit{policy: filepath.Join(dir, "audit-policy.yaml"), log: filepath.Join(dir, "audit.log")}
+	if err := os.WriteFile(audit.policy, []byte(auditPolicy), 0o600); err != nil {
+		return nil, nil, fmt.Errorf("writing the audit policy: %w", err)
+	}
+	return audit, []string{"--audit-policy-file=" + audit.policy, "--audit-log-path=" + audit.log}, nil
+}
+
+// Permission is a verb on a resource, of one name or, if that is empty, of any.
+// Resources that are none have their path for a resource.
+type Permission struct{ Verb, Group, Resource, Name string }
+
+// String returns it as a sentence about it would.
+func (p Permission) String() string {
+	resource := p.Resource
+	if p.Group != "" {
+		resource += "." + p.Group
+	}
+	if p.Name != "" {
+		resource += "/" + p.Name
+	}
+	return p.Verb + " " + resource
+}
+
+// Permissions returns those that roles in files of config/ give.
+func Permissions(files ...string) ([]Permission, error) {
+	var all []Permission
+	for _, file := range files {
+		data, err := os.ReadFile(filepath.Join(Root(), "config", file))
+		if err != nil {
+			return nil, err
+		}
+		var role rbacv1.ClusterRole
+		if err := yaml.Unmarshal(data, &role); err != nil {
+			return nil, fmt.Errorf("reading %s: %w", file, err)
+		}
+		for i := range role.Rules {
+			all = append(all, ruled(&role.Rules[i])...)
+		}
+	}
+	return all, nil
+}
+
+func ruled(rule *rbacv1.PolicyRule) []Permission {
+	names := rule.ResourceNames
+	if len(names) == 0 {
+		names = []string{""}
+	}
+	var all []Permission
+	for _, verb := range rule.Verbs {
+		for _, group := range rule.APIGroups {
+			for _, resource := range rule.Resources {
+				for _, name := range names {
+					all = append(all, Permission{verb, group, resource, name})
+				}
+			}
+		}
+	}
+	return all
+}
+
+// Compare returns which of the permissions no request needed, and which permissions
+// that are not among them the operator was refused. What else the API server asks for
+// as it writes an object it does not write down: it is known from the object.
+func (a *Audit) Compare(permissions []Permission) (unused, refused []string, err error) {
+	used, forbidden := sets.New[Permission](), sets.New[Permission]()
+	file, err := os.Open(a.log)
+	if err != nil {
+		return nil, nil, fmt.Errorf("opening the audit log: %w", err)
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	lines := bufio.NewScanner(file)
+	lines.Buffer(nil, 16<<20)
+	for lines.Scan() {
+		var event auditv1.Event
+		if err := json.Unmarshal(lines.Bytes(), &event); err != nil {
+			return nil, nil, fmt.Errorf("reading the audit log: %w", err)
+		}
+		if event.ObjectRef == nil {
+			continue
+		}
+		needed := neededBy(&event)
+		if event.Annotations["authorization.k8s.io/decision"] == "forbid" {
+			forbidden.Insert(needed...)
+			continue
+		}
+		used.Insert(needed...)
+	}
+	for _, permission := range permissions {
+		anyName := permission
+		anyName.Name = ""
+		if !used.Has(permission) && !used.Has(anyName) {
+			unused = append(unused, permission.String())
+		}
+	}
+	for permission := range forbidden {
+		refused = append(refused, permission.String())
+	}
+	slices.Sort(unused)
+	slices.Sort(refused)
+	return slices.Compact(unused), slices.Compact(refused), lines.Err()
+}
+
+// neededBy returns what a request needed, both for the object that it named and for
+// any.
+func neededBy(event *auditv1.Event) []Permission {
+	object := event.ObjectRef
+	permission := Permission{Verb: event.Verb, Group: object.APIGroup, Resource: object.Resource, Name: object.Name}
+	if object.Subresource != "" {
+		permission.Resource += "/" + object.Subresource
+	}
+	anyName := permission
+	anyName.Name = ""
+	needed := []Permission{permission, anyName}
+	if event.RequestObject == nil || event.ResponseStatus == nil || event.ResponseStatus.Code >= 300 {
+		return needed
+	}
+	var written struct {
+		// Whoever binds a role must be allowed to.
+		RoleRef rbacv1.RoleRef
+		// Whoever has a policy read parameters must be allowed to get them.
+		Spec struct{ ParamKind *metav1.TypeMeta }
+	}
+	if err := json.Unmarshal(event.RequestObject.Raw, &written); err != nil {
+		return needed
+	}
+	if role := written.RoleRef; role.Name != "" {
+		resource := map[string]string{"ClusterRole": "clusterroles", "Role": "roles"}[role.Kind]
+		needed = append(needed, Permission{"bind", role.APIGroup, resource, role.Name})
+	}
+	if parameters := written.Spec.ParamKind; parameters != nil {
+		needed = append(needed, Permission{"get", parameters.GroupVersionKind().Group, strings.ToLower(parameters.Kind) + "s", ""})
+	}
+	return needed
+}

@@ -1,0 +1,251 @@
+package install
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/securitybaseline/operator/test/cluster"
+)
+
+// everyValue switches on what comes with the operator but is off.
+var everyValue = []string{"serviceMonitor.enabled=true", "prometheusRule.enabled=true", "dashboard.enabled=true", "openreports.enabled=true"}
+
+// crds are what remains of an installation.
+var crds = []string{
+	"customresourcedefinition.apiextensions.k8s.io/baselinereports.securitybaseline.io",
+	"customresourcedefinition.apiextensions.k8s.io/securitybaselines.securitybaseline.io",
+}
+
+// prepared starts a control plane with the CRDs of the tools that the operator works
+// with. flags are further ones of its API server.
+func prepared(t *testing.T, flags ...string) *cluster.Cluster {
+	t.Helper()
+	local, err := cluster.Start(t.Context(), flags...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = local.Stop() })
+	openreports := output(t, exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/openreports/reports-api"))
+	for _, dir := range []string{filepath.Join(cluster.Root(), "bin", "crds") + "/", filepath.Join(strings.TrimSpace(string(openreports)), "config", "crd")} {
+		must(t, local, "", "create", "-f", dir)
+	}
+	must(t, local, "", "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+	return local
+}
+
+// hardenedNamespace makes the operator's namespace as docs/install.md says.
+func hardenedNamespace(t *testing.T, local *cluster.Cluster) {
+	t.Helper()
+	must(t, local, "", "create", "namespace", cluster.OperatorNamespace)
+	must(t, local, "", "label", "namespace", cluster.OperatorNamespace, "pod-security.kubernetes.io/enforce=restricted",
+		"pod-security.kubernetes.io/audit=restricted", "pod-security.kubernetes.io/warn=restricted")
+	must(t, local, "", "wait", "--for=create", "configmap/kube-root-ca.crt", "serviceaccount/default", "-n", cluster.OperatorNamespace, "--timeout=60s")
+}
+
+// everything returns what is in the cluster, but for what comes and goes by itself:
+// events, and the lists that say what to talk to.
+func everything(t *testing.T, local *cluster.Cluster) []string {
+	t.Helper()
+	kinds := strings.Fields(must(t, local, "", "api-resources", "--verbs=list", "-o", "name"))
+	kinds = slices.DeleteFunc(kinds, func(kind string) bool {
+		return strings.HasPrefix(kind, "events") || strings.HasPrefix(kind, "leases") || strings.HasPrefix(kind, "componentstatuses") ||
+			strings.HasPrefix(kind, "endpoint") || strings.HasPrefix(kind, "apiservices")
+	})
+	listed := must(t, local, "", "get", strings.Join(kinds, ","), "--all-namespaces", "--ignore-not-found",
+		"-o", `go-template={{range .items}}{{.apiVersion}} {{.kind}} {{.metadata.namespace}}/{{.metadata.name}}{{"\n"}}{{end}}`)
+	objects := strings.Split(strings.TrimSpace(listed), "\n")
+	slices.Sort(objects)
+	return slices.Compact(objects)
+}
+
+// helm runs it as admin and returns what it says.
+func helm(t *testing.T, local *cluster.Cluster, args ...string) string {
+	t.Helper()
+	out, err := local.Tool(t.Context(), "helm", args...).CombinedOutput()
+	if err != nil {
+		t.Fatalf("helm %v: %v\n%s", args, err, out)
+	}
+	return string(out)
+}
+
+// older makes a chart of an older version: a column and a rule for authors are not
+// there yet.
+func older(t *testing.T) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "chart")
+	if err := os.CopyFS(dir, os.DirFS(chart())); err != nil {
+		t.Fatal(err)
+	}
+	for file, change := range map[string][2]string{
+		"Chart.yaml":         {"ersion: 0.1.0", "ersion: 0.0.9"},
+		"files/authors.yaml": {"has more than 24 bindings", "has too many bindings"},
+		"files/crds/securitybaseline.io_securitybaselines.yaml": {"name: Compliant\n", "name: Good\n"},
+	} {
+		path := filepath.Join(dir, file)
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		changed := strings.ReplaceAll(string(data), change[0], change[1])
+		if changed == string(data) {
+			t.Fatalf("%s has no %q", file, change[0])
+		}
+		if err := os.WriteFile(path, []byte(changed), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// With the real helm: an older version is installed, upgraded to this one while its
+// baseline is in force, and uninstalled. The CRDs stay, and the baseline with them,
+// until both are deleted; nothing else does.
+func TestHelmInstallsUpgradesAndUninstalls(t *testing.T) {
+	local := prepared(t)
+	hardenedNamespace(t, local)
+	before := everything(t, local)
+	install := append(helmArgs("install", everyValue...), "--wait=hookOnly")
+	install[2] = older(t)
+	if out := helm(t, local, install...); !strings.Contains(out, "kubectl get baselinereports") {
+		t.Errorf("helm says nothing of what is next: %s", out)
+	}
+	must(t, local, "", "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+	restricted(t, local)
+	stop := startOperator(t, local)
+	must(t, local, guarded, "apply", "-f", "-")
+	must(t, local, "", "wait", "--for=condition=Ready", "securitybaseline", "everything", "--timeout=60s")
+	must(t, local, "", "wait", "--for=create", "baselinereport/security-baseline", "-n", "guarded", "--timeout=60s")
+	uid := must(t, local, "", "get", "securitybaseline", "everything", "-o", "jsonpath={.metadata.uid}")
+
+	for range 2 { // the second time, what the operator healed is there
+		upgrade := append(helmArgs("upgrade", append(everyValue, "replicas=3", `rbac.bindableClusterRoles=["system:node"]`)...), "--force-conflicts")
+		helm(t, local, upgrade...)
+		if columns := must(t, local, "", "get", "securitybaselines"); !strings.Contains(columns, "COMPLIANT") || strings.Contains(columns, "GOOD") {
+			t.Errorf("the CRD is not upgraded: %s", columns)
+		}
+		for object, want := range map[string]string{
+			"deployment/securitybaseline-manager {.spec.replicas}":                                  "3",
+			"clusterrole/securitybaseline-bindable {.rules[0].resourceNames[0]}":                    "system:node",
+			"validatingadmissionpolicy/authors.securitybaseline.io {.spec.validations[24].message}": "rbac.roleBindings has more than 24 bindings",
+		} {
+			name, path, _ := strings.Cut(object, " ")
+			if got := must(t, local, "", "get", name, "-n", cluster.OperatorNamespace, "-o", "jsonpath="+path); got != want {
+				t.Errorf("%s is %q, not %q", object, got, want)
+			}
+		}
+		// An operator of the older version is still there, and puts its own back.
+		authors := must(t, local, "", "get", "validatingadmissionpolicy", "authors.securitybaseline.io", "-o", "yaml")
+		must(t, local, strings.ReplaceAll(authors, "has more than 24 bindings", "has too many bindings"), "replace", "--field-manager=securitybaseline-operator", "-f", "-")
+	}
+	if now := must(t, local, "", "get", "securitybaseline", "everything", "-o", "jsonpath={.metadata.uid}"); now != uid {
+		t.Errorf("the baseline was %s and is %s", uid, now)
+	}
+
+	// Uninstalled in a hurry, with the operator running: the baseline stays, and is
+	// there for the next release.
+	helm(t, local, "uninstall", "securitybaseline", "-n", cluster.OperatorNamespace)
+	stop()
+	if now := must(t, local, "", "get", "securitybaseline", "everything", "-o", "jsonpath={.metadata.uid}"); now != uid {
+		t.Errorf("the baseline was %s and is %s", uid, now)
+	}
+	helm(t, local, append(helmArgs("install", everyValue...), "--wait=hookOnly")...)
+	stop = startOperator(t, local)
+	eventually(t, local, "", "wait", "--for=condition=Ready", "securitybaseline", "everything", "--timeout=1s")
+
+	// And in order.
+	takeAlong(t, local)
+	must(t, local, "", "delete", "namespace", "guarded", "--timeout=60s")
+	stop()
+	helm(t, local, "uninstall", "securitybaseline", "-n", cluster.OperatorNamespace)
+	left := must(t, local, "", "get", "crd", "-o", "name")
+	for _, crd := range crds {
+		if !strings.Contains(left, crd) {
+			t.Errorf("%s is gone", crd)
+		}
+	}
+	must(t, local, "", append([]string{"delete"}, crds...)...)
+	isAsItWas(t, local, before)
+}
+
+// restricted checks that the API server's Pod Security admission lets the operator's
+// pods in where it enforces the restricted level.
+func restricted(t *testing.T, local *cluster.Cluster) {
+	t.Helper()
+	eventually(t, local, "", "wait", "--for=create", "pod", "-l", "app.kubernetes.io/component=manager", "-n", cluster.OperatorNamespace, "--timeout=1s")
+}
+
+// isAsItWas waits until the cluster holds what it held.
+func isAsItWas(t *testing.T, local *cluster.Cluster, before []string) {
+	t.Helper()
+	var diff string
+	if !became(t, func() bool { diff = cmp.Diff(before, everything(t, local)); return diff == "" }) {
+		t.Errorf("not everything is as it was (-before +after):\n%s", diff)
+	}
+}
+
+// The same with the real kustomize, as make deploy and make undeploy do.
+func TestKustomizeInstallsUpgradesAndUninstalls(t *testing.T) {
+	local := prepared(t)
+	before := everything(t, local)
+	whole := string(kustomization(t, []string{"default", "prometheus", "grafana"}, []string{"openreports"}))
+	earlier := strings.ReplaceAll(strings.ReplaceAll(whole, "has more than 24 bindings", "has too many bindings"), "name: Compliant\n", "name: Good\n")
+	apply := func(manifests string) {
+		t.Helper()
+		must(t, local, manifests, "apply", "--server-side", "--force-conflicts", "-f", "-")
+	}
+	apply(earlier)
+	must(t, local, "", "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+	restricted(t, local)
+	stop := startOperator(t, local)
+	must(t, local, guarded, "apply", "-f", "-")
+	must(t, local, "", "wait", "--for=condition=Ready", "securitybaseline", "everything", "--timeout=60s")
+	apply(whole)
+	if columns := must(t, local, "", "get", "securitybaselines"); !strings.Contains(columns, "COMPLIANT") {
+		t.Errorf("the CRD is not upgraded: %s", columns)
+	}
+	must(t, local, "", "wait", "--for=condition=Ready", "securitybaseline", "everything", "--timeout=60s")
+
+	takeAlong(t, local)
+	must(t, local, "", "delete", "namespace", "guarded", "--timeout=60s")
+	stop()
+	must(t, local, whole, "delete", "--timeout=120s", "-f", "-")
+	isAsItWas(t, local, before)
+}
+
+// Who may read what, by the ClusterRoles for people.
+func TestTheRolesForPeople(t *testing.T) {
+	local := installed(t)
+	for user, role := range map[string]string{"jane": "view", "vera": "securitybaseline-viewer", "edna": "securitybaseline-editor", "adam": "securitybaseline-admin"} {
+		must(t, local, "", "create", "clusterrolebinding", user, "--clusterrole="+role, "--user="+user)
+	}
+	must(t, local, "", "create", "rolebinding", "rita", "--clusterrole=securitybaseline-baselinereport-viewer", "--user=rita", "-n", "default")
+	for user, may := range map[string]string{
+		"jane": "get securitybaselines, get baselinereports, !create securitybaselines",
+		"vera": "get securitybaselines, get baselinereports, !create securitybaselines, !get pods",
+		"edna": "create securitybaselines, delete securitybaselines, get baselinereports, !delete baselinereports, !bind clusterroles/view",
+		"adam": "create securitybaselines, deletecollection securitybaselines, delete baselinereports, bind clusterroles/view, bind clusterroles/admin, !bind clusterroles/cluster-admin",
+		"rita": "get baselinereports, !get securitybaselines, !get pods",
+	} {
+		for question := range strings.SplitSeq(may, ", ") {
+			not := strings.HasPrefix(question, "!")
+			want := map[bool]string{true: "no", false: "yes"}[not]
+			args := append([]string{"auth", "can-i", "--as", user, "-n", "default"}, strings.Fields(strings.TrimPrefix(question, "!"))...)
+			var out string
+			if !became(t, func() bool {
+				// It exits with 1 where the answer is no.
+				out, _ = kubectl(t, local, "", args...)
+				lines := strings.Fields(out)
+				return len(lines) > 0 && lines[len(lines)-1] == want
+			}) {
+				t.Errorf("%s: %s is not %s: %s", user, fmt.Sprint(args), want, out)
+			}
+		}
+	}
+}
