@@ -160,7 +160,7 @@ func TestHelmInstallsUpgradesAndUninstalls(t *testing.T) {
 	eventually(t, local, "", "wait", "--for=condition=Ready", "securitybaseline", "everything", "--timeout=1s")
 
 	// And in order.
-	takeAlong(t, local)
+	takeAlong(t, local, "everything")
 	must(t, local, "", "delete", "namespace", "guarded", "--timeout=60s")
 	stop()
 	helm(t, local, "uninstall", "securitybaseline", "-n", cluster.OperatorNamespace)
@@ -212,7 +212,7 @@ func TestKustomizeInstallsUpgradesAndUninstalls(t *testing.T) {
 	}
 	must(t, local, "", "wait", "--for=condition=Ready", "securitybaseline", "everything", "--timeout=60s")
 
-	takeAlong(t, local)
+	takeAlong(t, local, "everything")
 	must(t, local, "", "delete", "namespace", "guarded", "--timeout=60s")
 	stop()
 	must(t, local, whole, "delete", "--timeout=120s", "-f", "-")

@@ -81,7 +81,7 @@ source: another
 		}
 	})
 	t.Run("and goes with the BaselineReport", func(t *testing.T) {
-		takeAlong(t, local)
+		takeAlong(t, local, "everything")
 		must(t, local, "", "wait", "--for=delete", openReport, "-n", "guarded", "--timeout=60s")
 	})
 	t.Run("for which it needs each of its permissions", func(t *testing.T) {

@@ -68,12 +68,12 @@ func hardened(t *testing.T) (*cluster.Cluster, func()) {
 	return local, stop
 }
 
-// takeAlong deletes the baseline, which takes along what it gave.
-func takeAlong(t *testing.T, local *cluster.Cluster) {
+// takeAlong deletes a baseline, which takes along what it gave.
+func takeAlong(t *testing.T, local *cluster.Cluster, baseline string) {
 	t.Helper()
-	must(t, local, "", "patch", "securitybaseline", "everything", "--type=merge", "-p", `{"spec":{"deletionPolicy":"Remove"}}`)
-	must(t, local, "", "wait", "--for=jsonpath={.metadata.finalizers}", "securitybaseline/everything", "--timeout=60s")
-	must(t, local, "", "delete", "securitybaseline", "everything", "--timeout=60s")
+	must(t, local, "", "patch", "securitybaseline", baseline, "--type=merge", "-p", `{"spec":{"deletionPolicy":"Remove"}}`)
+	must(t, local, "", "wait", "--for=jsonpath={.metadata.finalizers}", "securitybaseline/"+baseline, "--timeout=60s")
+	must(t, local, "", "delete", "securitybaseline", baseline, "--timeout=60s")
 }
 
 // free checks that nothing is left that could refuse anything.
@@ -114,7 +114,7 @@ func TestUninstallLeavesAClusterInWhichEverythingWorks(t *testing.T) {
 // says: it goes first, while the operator runs.
 func TestUninstallTakesAlongWhatWasGiven(t *testing.T) {
 	local, stop := hardened(t)
-	takeAlong(t, local)
+	takeAlong(t, local, "everything")
 	left := must(t, local, "", "get", "networkpolicies,rolebindings,limitranges,resourcequotas,serviceaccounts,baselinereports", "-n", "guarded",
 		"-l", "securitybaseline.io/baseline", "-o", "name") + must(t, local, "", "get", "namespace", "guarded", "-o", "jsonpath={.metadata.labels}")
 	if strings.Contains(left, "securitybaseline.io") || strings.Contains(left, "security-baseline") || strings.Contains(left, "pod-security") {

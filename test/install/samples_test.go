@@ -1,0 +1,103 @@
+package install
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/yaml"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/test/cluster"
+)
+
+// baselinesIn returns the baselines of a file.
+func baselinesIn(t *testing.T, file string) []v1alpha1.SecurityBaseline {
+	t.Helper()
+	data, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []v1alpha1.SecurityBaseline
+	for decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(data), len(data)); ; {
+		var baseline v1alpha1.SecurityBaseline
+		if err := decoder.Decode(&baseline); errors.Is(err, io.EOF) {
+			return found
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		found = append(found, baseline)
+	}
+}
+
+// selected makes a namespace that a baseline selects, by its labels or by its name.
+func selected(t *testing.T, local *cluster.Cluster, baseline *v1alpha1.SecurityBaseline) string {
+	t.Helper()
+	namespace := corev1.Namespace{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}}
+	namespace.Name = "for-" + baseline.Name
+	namespace.Labels = map[string]string{}
+	for key, value := range baseline.Spec.NamespaceSelector.MatchLabels {
+		namespace.Labels[key] = string(value)
+	}
+	for _, expression := range baseline.Spec.NamespaceSelector.MatchExpressions {
+		namespace.Labels[string(expression.Key)] = "payments"
+	}
+	if name := namespace.Labels[corev1.LabelMetadataName]; name != "" {
+		namespace.Name = name
+	}
+	manifest, err := yaml.Marshal(namespace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	must(t, local, string(manifest), "apply", "-f", "-")
+	return namespace.Name
+}
+
+// Every sample is accepted as it stands, is in force in a namespace that it selects,
+// and goes again without leaving anything.
+func TestEverySample(t *testing.T) {
+	local := installed(t)
+	stop := startOperator(t, local)
+	defer stop()
+	files, err := filepath.Glob(filepath.Join(cluster.Root(), "config", "samples", "*.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	readme, err := os.ReadFile(filepath.Join(cluster.Root(), "config", "samples", "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	tried := 0
+	for _, file := range files {
+		name := filepath.Base(file)
+		if name == "kustomization.yaml" {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			tried++
+			if !bytes.Contains(readme, []byte("]("+name+")")) {
+				t.Error("the README does not mention it")
+			}
+			must(t, local, "", "apply", "-f", file)
+			for _, baseline := range baselinesIn(t, file) {
+				namespace := selected(t, local, &baseline)
+				eventually(t, local, "", "wait", "--for=condition=Ready", "securitybaseline/"+baseline.Name, "--timeout=1s")
+				eventually(t, local, "", "wait", "--for=jsonpath={.state}=Compliant", "baselinereport/security-baseline", "-n", namespace, "--timeout=1s")
+				takeAlong(t, local, baseline.Name)
+				if left := must(t, local, "", "get", "networkpolicies,rolebindings", "-n", namespace, "-o", "name"); left != "" {
+					t.Errorf("left: %s", left)
+				}
+			}
+		})
+	}
+	if tried < 10 {
+		t.Error(fmt.Errorf("only %d samples", tried))
+	}
+}
