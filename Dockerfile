@@ -2,6 +2,7 @@
 FROM --platform=$BUILDPLATFORM golang:1.26 AS build
 ARG TARGETOS
 ARG TARGETARCH
+ARG VERSION
 WORKDIR /workspace
 COPY go.mod go.sum ./
 RUN go mod download
@@ -9,7 +10,7 @@ COPY api/ api/
 COPY cmd/ cmd/
 COPY config/policies/ config/policies/
 COPY controllers/ controllers/
-RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -ldflags="-s -w" -o manager ./cmd
+RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -ldflags="-s -w -X main.release=$VERSION" -o manager ./cmd
 
 # No shell, no package manager, no root.
 FROM gcr.io/distroless/static:nonroot

@@ -17,6 +17,8 @@ TEST_PARALLEL ?= 16
 BENCH ?= .
 BENCHTIME ?= 5x
 
+# What the operator says it is: the tag, or the commit.
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 IMG ?= securitybaseline/operator:latest
 PLATFORMS ?= linux/amd64,linux/arm64
 CONTAINER_TOOL ?= docker
@@ -137,15 +139,15 @@ run: ## Run the operator here, against the cluster of your kubeconfig, with your
 
 .PHONY: build
 build: ## Build bin/manager.
-	go build -o $(LOCALBIN)/manager ./cmd
+	go build -ldflags="-X main.release=$(VERSION)" -o $(LOCALBIN)/manager ./cmd
 
 .PHONY: docker-build
 docker-build: ## Build the image IMG for this machine.
-	$(CONTAINER_TOOL) build -t $(IMG) .
+	$(CONTAINER_TOOL) build --build-arg VERSION=$(VERSION) -t $(IMG) .
 
 .PHONY: docker-buildx
 docker-buildx: ## Build and push the image IMG for all of PLATFORMS.
-	$(CONTAINER_TOOL) buildx build --push --platform=$(PLATFORMS) -t $(IMG) .
+	$(CONTAINER_TOOL) buildx build --push --platform=$(PLATFORMS) --build-arg VERSION=$(VERSION) -t $(IMG) .
 
 .PHONY: build-installer
 build-installer: $(KUSTOMIZE) ## Write dist/install.yaml, which installs the image IMG.

@@ -6,6 +6,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
@@ -49,19 +50,27 @@ func run(ctx context.Context) (err error) {
 	if err := local.Install(ctx); err != nil {
 		return err
 	}
-	stopOperator, err := startOperator(ctx, local)
+	metrics, err := freeAddress()
+	if err != nil {
+		return err
+	}
+	stopOperator, err := startOperator(ctx, local, metrics)
 	if err != nil {
 		return err
 	}
 	defer stopOperator()
 
-	s := &script{ctx: ctx, cluster: local}
+	s := &script{ctx: ctx, cluster: local, metrics: metrics}
 	walkThrough(s)
 	if s.err != nil {
 		return s.err
 	}
 	fmt.Printf("\nAll of this was real, and took %s.\n", time.Since(start).Round(time.Second))
 	if os.Getenv("KEEP") == "" {
+		fmt.Print("\nWhere to look at it on a cluster of yours (here: make demo KEEP=1):\n\n" +
+			"  reports    kubectl get securitybaselines; kubectl get baselinereports --all-namespaces\n" +
+			"  metrics    https://securitybaseline-metrics.securitybaseline-system.svc:8443/metrics, docs/metrics.md\n" +
+			"  dashboard  config/grafana, alerts config/prometheus\n")
 		return nil
 	}
 	s.say("Applied again, for you to explore.")
@@ -70,16 +79,26 @@ func run(ctx context.Context) (err error) {
 		return s.err
 	}
 	fmt.Printf("\nEverything is left running. To explore, in another terminal:\n\n"+
-		"  export KUBECONFIG=%s PATH=%s:$PATH\n  kubectl get securitybaselines\n\nCtrl-C stops everything.\n",
-		local.Kubeconfig(), filepath.Dir(local.Kubectl(ctx).Path))
+		"  export KUBECONFIG=%s PATH=%s:$PATH\n  kubectl get securitybaselines\n  kubectl get baselinereports --all-namespaces\n"+
+		"  curl -k -H \"Authorization: Bearer $(kubectl create token prometheus)\" https://%s/metrics | grep ^securitybaseline_\n\nCtrl-C stops everything.\n",
+		local.Kubeconfig(), filepath.Dir(local.Kubectl(ctx).Path), metrics)
 	<-ctx.Done()
 	return nil
+}
+
+// freeAddress returns an address on loopback on which nobody listens.
+func freeAddress() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	return listener.Addr().String(), listener.Close()
 }
 
 // startOperator starts bin/manager as the operator's own ServiceAccount: there
 // is no node here for its Deployment to run on. The function that it returns
 // stops it.
-func startOperator(ctx context.Context, local *cluster.Cluster) (func(), error) {
+func startOperator(ctx context.Context, local *cluster.Cluster, metrics string) (func(), error) {
 	config, err := local.Operator(ctx)
 	if err != nil {
 		return nil, err
@@ -94,7 +113,7 @@ func startOperator(ctx context.Context, local *cluster.Cluster) (func(), error) 
 	}
 	// Holding a lease, it ends by itself when its API server is gone.
 	manager := exec.CommandContext(ctx, filepath.Join(cluster.Root(), "bin", "manager"),
-		"--kubeconfig="+kubeconfig, "--leader-elect", "--health-probe-bind-address=0")
+		"--kubeconfig="+kubeconfig, "--leader-elect", "--health-probe-bind-address=0", "--metrics-bind-address="+metrics)
 	manager.Env = append(os.Environ(), "POD_NAMESPACE="+cluster.OperatorNamespace)
 	manager.Stdout, manager.Stderr = log, log
 	manager.Cancel = func() error { return manager.Process.Signal(syscall.SIGTERM) }
@@ -168,6 +187,11 @@ func walkThrough(s *script) {
 	s.expect(`"manager": "kubectl-patch"`, "get", "baselinereport", "security-baseline", "-n", "payments", "-o", "jsonpath-as-json={.drifts}")
 	s.say("So do events.")
 	s.eventually("kubectl-patch", "get", "events", "--field-selector=reason=Drift,involvedObject.name=payments", "-o", `jsonpath={.items[*].note}{.items[*].message}`)
+
+	s.say("And metrics, for whoever may read them. Alerts and a dashboard for them are in config/prometheus and config/grafana.")
+	s.kubectl("create", "serviceaccount", "prometheus")
+	s.kubectl("create", "clusterrolebinding", "prometheus", "--clusterrole=securitybaseline-metrics-reader", "--serviceaccount=default:prometheus")
+	s.scrape("prometheus", "securitybaseline_drifts")
 
 	s.say("A namespace that is made later is hardened like the others.")
 	s.kubectl("create", "namespace", "checkout")

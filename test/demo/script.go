@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bufio"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -22,6 +25,7 @@ const patience = 60 * time.Second
 type script struct {
 	ctx     context.Context
 	cluster *cluster.Cluster
+	metrics string // where the operator serves them
 	err     error
 }
 
@@ -91,6 +95,44 @@ func (s *script) until(what, want string, ends func(error) bool, args []string) 
 	show(args, out)
 	if err != nil {
 		s.err = fmt.Errorf("kubectl %s %s %q: %w", args[0], what, want, err)
+	}
+}
+
+// scrape shows the samples of the operator's metrics whose names begin so, as a
+// ServiceAccount reads them.
+func (s *script) scrape(account, prefix string) {
+	if s.err != nil {
+		return
+	}
+	token, err := s.run([]string{"create", "token", account})
+	if err != nil {
+		s.err = fmt.Errorf("kubectl create token: %w: %s", err, token)
+		return
+	}
+	// The certificate is one that the operator made for itself.
+	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}}
+	request, err := http.NewRequestWithContext(s.ctx, http.MethodGet, "https://"+s.metrics+"/metrics", nil)
+	if err != nil {
+		s.err = err
+		return
+	}
+	request.Header.Set("Authorization", "Bearer "+strings.TrimSpace(token))
+	response, err := client.Do(request)
+	if err != nil {
+		s.err = fmt.Errorf("asking for metrics: %w", err)
+		return
+	}
+	defer func() { _ = response.Body.Close() }()
+	fmt.Printf("\n$ curl -sk -H \"Authorization: Bearer $(kubectl create token %s)\" https://%s/metrics | grep ^%s\n", account, s.metrics, prefix)
+	found := false
+	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
+		if strings.HasPrefix(lines.Text(), prefix) {
+			fmt.Println(lines.Text())
+			found = true
+		}
+	}
+	if !found {
+		s.err = fmt.Errorf("no metric begins with %s: %s", prefix, response.Status)
 	}
 }
 

@@ -113,7 +113,7 @@ func TestHelmInstallsUpgradesAndUninstalls(t *testing.T) {
 	before := everything(t, local)
 	install := append(helmArgs("install", everyValue...), "--wait=hookOnly")
 	install[2] = older(t)
-	if out := helm(t, local, install...); !strings.Contains(out, "kubectl get baselinereports") {
+	if out := helm(t, local, install...); !strings.Contains(out, "kubectl get baselinereports --all-namespaces") {
 		t.Errorf("helm says nothing of what is next: %s", out)
 	}
 	must(t, local, "", "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
