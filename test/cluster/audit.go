@@ -86,7 +86,7 @@ func ruled(rule *rbacv1.PolicyRule) []Permission {
 	if len(names) == 0 {
 		names = []string{""}
 	}
-	var all []Permission
+	all := make([]Permission, 0, len(rule.Verbs)*len(rule.APIGroups)*len(rule.Resources)*len(names))
 	for _, verb := range rule.Verbs {
 		for _, group := range rule.APIGroups {
 			for _, resource := range rule.Resources {

@@ -47,7 +47,7 @@ func selected(t *testing.T, local *cluster.Cluster, baseline *v1alpha1.SecurityB
 		namespace.Labels[key] = string(value)
 	}
 	for _, expression := range baseline.Spec.NamespaceSelector.MatchExpressions {
-		namespace.Labels[string(expression.Key)] = "payments"
+		namespace.Labels[expression.Key] = "payments"
 	}
 	if name := namespace.Labels[corev1.LabelMetadataName]; name != "" {
 		namespace.Name = name
