@@ -6,9 +6,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"syscall"
@@ -50,17 +48,14 @@ func run(ctx context.Context) (err error) {
 	if err := local.Install(ctx); err != nil {
 		return err
 	}
-	metrics, err := freeAddress()
+	fmt.Println("Starting bin/manager as the operator's own ServiceAccount ...")
+	manager, err := local.StartManager(ctx, filepath.Join(cluster.Root(), "bin", "manager"), filepath.Join(filepath.Dir(local.Kubeconfig()), "operator.log"), "--leader-elect")
 	if err != nil {
 		return err
 	}
-	stopOperator, err := startOperator(ctx, local, metrics)
-	if err != nil {
-		return err
-	}
-	defer stopOperator()
+	defer func() { _ = manager.Stop() }()
 
-	s := &script{ctx: ctx, cluster: local, metrics: metrics}
+	s := &script{ctx: ctx, cluster: local, manager: manager}
 	walkThrough(s)
 	if s.err != nil {
 		return s.err
@@ -81,51 +76,9 @@ func run(ctx context.Context) (err error) {
 	fmt.Printf("\nEverything is left running. To explore, in another terminal:\n\n"+
 		"  export KUBECONFIG=%s PATH=%s:$PATH\n  kubectl get securitybaselines\n  kubectl get baselinereports --all-namespaces\n"+
 		"  curl -k -H \"Authorization: Bearer $(kubectl create token prometheus)\" https://%s/metrics | grep ^securitybaseline_\n\nCtrl-C stops everything.\n",
-		local.Kubeconfig(), filepath.Dir(local.Kubectl(ctx).Path), metrics)
+		local.Kubeconfig(), filepath.Dir(local.Kubectl(ctx).Path), manager.Metrics)
 	<-ctx.Done()
 	return nil
-}
-
-// freeAddress returns an address on loopback on which nobody listens.
-func freeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return listener.Addr().String(), listener.Close()
-}
-
-// startOperator starts bin/manager as the operator's own ServiceAccount: there
-// is no node here for its Deployment to run on. The function that it returns
-// stops it.
-func startOperator(ctx context.Context, local *cluster.Cluster, metrics string) (func(), error) {
-	config, err := local.Operator(ctx)
-	if err != nil {
-		return nil, err
-	}
-	kubeconfig, err := local.WriteKubeconfig("operator.kubeconfig", config)
-	if err != nil {
-		return nil, err
-	}
-	log, err := os.Create(filepath.Join(filepath.Dir(kubeconfig), "operator.log"))
-	if err != nil {
-		return nil, err
-	}
-	// Holding a lease, it ends by itself when its API server is gone.
-	manager := exec.CommandContext(ctx, filepath.Join(cluster.Root(), "bin", "manager"),
-		"--kubeconfig="+kubeconfig, "--leader-elect", "--health-probe-bind-address=0", "--metrics-bind-address="+metrics)
-	manager.Env = append(os.Environ(), "POD_NAMESPACE="+cluster.OperatorNamespace)
-	manager.Stdout, manager.Stderr = log, log
-	manager.Cancel = func() error { return manager.Process.Signal(syscall.SIGTERM) }
-	fmt.Println("Starting bin/manager as the operator's own ServiceAccount ...")
-	if err := manager.Start(); err != nil {
-		return nil, fmt.Errorf("starting the operator: %w", err)
-	}
-	return func() {
-		_ = manager.Process.Signal(syscall.SIGTERM)
-		_ = manager.Wait()
-		_ = log.Close()
-	}, nil
 }
 
 func walkThrough(s *script) {

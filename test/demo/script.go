@@ -1,12 +1,9 @@
 package main
 
 import (
-	"bufio"
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"fmt"
-	"net/http"
 	"strings"
 	"time"
 
@@ -25,7 +22,7 @@ const patience = 60 * time.Second
 type script struct {
 	ctx     context.Context
 	cluster *cluster.Cluster
-	metrics string // where the operator serves them
+	manager *cluster.Manager
 	err     error
 }
 
@@ -109,30 +106,21 @@ func (s *script) scrape(account, prefix string) {
 		s.err = fmt.Errorf("kubectl create token: %w: %s", err, token)
 		return
 	}
-	// The certificate is one that the operator made for itself.
-	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}}
-	request, err := http.NewRequestWithContext(s.ctx, http.MethodGet, "https://"+s.metrics+"/metrics", nil)
-	if err != nil {
-		s.err = err
-		return
-	}
-	request.Header.Set("Authorization", "Bearer "+strings.TrimSpace(token))
-	response, err := client.Do(request)
+	status, body, err := s.manager.Scrape(s.ctx, token)
 	if err != nil {
 		s.err = fmt.Errorf("asking for metrics: %w", err)
 		return
 	}
-	defer func() { _ = response.Body.Close() }()
-	fmt.Printf("\n$ curl -sk -H \"Authorization: Bearer $(kubectl create token %s)\" https://%s/metrics | grep ^%s\n", account, s.metrics, prefix)
+	fmt.Printf("\n$ curl -sk -H \"Authorization: Bearer $(kubectl create token %s)\" https://%s/metrics | grep ^%s\n", account, s.manager.Metrics, prefix)
 	found := false
-	for lines := bufio.NewScanner(response.Body); lines.Scan(); {
-		if strings.HasPrefix(lines.Text(), prefix) {
-			fmt.Println(lines.Text())
+	for line := range strings.Lines(body) {
+		if strings.HasPrefix(line, prefix) {
+			fmt.Print(line)
 			found = true
 		}
 	}
 	if !found {
-		s.err = fmt.Errorf("no metric begins with %s: %s", prefix, response.Status)
+		s.err = fmt.Errorf("no metric begins with %s: status %d", prefix, status)
 	}
 }
 

@@ -8,7 +8,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -84,7 +83,7 @@ func run(m *testing.M) (int, error) {
 	}
 	admin = client.WithFieldOwner(admin, "admin")
 
-	if metricsAddress, err = freeAddress(); err != nil {
+	if metricsAddress, err = cluster.FreeAddress(); err != nil {
 		return 0, err
 	}
 	if stopOperator, err = startOperator(ctx); err != nil {
@@ -113,15 +112,6 @@ func startOperator(ctx context.Context) (func() error, error) {
 		Now:            func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) },
 		MetricsAddress: metricsAddress,
 	})
-}
-
-// freeAddress returns an address on loopback on which nobody listens.
-func freeAddress() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return listener.Addr().String(), listener.Close()
 }
 
 // writes watches over what the operator writes.

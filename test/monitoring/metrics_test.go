@@ -4,14 +4,11 @@ package monitoring
 
 import (
 	"context"
-	"crypto/tls"
 	"encoding/json"
 	"fmt"
-	"io"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -55,10 +52,9 @@ spec:
 
 // operators are two replicas of the executable, as their Deployment runs them.
 type operators struct {
-	local     *cluster.Cluster
-	audit     *cluster.Audit
-	addresses []string
-	logs      []string
+	local    *cluster.Cluster
+	audit    *cluster.Audit
+	managers []*cluster.Manager
 }
 
 // start starts them, and has them see a drift.
@@ -76,54 +72,24 @@ func start(t *testing.T) *operators {
 	if err := local.Install(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	manager, err := cluster.Manager(t.Context(), t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	config, err := local.Operator(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	kubeconfig, err := local.WriteKubeconfig("operator", config)
+	executable, err := cluster.BuildManager(t.Context(), t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	replicas := &operators{local: local, audit: audit}
 	for i := range 2 {
-		replicas.run(t, manager, kubeconfig, fmt.Sprintf("%s/%d.log", t.TempDir(), i))
+		manager, err := local.StartManager(t.Context(), executable, filepath.Join(t.TempDir(), fmt.Sprintf("%d.log", i)), "--leader-elect")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = manager.Stop() })
+		replicas.managers = append(replicas.managers, manager)
 	}
 	replicas.kubectl(t, manifests, "apply", "-f", "-")
 	replicas.kubectl(t, "", "wait", "--for=condition=Ready", "securitybaseline/production", "--timeout=60s")
 	replicas.kubectl(t, "", "wait", "--for=create", "networkpolicy/security-baseline-default-deny", "-n", "shop", "--timeout=60s")
 	replicas.kubectl(t, "", "patch", "networkpolicy", "security-baseline-default-deny", "-n", "shop", "--type=merge", "-p", opened)
 	return replicas
-}
-
-// run starts a replica with the flags of config/manager, but on a port that is free.
-func (o *operators) run(t *testing.T, manager, kubeconfig, log string) {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	if err := listener.Close(); err != nil {
-		t.Fatal(err)
-	}
-	file, err := os.Create(log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = file.Close() })
-	replica := exec.CommandContext(t.Context(), manager, "--leader-elect", "--metrics-bind-address="+address, "--health-probe-bind-address=0")
-	replica.Env = append(os.Environ(), "KUBECONFIG="+kubeconfig, "POD_NAMESPACE="+cluster.OperatorNamespace)
-	replica.Stdout, replica.Stderr = file, file
-	replica.Cancel = func() error { return replica.Process.Signal(os.Interrupt) }
-	if err := replica.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = replica.Wait() })
-	o.addresses, o.logs = append(o.addresses, address), append(o.logs, log)
 }
 
 func (o *operators) kubectl(t *testing.T, input string, args ...string) string {
@@ -137,27 +103,6 @@ func (o *operators) kubectl(t *testing.T, input string, args ...string) string {
 	return strings.TrimSpace(string(out))
 }
 
-// scrape returns the status and the body of what a replica answers to whoever has
-// this token.
-func scrape(ctx context.Context, address, token string) (int, string, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+address+"/metrics", nil)
-	if err != nil {
-		return 0, "", err
-	}
-	if token != "" {
-		request.Header.Set("Authorization", "Bearer "+token)
-	}
-	// The certificate is one that the operator made for itself.
-	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}}
-	response, err := client.Do(request)
-	if err != nil {
-		return 0, "", err
-	}
-	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(response.Body)
-	return response.StatusCode, string(body), err
-}
-
 // series returns what both replicas expose, as Prometheus would label it. It waits
 // until the leader has counted the drift.
 func (o *operators) series(t *testing.T, token string) []string {
@@ -166,8 +111,8 @@ func (o *operators) series(t *testing.T, token string) []string {
 	var last string
 	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
 		series = nil
-		for i, address := range o.addresses {
-			status, body, err := scrape(ctx, address, token)
+		for i, manager := range o.managers {
+			status, body, err := manager.Scrape(ctx, token)
 			if err != nil || status != http.StatusOK {
 				last = fmt.Sprint(status, err, body)
 				return false, nil
@@ -248,7 +193,7 @@ func TestWhatTheOperatorExposes(t *testing.T) {
 
 	t.Run("is not for everybody", func(t *testing.T) {
 		for token, want := range map[string]int{"": http.StatusUnauthorized, replicas.kubectl(t, "", "create", "token", "stranger", "-n", "monitoring"): http.StatusForbidden} {
-			if status, body, err := scrape(t.Context(), replicas.addresses[0], token); status != want {
+			if status, body, err := replicas.managers[0].Scrape(t.Context(), token); status != want {
 				t.Errorf("%d %s %v, not %d", status, body, err, want)
 			}
 		}
@@ -324,8 +269,8 @@ func findsSomething(t *testing.T, series, expressions []string) {
 func (o *operators) logsAreJSON(t *testing.T) {
 	t.Helper()
 	drifts := 0
-	for _, log := range o.logs {
-		for line := range strings.SplitSeq(strings.TrimSpace(string(read(t, log))), "\n") {
+	for _, manager := range o.managers {
+		for line := range strings.SplitSeq(strings.TrimSpace(string(read(t, manager.Log))), "\n") {
 			var entry map[string]any
 			if err := json.Unmarshal([]byte(line), &entry); err != nil {
 				t.Errorf("%v: %s", err, line)
