@@ -60,6 +60,7 @@ func parse(args []string, namespace string, help io.Writer) (settings, error) {
 	flags := flag.NewFlagSet("manager", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // one sentence instead
 	clientconfig.RegisterFlags(flags)
+	flags.Lookup(clientconfig.KubeconfigFlagName).Usage = "The `file` that says how to reach the cluster; without, $KUBECONFIG, the pod's own ServiceAccount or ~/.kube/config does."
 	flags.StringVar(&s.metricsAddress, "metrics-bind-address", "0",
 		"The `address` on which metrics are served over HTTPS, to whoever may get /metrics; 0 switches them off.")
 	flags.StringVar(&s.metricsCertDir, "metrics-cert-dir", "",
@@ -132,7 +133,9 @@ func validAddress(name, address string) error {
 		return nil
 	}
 	_, port, err := net.SplitHostPort(address)
-	if err == nil {
+	if err == nil && port == "" {
+		err = errors.New("no port")
+	} else if err == nil {
 		_, err = net.LookupPort("tcp", port)
 	}
 	if err != nil {
@@ -146,12 +149,12 @@ func (s *settings) logger() logr.Logger {
 	options := zap.Options{
 		Level:           uberzap.NewAtomicLevelAt(zapcore.Level(-s.verbosity)),
 		StacktraceLevel: zapcore.DPanicLevel,
-		TimeEncoder:     zapcore.RFC3339NanoTimeEncoder,
 	}
+	times := func(config *zapcore.EncoderConfig) { config.EncodeTime = zapcore.RFC3339NanoTimeEncoder }
 	if s.logEncoding == "console" {
-		zap.ConsoleEncoder()(&options)
+		zap.ConsoleEncoder(times)(&options)
 	} else {
-		zap.JSONEncoder()(&options)
+		zap.JSONEncoder(times)(&options)
 	}
 	return zap.New(zap.UseFlagOptions(&options))
 }

@@ -71,7 +71,7 @@ func (r *baselineReconciler) Reconcile(ctx context.Context, request ctrl.Request
 	}
 	// With a selector that does not parse, no control is counted.
 	if status.Namespaces.Pending == 0 && len(status.Controls) > 0 {
-		lastEvaluation.WithLabelValues(baseline.Name).Set(float64(now.Unix()))
+		markEvaluated(baseline.Name, status.Controls, now)
 	}
 	again := until(report.NextDeadline(baseline, now), now)
 	if meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReconciling) && status.Namespaces.Pending == 0 {

@@ -74,6 +74,19 @@ func countDrift(drift *v1alpha1.Drift, after time.Duration) {
 	}
 }
 
+// markEvaluated notes when a baseline was found evaluated everywhere. What is counted
+// for its controls is there from then on, at zero: of a counter that first appears at
+// one, Prometheus sees no increase.
+func markEvaluated(baseline string, controls []v1alpha1.ControlCounts, now time.Time) {
+	lastEvaluation.WithLabelValues(baseline).Set(float64(now.Unix()))
+	for i := range controls {
+		labels := prometheus.Labels{baselineLabel: baseline, controlLabel: string(controls[i].Name)}
+		driftsSeen.With(labels)
+		driftsHealed.With(labels)
+		healingSeconds.With(labels)
+	}
+}
+
 // managers are the field managers that drifts are counted by.
 var managers = bounded{max: maxManagers, names: sets.New[string]()}
 

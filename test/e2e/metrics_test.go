@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"testing"
@@ -51,6 +52,14 @@ func TestMetrics(t *testing.T) {
 	baseline := newBaseline(t, "all", spec)
 	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 	evaluated(t, excepted.Name, baseline, v1alpha1.StateExcepted)
+	// What is counted is there before it is counted: else the first would not be seen.
+	eventually(t, func(ctx context.Context) error {
+		families, err := scrape(ctx)
+		if sample(families, "securitybaseline_drifts_total", map[string]string{"baseline": baseline.Name, "control": "Network"}) == nil {
+			return errors.Join(err, errors.New("no counter"))
+		}
+		return nil
+	})
 	change(t, policy(t, namespace.Name, "default-deny"), func(p *networkingv1.NetworkPolicy) {
 		p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{}}
 	})

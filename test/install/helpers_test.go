@@ -24,15 +24,22 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// installed starts a control plane of the test's own, whose API server has these
-// further flags, and installs config/default.
-func installed(t *testing.T, flags ...string) *cluster.Cluster {
+// started starts a control plane of the test's own, whose API server has these
+// further flags.
+func started(t *testing.T, flags ...string) *cluster.Cluster {
 	t.Helper()
 	local, err := cluster.Start(t.Context(), flags...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = local.Stop() })
+	return local
+}
+
+// installed starts one and installs config/default.
+func installed(t *testing.T, flags ...string) *cluster.Cluster {
+	t.Helper()
+	local := started(t, flags...)
 	if err := local.Install(t.Context()); err != nil {
 		t.Fatal(err)
 	}

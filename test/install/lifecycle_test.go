@@ -27,11 +27,7 @@ var crds = []string{
 // with. flags are further ones of its API server.
 func prepared(t *testing.T, flags ...string) *cluster.Cluster {
 	t.Helper()
-	local, err := cluster.Start(t.Context(), flags...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = local.Stop() })
+	local := started(t, flags...)
 	openreports := output(t, exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", "github.com/openreports/reports-api"))
 	for _, dir := range []string{filepath.Join(cluster.Root(), "bin", "crds") + "/", filepath.Join(strings.TrimSpace(string(openreports)), "config", "crd")} {
 		must(t, local, "", "create", "-f", dir)
@@ -217,6 +213,42 @@ func TestKustomizeInstallsUpgradesAndUninstalls(t *testing.T) {
 	stop()
 	must(t, local, whole, "delete", "--timeout=120s", "-f", "-")
 	isAsItWas(t, local, before)
+}
+
+// So do Argo CD and Flux, and find nothing to change afterwards, with the operator at
+// work.
+func TestGitOpsToolsInstall(t *testing.T) {
+	manifests := kustomization(t, []string{"default"}, nil)
+	for tool, args := range map[string][]string{
+		"argocd-sync": {"--app", "security"},
+		"flux-sync":   {"--name", "security"},
+	} {
+		t.Run(tool, func(t *testing.T) {
+			local := started(t)
+			dir := t.TempDir()
+			if err := os.WriteFile(filepath.Join(dir, "install.yaml"), manifests, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			sync := func(more ...string) string {
+				t.Helper()
+				return string(output(t, local.Tool(t.Context(), tool, append(append([]string{"--kubeconfig", local.Kubeconfig(), "--manifests", dir}, args...), more...)...)))
+			}
+			sync()
+			must(t, local, "", "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+			restricted(t, local)
+			stop := startOperator(t, local)
+			defer stop()
+			must(t, local, guarded, "apply", "-f", "-")
+			eventually(t, local, "", "wait", "--for=condition=Ready", "securitybaseline", "everything", "--timeout=1s")
+			var out string
+			if !became(t, func() bool {
+				out = sync("--diff")
+				return !strings.Contains(out, "OutOfSync") && !strings.Contains(out, `"configured"`) && !strings.Contains(out, `"created"`)
+			}) {
+				t.Errorf("it finds something to change: %s", out)
+			}
+		})
+	}
 }
 
 // Who may read what, by the ClusterRoles for people.

@@ -3,7 +3,6 @@ package install
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -74,14 +73,12 @@ func TestEverySample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	tried := 0
 	for _, file := range files {
 		name := filepath.Base(file)
 		if name == "kustomization.yaml" {
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
-			tried++
 			if !bytes.Contains(readme, []byte("]("+name+")")) {
 				t.Error("the README does not mention it")
 			}
@@ -97,7 +94,7 @@ func TestEverySample(t *testing.T) {
 			}
 		})
 	}
-	if tried < 10 {
-		t.Error(fmt.Errorf("only %d samples", tried))
+	if len(files) < 10 {
+		t.Errorf("only %d samples", len(files))
 	}
 }

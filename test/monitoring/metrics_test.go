@@ -281,6 +281,9 @@ func (o *operators) logsAreJSON(t *testing.T) {
 					t.Errorf("no %s: %s", key, line)
 				}
 			}
+			if _, err := time.Parse(time.RFC3339Nano, fmt.Sprint(entry["ts"])); err != nil {
+				t.Error(err)
+			}
 			if entry["msg"] == "Drift" {
 				drifts++
 				for _, key := range []string{"baseline", "control", "object", "fields", "manager", "operation", "action", "namespace"} {

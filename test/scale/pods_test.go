@@ -1,5 +1,4 @@
-// Package scale measures. Nothing here is a test: make bench runs it.
-package scale
+package main
 
 import (
 	"context"

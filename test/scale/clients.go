@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers"
+	"github.com/securitybaseline/operator/test/cluster"
+)
+
+const (
+	// workers write at a time.
+	workers = 32
+	// stageLabel is what baselines here select by.
+	stageLabel = "scale.example.com/stage"
+	governed   = "governed"
+)
+
+// clients are without any limit.
+type clients struct {
+	// core speaks protobuf.
+	core *kubernetes.Clientset
+	// custom speaks JSON, since that is what a CRD takes.
+	custom client.WithWatch
+}
+
+func newClients(local *cluster.Cluster) (*clients, error) {
+	config := rest.CopyConfig(local.Admin)
+	config.QPS = -1
+	custom, err := client.NewWithWatch(config, client.Options{Scheme: controllers.Scheme()})
+	if err != nil {
+		return nil, fmt.Errorf("making a client: %w", err)
+	}
+	config = rest.CopyConfig(config)
+	config.ContentType = runtime.ContentTypeProtobuf
+	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
+	core, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("making a client: %w", err)
+	}
+	return &clients{core, custom}, nil
+}
+
+// parallel does something for each of 0 to n-1, by all workers, until one fails.
+func parallel(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var next atomic.Int64
+	var group sync.WaitGroup
+	for range workers {
+		group.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
+				if err := do(ctx, i); err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
+	group.Wait()
+	if err := context.Cause(ctx); err != nil && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return ctx.Err()
+}
+
+func namespaceName(i int) string { return fmt.Sprintf("scale-%05d", i) }
+
+// namespaces makes so many, of one stage.
+func (c *clients) namespaces(ctx context.Context, n int, stage string) error {
+	return parallel(ctx, n, func(ctx context.Context, i int) error {
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespaceName(i), Labels: map[string]string{stageLabel: stage}}}
+		_, err := c.core.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{})
+		return err
+	})
+}
+
+// ready waits until every one of n namespaces is as a baseline says at its
+// generation, and returns the baseline.
+func (c *clients) ready(ctx context.Context, name string, generation int64, n int) error {
+	watched, err := c.custom.Watch(ctx, &v1alpha1.SecurityBaselineList{})
+	if err != nil {
+		return fmt.Errorf("watching the baseline: %w", err)
+	}
+	defer watched.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case event, open := <-watched.ResultChan():
+			if !open {
+				return c.ready(ctx, name, generation, n)
+			}
+			baseline, ok := event.Object.(*v1alpha1.SecurityBaseline)
+			if ok && baseline.Name == name && baseline.Status.ObservedGeneration >= generation && int(baseline.Status.Namespaces.Compliant) == n && isReady(baseline) {
+				return nil
+			}
+		}
+	}
+}
+
+func isReady(baseline *v1alpha1.SecurityBaseline) bool {
+	for _, condition := range baseline.Status.Conditions {
+		if condition.Type == v1alpha1.ConditionReady {
+			return condition.Status == metav1.ConditionTrue && condition.ObservedGeneration == baseline.Generation
+		}
+	}
+	return false
+}

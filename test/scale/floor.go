@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/test/cluster"
+)
+
+// given is what the operator writes for one namespace: what the floor is measured
+// with.
+type given struct {
+	labels   map[string]string
+	policies []networkingv1.NetworkPolicy
+	bindings []rbacv1.RoleBinding
+	report   v1alpha1.BaselineReport
+}
+
+func (g *given) writes() int { return 2 + len(g.policies) + len(g.bindings) }
+
+// floor is how fast a client without any limit writes the same, on a control plane of
+// its own.
+type floor struct {
+	namespaces int
+	given      given
+	// all is how long everything takes, one how long one object a namespace does.
+	all, one time.Duration
+}
+
+func (f *floor) figures() []figure {
+	return []figure{
+		{Name: "floor_seconds", What: fmt.Sprintf("floor: %d writes for each of %d namespaces, by 32 writers", f.given.writes(), f.namespaces), Value: f.all.Seconds(), Unit: "s"},
+		{Name: "floor_one_seconds", What: "floor: one write for each", Value: f.one.Seconds(), Unit: "s"},
+	}
+}
+
+// measureFloor has the operator harden one namespace, and then a plain client write
+// the same into n others with the operator stopped.
+func measureFloor(ctx context.Context, n int) (*floor, error) {
+	local, err := cluster.Start(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = local.Stop() }()
+	if err := local.Install(ctx); err != nil {
+		return nil, err
+	}
+	c, err := newClients(local)
+	if err != nil {
+		return nil, err
+	}
+	f := &floor{namespaces: n}
+	if f.given, err = pilot(ctx, local, c); err != nil {
+		return nil, fmt.Errorf("learning what the operator writes: %w", err)
+	}
+	if err := c.namespaces(ctx, n, "floor"); err != nil {
+		return nil, fmt.Errorf("making namespaces: %w", err)
+	}
+	start := time.Now()
+	if err := parallel(ctx, n, func(ctx context.Context, i int) error { return f.given.write(ctx, c, namespaceName(i)) }); err != nil {
+		return nil, err
+	}
+	f.all = time.Since(start)
+	start = time.Now()
+	err = parallel(ctx, n, func(ctx context.Context, i int) error {
+		policy := networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "one"}, Spec: f.given.policies[0].Spec}
+		_, err := c.core.NetworkingV1().NetworkPolicies(namespaceName(i)).Create(ctx, &policy, metav1.CreateOptions{})
+		return err
+	})
+	f.one = time.Since(start)
+	return f, err
+}
+
+// pilot returns what the operator writes into a namespace.
+func pilot(ctx context.Context, local *cluster.Cluster, c *clients) (given, error) {
+	stop, err := local.StartOperator(ctx, cluster.OperatorOptions{})
+	if err != nil {
+		return given{}, err
+	}
+	const namespace = "pilot"
+	_, err = c.core.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace, Labels: map[string]string{stageLabel: governed}}}, metav1.CreateOptions{})
+	baseline, unread := starter()
+	if err := errors.Join(err, unread); err != nil {
+		return given{}, errors.Join(err, stop())
+	}
+	err = errors.Join(c.custom.Create(ctx, baseline), c.ready(ctx, baseline.Name, 1, 1))
+	if err := errors.Join(err, stop()); err != nil {
+		return given{}, err
+	}
+	var g given
+	hardened, err := c.core.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{})
+	if err != nil {
+		return g, err
+	}
+	g.labels = hardened.Labels
+	delete(g.labels, stageLabel)
+	delete(g.labels, corev1.LabelMetadataName)
+	policies, err := c.core.NetworkingV1().NetworkPolicies(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return g, err
+	}
+	bindings, err := c.core.RbacV1().RoleBindings(namespace).List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return g, err
+	}
+	g.policies, g.bindings = policies.Items, bindings.Items
+	if err := c.custom.Get(ctx, client.ObjectKey{Namespace: namespace, Name: v1alpha1.ReportName}, &g.report); err != nil {
+		return g, err
+	}
+	for i := range g.policies {
+		g.policies[i].ObjectMeta = metav1.ObjectMeta{Name: g.policies[i].Name, Labels: g.policies[i].Labels}
+	}
+	for i := range g.bindings {
+		g.bindings[i].ObjectMeta = metav1.ObjectMeta{Name: g.bindings[i].Name, Labels: g.bindings[i].Labels}
+	}
+	g.report.ObjectMeta = metav1.ObjectMeta{Name: g.report.Name}
+	return g, nil
+}
+
+// write writes it into a namespace, as the operator does.
+func (g *given) write(ctx context.Context, c *clients, namespace string) error {
+	apply := corev1ac.Namespace(namespace).WithLabels(g.labels)
+	if _, err := c.core.CoreV1().Namespaces().Apply(ctx, apply, metav1.ApplyOptions{FieldManager: "floor", Force: true}); err != nil {
+		return err
+	}
+	for i := range g.policies {
+		if _, err := c.core.NetworkingV1().NetworkPolicies(namespace).Create(ctx, g.policies[i].DeepCopy(), metav1.CreateOptions{}); err != nil {
+			return err
+		}
+	}
+	for i := range g.bindings {
+		if _, err := c.core.RbacV1().RoleBindings(namespace).Create(ctx, g.bindings[i].DeepCopy(), metav1.CreateOptions{}); err != nil {
+			return err
+		}
+	}
+	report := g.report.DeepCopy()
+	report.Namespace = namespace
+	return c.custom.Create(ctx, report)
+}

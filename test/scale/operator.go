@@ -1,0 +1,125 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/test/cluster"
+)
+
+// starter returns the sample of that name, which selects what is governed here.
+func starter() (*v1alpha1.SecurityBaseline, error) {
+	data, err := os.ReadFile(filepath.Join(cluster.Root(), "config", "samples", "starter.yaml"))
+	if err != nil {
+		return nil, err
+	}
+	baseline := &v1alpha1.SecurityBaseline{}
+	if err := yaml.UnmarshalStrict(data, baseline); err != nil {
+		return nil, fmt.Errorf("reading the starter sample: %w", err)
+	}
+	baseline.Spec.NamespaceSelector.MatchLabels = map[string]v1alpha1.LabelValue{stageLabel: governed}
+	return baseline, nil
+}
+
+// scraper reads an operator's metrics as a ServiceAccount that may.
+type scraper struct{ token string }
+
+func newScraper(ctx context.Context, c *clients) (*scraper, error) {
+	const name, namespace = "scale", "default"
+	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	if _, err := c.core.CoreV1().ServiceAccounts(namespace).Create(ctx, account, metav1.CreateOptions{}); err != nil {
+		return nil, fmt.Errorf("making a ServiceAccount: %w", err)
+	}
+	binding := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "securitybaseline-metrics-reader"},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: name, Namespace: namespace}},
+	}
+	if _, err := c.core.RbacV1().ClusterRoleBindings().Create(ctx, binding, metav1.CreateOptions{}); err != nil {
+		return nil, fmt.Errorf("letting it read metrics: %w", err)
+	}
+	token, err := c.core.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, name, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("asking for a token: %w", err)
+	}
+	return &scraper{token.Status.Token}, nil
+}
+
+// sum returns the sum of the samples of a metric that have these labels, as they are
+// written; an operator that does not answer yet has none.
+func (s *scraper) sum(ctx context.Context, manager *cluster.Manager, metric string, labels ...string) float64 {
+	_, body, err := manager.Scrape(ctx, s.token)
+	if err != nil {
+		return 0
+	}
+	var sum float64
+	for line := range strings.Lines(body) {
+		name, value, found := strings.Cut(strings.TrimSpace(line), " ")
+		bare, _, _ := strings.Cut(name, "{")
+		if !found || bare != metric || !all(labels, func(label string) bool { return strings.Contains(name, label) }) {
+			continue
+		}
+		if parsed, err := strconv.ParseFloat(value, 64); err == nil {
+			sum += parsed
+		}
+	}
+	return sum
+}
+
+func all(labels []string, holds func(string) bool) bool {
+	for _, label := range labels {
+		if !holds(label) {
+			return false
+		}
+	}
+	return true
+}
+
+// evaluated waits until an operator has found a baseline evaluated everywhere.
+func (s *scraper) evaluated(ctx context.Context, manager *cluster.Manager, baseline string) error {
+	for s.sum(ctx, manager, "securitybaseline_last_full_evaluation_timestamp_seconds", `baseline="`+baseline+`"`) == 0 {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+// resident returns the memory of a process in MiB: now, and at its peak.
+func resident(pid int) (now, peak float64, err error) {
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, 0, fmt.Errorf("reading the operator's memory: %w", err)
+	}
+	for line := range strings.Lines(string(data)) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 {
+			continue
+		}
+		kilobytes, err := strconv.ParseFloat(fields[1], 64)
+		if err != nil {
+			continue
+		}
+		switch fields[0] {
+		case "VmRSS:":
+			now = kilobytes / 1024
+		case "VmHWM:":
+			peak = kilobytes / 1024
+		}
+	}
+	return now, peak, nil
+}
