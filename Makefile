@@ -13,8 +13,8 @@ GOVULNCHECK_VERSION ?= v1.9.0
 # How many tests of a package run at a time: they mostly wait.
 TEST_PARALLEL ?= 16
 
-# Which benchmarks make bench runs, and how many rounds of them.
-BENCH ?= .
+# How many namespaces make bench governs, and how many rounds make bench-pods runs.
+N ?= 1000
 BENCHTIME ?= 5x
 
 # What the operator says it is: the tag, or the commit.
@@ -117,8 +117,13 @@ test-tools: $(HELM) $(KUSTOMIZE) $(PROMTOOL) $(MONITORING_CRDS) ## Build what th
 	@test/gitops/build.sh $(LOCALBIN)
 
 .PHONY: bench
-bench: controlplane ## Measure, on a real API server. BENCH selects benchmarks, BENCHTIME says how many rounds.
-	go test -run='^$$' -bench='$(BENCH)' -benchtime=$(BENCHTIME) -timeout=60m ./test/scale
+bench: controlplane ## Measure the operator at N namespaces beside what the API server can do at all, and fail on a regression.
+	@go build -o $(LOCALBIN)/scale ./test/scale
+	$(LOCALBIN)/scale -n $(N) -json $(LOCALBIN)/scale-$(N).json -range test/scale/range.yaml
+
+.PHONY: bench-pods
+bench-pods: controlplane ## Measure how many pods a second the API server takes under policies. BENCHTIME says how many rounds.
+	go test -run='^$$' -bench=. -benchtime=$(BENCHTIME) -timeout=60m ./test/scale
 
 .PHONY: controlplane
 controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl into bin/k8s, once. KUBEBUILDER_ASSETS is used instead if set.

@@ -16,7 +16,7 @@ import (
 func TestWrongFlagsAreRefusedWithASentenceThatNamesThem(t *testing.T) {
 	for args, want := range map[string]string{
 		"--metrics-bind-address=8443":             `--metrics-bind-address: "8443" is no address such as :8443 or 127.0.0.1:8443, nor 0`,
-		"--metrics-bind-address=:":               `--metrics-bind-address: ":" is no address such as :8443 or 127.0.0.1:8443, nor 0: no port`,
+		"--metrics-bind-address=:":                `--metrics-bind-address: ":" is no address such as :8443 or 127.0.0.1:8443, nor 0: no port`,
 		"--metrics-bind-address=:metrics":         `--metrics-bind-address: ":metrics" is no address`,
 		"--health-probe-bind-address=:99999":      `--health-probe-bind-address: ":99999" is no address`,
 		"--metrics-cert-dir=/nowhere":             "--metrics-cert-dir: stat /nowhere/tls.crt: no such file or directory; mount a Secret of type kubernetes.io/tls there or leave the flag out",

@@ -30,6 +30,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
+	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
@@ -211,9 +212,6 @@ func setup(mgr ctrl.Manager, options Options) error {
 // setupNamespaces watches all that bears on a namespace: itself, what is in it
 // and every baseline.
 func setupNamespaces(mgr ctrl.Manager, reconciler *namespaceReconciler) error {
-	everyNamespace := handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, _ client.Object) []reconcile.Request {
-		return allNamespaces(ctx, mgr.GetClient())
-	})
 	changed := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, object client.Object) []reconcile.Request {
 		namespace := cmp.Or(object.GetNamespace(), object.GetName())
 		reconciler.noticed.mark(namespace, reconciler.now())
@@ -222,7 +220,7 @@ func setupNamespaces(mgr ctrl.Manager, reconciler *namespaceReconciler) error {
 	controllers := ctrl.NewControllerManagedBy(mgr).
 		Named("namespace").
 		WatchesMetadata(&corev1.Namespace{}, changed).
-		Watches(&v1alpha1.SecurityBaseline{}, everyNamespace, builder.WithPredicates(changesWhatHolds())).
+		Watches(&v1alpha1.SecurityBaseline{}, everyNamespaceInTurn(mgr.GetClient()), builder.WithPredicates(changesWhatHolds())).
 		// Those of other people too: they may undo what the operator does.
 		Watches(&networkingv1.NetworkPolicy{}, changed).
 		Watches(&rbacv1.RoleBinding{}, changed).
@@ -427,6 +425,26 @@ func itsNamespaceLater() handler.EventHandler {
 			q.AddAfter(requestFor(e.ObjectNew.GetNamespace()), reportCheck)
 		},
 		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { q.Add(requestFor(e.Object.GetNamespace())) },
+	}
+}
+
+// everyNamespaceInTurn enqueues every namespace behind those to which something
+// happened: what somebody opened is closed while ten thousand others converge.
+func everyNamespaceInTurn(reader client.Reader) handler.EventHandler {
+	enqueue := func(ctx context.Context, q queue) {
+		requests := allNamespaces(ctx, reader)
+		if ordered, ok := q.(priorityqueue.PriorityQueue[reconcile.Request]); ok {
+			ordered.AddWithOpts(priorityqueue.AddOpts{Priority: new(handler.LowPriority)}, requests...)
+			return
+		}
+		for _, request := range requests {
+			q.Add(request)
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(ctx context.Context, _ event.CreateEvent, q queue) { enqueue(ctx, q) },
+		UpdateFunc: func(ctx context.Context, _ event.UpdateEvent, q queue) { enqueue(ctx, q) },
+		DeleteFunc: func(ctx context.Context, _ event.DeleteEvent, q queue) { enqueue(ctx, q) },
 	}
 }
 

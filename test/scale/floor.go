@@ -88,7 +88,8 @@ func pilot(ctx context.Context, local *cluster.Cluster, c *clients) (given, erro
 		return given{}, err
 	}
 	const namespace = "pilot"
-	_, err = c.core.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace, Labels: map[string]string{stageLabel: governed}}}, metav1.CreateOptions{})
+	meta := metav1.ObjectMeta{Name: namespace, Labels: map[string]string{stageLabel: governed}}
+	_, err = c.core.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: meta}, metav1.CreateOptions{})
 	baseline, unread := starter()
 	if err := errors.Join(err, unread); err != nil {
 		return given{}, errors.Join(err, stop())

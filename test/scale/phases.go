@@ -35,6 +35,8 @@ const (
 	idleFor = time.Minute
 	// settle is how long things may go on after a phase.
 	settle = 3 * time.Second
+	// mebibytes are the unit of memory.
+	mebibytes = "MiB"
 )
 
 // bench measures the operator on a control plane, phase by phase.
@@ -376,7 +378,7 @@ func (b *bench) idle(ctx context.Context) error {
 	b.add(figure{Name: "idle_requests", What: "idle: requests in 60 s, but for scrapes; watches that end after some minutes are begun again", Value: asked, Unit: ""})
 	b.add(figure{Name: "idle_cpu_seconds", What: "idle: CPU seconds in a minute", Value: seconds, Unit: "s", Goal: .3})
 	now, _, err := resident(b.manager.PID())
-	b.add(figure{Name: "rss_mib", What: fmt.Sprintf("memory with %d objects a namespace", b.floor.given.writes()), Value: now, Unit: "MiB"})
+	b.add(figure{Name: "rss_mib", What: fmt.Sprintf("memory with %d objects a namespace", b.floor.given.writes()), Value: now, Unit: mebibytes})
 	return err
 }
 
@@ -405,7 +407,7 @@ func (b *bench) restart(ctx context.Context) error {
 	_, peak, err := resident(b.manager.PID())
 	b.add(figure{Name: "restart_seconds", What: "restart: from kill -9 and start until everything is evaluated", Value: took.Seconds(), Unit: "s"})
 	b.add(figure{Name: "restart_writes", What: "restart: writes", Value: float64(writes.Load()), Unit: "", Zero: true})
-	b.add(figure{Name: "restart_peak_mib", What: "restart: peak memory", Value: peak, Unit: "MiB"})
+	b.add(figure{Name: "restart_peak_mib", What: "restart: peak memory", Value: peak, Unit: mebibytes})
 	return err
 }
 
@@ -453,7 +455,8 @@ func (b *bench) memory(ctx context.Context) error {
 	if err := b.clients.ready(ctx, b.baseline.Name, generation, b.n); err != nil {
 		return err
 	}
-	objects, err := b.clients.core.NetworkingV1().NetworkPolicies(namespaceName(0)).List(ctx, metav1.ListOptions{LabelSelector: labels.Set{v1alpha1.BaselineLabel: b.baseline.Name}.String()})
+	ours := metav1.ListOptions{LabelSelector: labels.Set{v1alpha1.BaselineLabel: b.baseline.Name}.String()}
+	objects, err := b.clients.core.NetworkingV1().NetworkPolicies(namespaceName(0)).List(ctx, ours)
 	if err != nil {
 		return err
 	}
@@ -476,10 +479,10 @@ func (b *bench) memory(ctx context.Context) error {
 		return err
 	}
 	fresh, peak, err := resident(b.manager.PID())
-	b.add(figure{Name: "memory_mib", What: fmt.Sprintf("memory with %d objects a namespace, half a minute after a start", count), Value: fresh, Unit: "MiB", Goal: 150})
-	b.add(figure{Name: "memory_worked_mib", What: "memory of the process that put them in place", Value: worked, Unit: "MiB"})
-	b.add(figure{Name: "memory_peak_mib", What: "memory at its peak while starting", Value: peak, Unit: "MiB"})
-	b.add(figure{Name: "memory_per_1000_mib", What: "memory, for each 1,000 namespaces", Value: fresh / float64(b.n) * 1000, Unit: "MiB"})
+	b.add(figure{Name: "memory_mib", What: fmt.Sprintf("memory with %d objects a namespace, half a minute after a start", count), Value: fresh, Unit: mebibytes, Goal: 150})
+	b.add(figure{Name: "memory_worked_mib", What: "memory of the process that put them in place", Value: worked, Unit: mebibytes})
+	b.add(figure{Name: "memory_peak_mib", What: "memory at its peak while starting", Value: peak, Unit: mebibytes})
+	b.add(figure{Name: "memory_per_1000_mib", What: "memory, for each 1,000 namespaces", Value: fresh / float64(b.n) * 1000, Unit: mebibytes})
 	return err
 }
 
