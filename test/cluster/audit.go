@@ -21,11 +21,11 @@ import (
 const operatorUser = "system:serviceaccount:" + OperatorNamespace + ":" + operatorServiceAccount
 
 // auditPolicy has the API server write down every request of the operator once it is
-// answered and, of those for which it asks for further permissions, what they were.
+// answered, a watch also as it begins, and, of those for which it asks for further permissions, what they were.
 const auditPolicy = `
 apiVersion: audit.k8s.io/v1
 kind: Policy
-omitStages: [RequestReceived, ResponseStarted]
+omitStages: [RequestReceived]
 rules:
 - {level: Request, users: ["` + operatorUser + `"], verbs: [create, update], resources: [
     {group: rbac.authorization.k8s.io, resources: [rolebindings]},
