@@ -5,7 +5,6 @@ package controllers
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -99,7 +98,8 @@ func NewManager(config *rest.Config, manager ctrl.Options, options Options) (ctr
 	config.WarningHandlerWithContext = enforce.Warnings{}
 	manager.Scheme, manager.Cache = Scheme(), cacheOptions(options)
 	mgr, err := ctrl.NewManager(config, manager)
-	if missing, ok := errors.AsType[*meta.NoKindMatchError](err); ok && missing.GroupKind.Group == openreportsv1alpha1.GroupName {
+	// Of the kinds whose options name them only this one can be missing.
+	if options.OpenReports && meta.IsNoMatchError(err) {
 		return nil, fmt.Errorf("--openreports needs the CustomResourceDefinition reports.openreports.io in version %s: install it or leave the flag out",
 			openreportsv1alpha1.GroupVersion.Version)
 	}

@@ -63,7 +63,7 @@ func TestTheTableOfOneSizeIsReplaced(t *testing.T) {
 }
 
 func TestPercentiles(t *testing.T) {
-	var durations []time.Duration
+	durations := make([]time.Duration, 0, 100)
 	for i := range 100 {
 		durations = append(durations, time.Duration(100-i)*time.Millisecond)
 	}
