@@ -59,6 +59,7 @@ func run(settings settings) error {
 	mgr, err := controllers.NewManager(config, ctrl.Options{
 		Metrics:                 metrics,
 		HealthProbeBindAddress:  settings.healthAddress,
+		PprofBindAddress:        settings.pprofAddress,
 		LeaderElection:          settings.leaderElect,
 		LeaderElectionNamespace: settings.leaderElectNamespace,
 		LeaderElectionID:        "leader.securitybaseline.io",

@@ -44,7 +44,7 @@ type settings struct {
 
 	metricsAddress, metricsCertDir string
 	http2                          bool
-	healthAddress                  string
+	healthAddress, pprofAddress    string
 	leaderElect                    bool
 	leaderElectNamespace           string
 	logEncoding                    string
@@ -66,6 +66,7 @@ func parse(args []string, namespace string, help io.Writer) (settings, error) {
 	flags.StringVar(&s.metricsCertDir, "metrics-cert-dir", "",
 		"The `directory` of the metrics server's tls.crt and tls.key, which are read again when they change; without, it makes a certificate of its own.")
 	flags.StringVar(&s.healthAddress, "health-probe-bind-address", ":8081", "The `address` on which /healthz and /readyz are served; 0 switches them off.")
+	flags.StringVar(&s.pprofAddress, "pprof-bind-address", "0", "The `address` on which profiles are served to whoever asks, such as 127.0.0.1:6060; 0 switches them off.")
 	flags.BoolVar(&s.leaderElect, "leader-elect", false, "Let one of several operators be active at a time.")
 	flags.StringVar(&s.leaderElectNamespace, "leader-elect-namespace", namespace, "The `namespace` of the lease; in a pod, the operator's own by default.")
 	flags.BoolVar(&s.http2, "enable-http2", false, "Serve metrics over HTTP/2 too, which is off because of its rapid reset weakness, CVE-2023-44487.")
@@ -102,7 +103,7 @@ func (s *settings) validate(rest []string) error {
 	if len(rest) > 0 {
 		errs = append(errs, fmt.Errorf("%q is no flag: flags begin with -- and take their value after =, as in --leader-elect=true", rest[0]))
 	}
-	errs = append(errs, validAddress("--metrics-bind-address", s.metricsAddress), validAddress("--health-probe-bind-address", s.healthAddress))
+	errs = append(errs, validAddress("--metrics-bind-address", s.metricsAddress), validAddress("--health-probe-bind-address", s.healthAddress), validAddress("--pprof-bind-address", s.pprofAddress))
 	if s.metricsCertDir != "" {
 		for _, file := range []string{"tls.crt", "tls.key"} {
 			if _, err := os.Stat(filepath.Join(s.metricsCertDir, file)); err != nil {

@@ -25,6 +25,7 @@ type settings struct {
 	json       string
 	docs       string
 	ranges     string
+	phases     string
 	profiles   string
 }
 
@@ -35,7 +36,8 @@ func main() {
 	flag.StringVar(&s.json, "json", "", "The `file` into which the figures are written.")
 	flag.StringVar(&s.docs, "docs", "", "The `file` whose table for this many namespaces is kept up to date.")
 	flag.StringVar(&s.ranges, "range", "", "The `file` that says what a regression is.")
-	flag.StringVar(&s.profiles, "profiles", "", "The `directory` into which CPU and heap profiles of the operator are written; none, unless stated.")
+	flag.StringVar(&s.phases, "phases", "", "The `names` of the phases that are run, separated by commas; converge first, for the others need it; all, unless stated.")
+	flag.StringVar(&s.profiles, "profiles", "", "The `directory` into which a CPU profile of the operator in each phase, and its heap after it, are written; none, unless stated.")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

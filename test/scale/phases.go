@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,6 +52,7 @@ type bench struct {
 	executable string
 	log        string
 	manager    *cluster.Manager
+	pprof      string
 	baseline   *v1alpha1.SecurityBaseline
 	n          int
 
@@ -87,9 +90,12 @@ func measureOperator(ctx context.Context, s settings, floor *floor, executable, 
 		{"converge", b.converge}, {"fan-out", b.fanOut}, {"born", b.born}, {"heal", b.healIdle}, {"idle", b.idle}, {"restart", b.restart},
 		{"heal while converging", b.healBusy}, {"memory", b.memory},
 	} {
+		if s.phases != "" && !slices.Contains(strings.Split(s.phases, ","), phase.name) {
+			continue
+		}
 		start := time.Now()
 		limited, cancel := context.WithTimeout(ctx, phaseTimeout)
-		err := phase.run(limited)
+		err := b.profiled(limited, phase.name, phase.run)
 		cancel()
 		if err != nil {
 			return b.figures, fmt.Errorf("%s: %w", phase.name, err)
@@ -103,7 +109,14 @@ func (b *bench) add(f figure) { b.figures = append(b.figures, f) }
 
 // launch starts the operator, which outlives the phase.
 func (b *bench) launch(ctx context.Context) (err error) {
-	b.manager, err = b.local.StartManager(context.WithoutCancel(ctx), b.executable, b.log)
+	var flags []string
+	if b.settings.profiles != "" {
+		if b.pprof, err = cluster.FreeAddress(); err != nil {
+			return err
+		}
+		flags = append(flags, "--pprof-bind-address="+b.pprof)
+	}
+	b.manager, err = b.local.StartManager(context.WithoutCancel(ctx), b.executable, b.log, flags...)
 	return err
 }
 
