@@ -103,7 +103,8 @@ func (s *settings) validate(rest []string) error {
 	if len(rest) > 0 {
 		errs = append(errs, fmt.Errorf("%q is no flag: flags begin with -- and take their value after =, as in --leader-elect=true", rest[0]))
 	}
-	errs = append(errs, validAddress("--metrics-bind-address", s.metricsAddress), validAddress("--health-probe-bind-address", s.healthAddress), validAddress("--pprof-bind-address", s.pprofAddress))
+	errs = append(errs, validAddress("--metrics-bind-address", s.metricsAddress), validAddress("--health-probe-bind-address", s.healthAddress),
+		validAddress("--pprof-bind-address", s.pprofAddress))
 	if s.metricsCertDir != "" {
 		for _, file := range []string{"tls.crt", "tls.key"} {
 			if _, err := os.Stat(filepath.Join(s.metricsCertDir, file)); err != nil {

@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -45,8 +46,9 @@ import (
 )
 
 const (
-	// namespaceWorkers evaluate namespaces at the same time.
-	namespaceWorkers = 8
+	// namespaceWorkers evaluate namespaces at the same time. They mostly wait for the API
+	// server: with 8, everything is in place later (docs/performance.md).
+	namespaceWorkers = 16
 	// coalesce is how long changes of reports are collected before a status is
 	// summed up.
 	coalesce = time.Second
@@ -212,11 +214,7 @@ func setup(mgr ctrl.Manager, options Options) error {
 // setupNamespaces watches all that bears on a namespace: itself, what is in it
 // and every baseline.
 func setupNamespaces(mgr ctrl.Manager, reconciler *namespaceReconciler) error {
-	changed := handler.EnqueueRequestsFromMapFunc(func(_ context.Context, object client.Object) []reconcile.Request {
-		namespace := cmp.Or(object.GetNamespace(), object.GetName())
-		reconciler.noticed.mark(namespace, reconciler.now())
-		return []reconcile.Request{requestFor(namespace)}
-	})
+	changed := reconciler.somethingChanged()
 	controllers := ctrl.NewControllerManagedBy(mgr).
 		Named("namespace").
 		WatchesMetadata(&corev1.Namespace{}, changed).
@@ -428,18 +426,57 @@ func itsNamespaceLater() handler.EventHandler {
 	}
 }
 
+// somethingChanged enqueues the namespace in which something changed: at once, or in
+// its turn where that is only what the operator did itself or what was there when it
+// started.
+func (r *namespaceReconciler) somethingChanged() handler.EventHandler {
+	enqueue := func(q queue, object client.Object, urgent bool) {
+		namespace := cmp.Or(object.GetNamespace(), object.GetName())
+		r.noticed.mark(namespace, r.now())
+		if urgent {
+			q.Add(requestFor(namespace))
+		} else {
+			addInTurn(q, requestFor(namespace))
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(_ context.Context, e event.CreateEvent, q queue) {
+			made := e.Object.GetLabels()[v1alpha1.BaselineLabel] != ""
+			enqueue(q, e.Object, !e.IsInInitialList && !made)
+		},
+		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
+			// Of namespaces it is known who changed them.
+			own := !equality.Semantic.DeepEqual(ownEntries(e.ObjectOld), ownEntries(e.ObjectNew))
+			enqueue(q, e.ObjectNew, !own)
+		},
+		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { enqueue(q, e.Object, true) },
+	}
+}
+
+// ownEntries returns the operator's managedFields of an object, as far as the cache
+// has them.
+func ownEntries(object client.Object) []metav1.ManagedFieldsEntry {
+	return slices.DeleteFunc(slices.Clone(object.GetManagedFields()), func(entry metav1.ManagedFieldsEntry) bool {
+		return entry.Manager != v1alpha1.FieldManager
+	})
+}
+
+// addInTurn enqueues requests behind those that are urgent.
+func addInTurn(q queue, requests ...reconcile.Request) {
+	if ordered, ok := q.(priorityqueue.PriorityQueue[reconcile.Request]); ok {
+		ordered.AddWithOpts(priorityqueue.AddOpts{Priority: new(handler.LowPriority)}, requests...)
+		return
+	}
+	for _, request := range requests {
+		q.Add(request)
+	}
+}
+
 // everyNamespaceInTurn enqueues every namespace behind those to which something
 // happened: what somebody opened is closed while ten thousand others converge.
 func everyNamespaceInTurn(reader client.Reader) handler.EventHandler {
 	enqueue := func(ctx context.Context, q queue) {
-		requests := allNamespaces(ctx, reader)
-		if ordered, ok := q.(priorityqueue.PriorityQueue[reconcile.Request]); ok {
-			ordered.AddWithOpts(priorityqueue.AddOpts{Priority: new(handler.LowPriority)}, requests...)
-			return
-		}
-		for _, request := range requests {
-			q.Add(request)
-		}
+		addInTurn(q, allNamespaces(ctx, reader)...)
 	}
 	return handler.Funcs{
 		CreateFunc: func(ctx context.Context, _ event.CreateEvent, q queue) { enqueue(ctx, q) },
