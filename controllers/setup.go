@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -446,19 +445,23 @@ func (r *namespaceReconciler) somethingChanged() handler.EventHandler {
 		},
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, q queue) {
 			// Of namespaces it is known who changed them.
-			own := !equality.Semantic.DeepEqual(ownEntries(e.ObjectOld), ownEntries(e.ObjectNew))
+			own := lastWrite(e.ObjectNew).After(lastWrite(e.ObjectOld))
 			enqueue(q, e.ObjectNew, !own)
 		},
 		DeleteFunc: func(_ context.Context, e event.DeleteEvent, q queue) { enqueue(q, e.Object, true) },
 	}
 }
 
-// ownEntries returns the operator's managedFields of an object, as far as the cache
-// has them.
-func ownEntries(object client.Object) []metav1.ManagedFieldsEntry {
-	return slices.DeleteFunc(slices.Clone(object.GetManagedFields()), func(entry metav1.ManagedFieldsEntry) bool {
-		return entry.Manager != v1alpha1.FieldManager
-	})
+// lastWrite is when the operator last wrote an object, as far as the cache has its
+// managedFields. That somebody else takes a field over does not change it.
+func lastWrite(object client.Object) time.Time {
+	var last time.Time
+	for _, entry := range object.GetManagedFields() {
+		if entry.Manager == v1alpha1.FieldManager && entry.Time != nil && entry.Time.After(last) {
+			last = entry.Time.Time
+		}
+	}
+	return last
 }
 
 // addInTurn enqueues requests behind those that are urgent.
