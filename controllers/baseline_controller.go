@@ -32,6 +32,8 @@ type baselineReconciler struct {
 	// mutating says that the API server has MutatingAdmissionPolicy v1.
 	mutating bool
 	refusals *refusals
+	// respite is until when no status is summed up.
+	respite respite
 	// identity returns the user that the operator is.
 	identity func(context.Context) (string, error)
 }
@@ -57,6 +59,10 @@ func (r *baselineReconciler) Reconcile(ctx context.Context, request ctrl.Request
 	if err := r.setFinalizer(ctx, baseline, baseline.Spec.DeletionPolicy == v1alpha1.DeletionRemove); err != nil {
 		return ctrl.Result{}, err
 	}
+	if left := r.respite.left(); left > 0 {
+		return ctrl.Result{RequeueAfter: left}, nil
+	}
+	defer r.respite.after(time.Now())
 	now := r.now()
 	status, err := r.status(ctx, baseline, now)
 	if err != nil {
@@ -78,6 +84,20 @@ func (r *baselineReconciler) Reconcile(ctx context.Context, request ctrl.Request
 		again = coalesce // no event tells that a policy was refused
 	}
 	return ctrl.Result{RequeueAfter: again}, nil
+}
+
+// respite keeps statuses from taking more than half of a CPU, however many namespaces and
+// baselines there are: while everything converges, each report that changes bears on
+// them. There is one worker, so it needs no lock.
+type respite struct{ until time.Time }
+
+// left returns how long nothing is to be summed up.
+func (r *respite) left() time.Duration { return time.Until(r.until) }
+
+// after rests for as long as it took since a start.
+func (r *respite) after(start time.Time) {
+	now := time.Now()
+	r.until = now.Add(now.Sub(start))
 }
 
 // until returns how long it is from now; zero if the time is.

@@ -27,8 +27,11 @@ import (
 
 const (
 	// retryRefused is how soon what the API server refused is tried again, at
-	// least; at most twice as late. No event tells that a permission was granted.
+	// least; at most twice as late. Not every reason why it did is watched.
 	retryRefused = 30 * time.Second
+	// heeded is how long the API server takes to heed a change of permissions, at
+	// most.
+	heeded = time.Second
 	// retryStale is how soon an evaluation is repeated that found the cache
 	// behind the API server.
 	retryStale = 100 * time.Millisecond
@@ -47,6 +50,7 @@ type namespaceReconciler struct {
 	evaluations *evaluations
 	workloads   *workloads
 	noticed     *noticed
+	failing     *failing
 	unrecorded  *unrecorded
 	events      events.EventRecorder
 	now         func() time.Time
@@ -65,6 +69,7 @@ type namespaceReconciler struct {
 // Reconcile evaluates a namespace.
 func (r *namespaceReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	defer r.evaluations.begin()()
+	r.failing.mark(request.Name, r.now())
 
 	namespace := namespaceMetadata()
 	if err := r.client.Get(ctx, request.NamespacedName, namespace); client.IgnoreNotFound(err) != nil {
@@ -73,6 +78,7 @@ func (r *namespaceReconciler) Reconcile(ctx context.Context, request ctrl.Reques
 	if namespace.UID == "" || !namespace.DeletionTimestamp.IsZero() {
 		r.workloads.forget(request.Name)
 		r.noticed.forget(request.Name)
+		r.failing.forget(request.Name)
 		return ctrl.Result{}, nil
 	}
 	var baselines v1alpha1.SecurityBaselineList
@@ -83,6 +89,9 @@ func (r *namespaceReconciler) Reconcile(ctx context.Context, request ctrl.Reques
 	if err := r.client.Get(ctx, reportKey(namespace.Name), prior); client.IgnoreNotFound(err) != nil {
 		return ctrl.Result{}, fmt.Errorf("reading the report: %w", err)
 	}
+	if enforce.Precedes(prior, namespace) || report.OfAnother(prior.BaselineReportData, namespace) {
+		prior = &v1alpha1.BaselineReport{}
+	}
 
 	baselines.Items = slices.DeleteFunc(baselines.Items, func(baseline v1alpha1.SecurityBaseline) bool {
 		return resolve.Unheld(&baseline) && !prior.Observes(baseline.Name)
@@ -90,11 +99,11 @@ func (r *namespaceReconciler) Reconcile(ctx context.Context, request ctrl.Reques
 	noticed := r.noticed.take(namespace.Name, r.now())
 	governance := resolve.Govern(namespace, baselines.Items, r.protected, r.now())
 	tasks := plan(governance, prior)
-	outcomes, err := r.enforcer.Enforce(ctx, namespace, tasks, func(baseline string) bool { return r.gone(baselines.Items, baseline) })
+	outcomes, again, err := r.enforcer.Enforce(ctx, namespace, tasks, func(baseline string) bool { return r.gone(baselines.Items, baseline) })
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	done := evaluation{namespace, prior, governance, outcomes, noticed}
+	done := evaluation{namespace, prior, governance, outcomes, again, noticed}
 	if !done.finished() {
 		r.noticed.mark(namespace.Name, noticed)
 	}
@@ -104,6 +113,7 @@ func (r *namespaceReconciler) Reconcile(ctx context.Context, request ctrl.Reques
 // plan says what is to be done for each control.
 func plan(governance resolve.Governance, prior *v1alpha1.BaselineReport) []enforce.Task {
 	tasks := make([]enforce.Task, 0, len(controls.All))
+	outdated := !slices.Equal(prior.Observed, report.Observed(governance))
 	for _, control := range controls.All {
 		governing := governance.Governing[control.Name]
 		ledger := report.GoverningIn(prior.BaselineReportData, control.Name)
@@ -111,14 +121,14 @@ func plan(governance resolve.Governance, prior *v1alpha1.BaselineReport) []enfor
 			// It may have been in Audit mode.
 			ledger = report.EntryIn(prior.BaselineReportData, control.Name, governing.Name)
 		}
-		tasks = append(tasks, enforce.Task{Control: control, Baseline: governing, Ledger: ledger})
+		tasks = append(tasks, enforce.Task{Control: control, Baseline: governing, Ledger: ledger, Outdated: outdated})
 		for i, auditing := range governance.Auditing[control.Name] {
 			var peer *v1alpha1.SecurityBaseline
 			if i > 0 {
 				peer = governance.Auditing[control.Name][0]
 			}
 			tasks = append(tasks, enforce.Task{
-				Peer:    peer,
+				Peer: peer, Outdated: outdated,
 				Control: control, Baseline: auditing, Rival: governing, Ahead: governing != nil && resolve.Precedes(governing, auditing),
 				Ledger:  report.EntryIn(prior.BaselineReportData, control.Name, auditing.Name),
 				Current: slices.Contains(prior.Observed, v1alpha1.ObservedBaseline{Name: auditing.Name, Generation: auditing.Generation}),
@@ -154,6 +164,8 @@ type evaluation struct {
 	prior      *v1alpha1.BaselineReport
 	governance resolve.Governance
 	outcomes   []enforce.Outcome
+	// again says that something is to be removed when the report is written.
+	again bool
 	// noticed is when the first of the events came that led to it.
 	noticed time.Time
 }
@@ -178,23 +190,27 @@ func (r *namespaceReconciler) conclude(ctx context.Context, done evaluation) (ct
 	defer cancel()
 	now := r.now()
 	var before, next v1alpha1.BaselineReportData
-	var fresh []enforce.Outcome
+	var fresh, missing []enforce.Outcome
 	held := r.unrecorded.take(done.namespace.UID)
 	err := r.write(recording, done.prior, done.namespace.Name, func(prior v1alpha1.BaselineReportData) v1alpha1.BaselineReportData {
-		fresh = report.Fresh(prior, done.outcomes)
-		before, next = prior, report.Next(prior, done.governance, joined(held, fresh), now)
+		fresh, missing = report.Fresh(prior, done.outcomes), report.Unrecorded(prior, held)
+		before, next = prior, report.Next(prior, done.governance, joined(missing, fresh), now)
 		return next
 	})
 	again := r.lookAgain(done, next, now)
 	done.outcomes = fresh
 	r.count(ctx, done, err == nil)
-	done.outcomes = joined(held, fresh)
+	done.outcomes = joined(missing, fresh)
 	if err == nil {
 		r.tell(done, before, next)
 	} else {
 		r.unrecorded.keep(done.namespace.UID, done.outcomes)
 	}
-	return requeueAfter(ctx, again, errors.Join(append(errs, err)...))
+	failed := errors.Join(append(errs, err)...)
+	if failed == nil && !slices.ContainsFunc(done.outcomes, func(outcome enforce.Outcome) bool { return outcome.State == v1alpha1.StateFailed }) {
+		r.failing.forget(done.namespace.Name)
+	}
+	return requeueAfter(ctx, again, failed)
 }
 
 // lookAgain returns how soon a namespace is to be evaluated again although
@@ -205,6 +221,9 @@ func (r *namespaceReconciler) lookAgain(done evaluation, next v1alpha1.BaselineR
 		if after > 0 && (soonest == 0 || after < soonest) {
 			soonest = after
 		}
+	}
+	if done.again {
+		in(retryStale)
 	}
 	unsettled := false
 	for i := range done.outcomes {

@@ -1,6 +1,8 @@
 package controllers
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,6 +32,19 @@ func (m *moments) set(namespace string, at time.Time, keep bool) {
 		return
 	}
 	m.times[namespace] = at
+}
+
+// failing knows whose last evaluation did not succeed, and since when.
+type failing struct{ moments }
+
+// mark notes that an evaluation did not succeed, or not yet.
+func (f *failing) mark(namespace string, at time.Time) { f.set(namespace, at, true) }
+
+// all returns their names.
+func (f *failing) all() []string {
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	return slices.Collect(maps.Keys(f.times))
 }
 
 // noticed knows when the first event came that no evaluation has dealt with yet.

@@ -24,6 +24,7 @@ import (
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -59,7 +60,7 @@ const (
 	// firstRetry and lastRetry bound how soon an evaluation that failed
 	// unexpectedly is tried again.
 	firstRetry = 100 * time.Millisecond
-	lastRetry  = 30 * time.Second
+	lastRetry  = 10 * time.Second
 )
 
 // maxProtected is how many protected namespaces a status can name: see
@@ -97,6 +98,9 @@ func NewManager(config *rest.Config, manager ctrl.Options, options Options) (ctr
 	config.QPS = -1
 	// Without them, every pod would seem to meet every level.
 	config.WarningHandlerWithContext = enforce.Warnings{}
+	if manager.LeaderElection {
+		config.Wrap((&fence{deadline: ptr.Deref(manager.RenewDeadline, defaultRenewDeadline)}).wrap)
+	}
 	manager.Scheme, manager.Cache = Scheme(), cacheOptions(options)
 	mgr, err := ctrl.NewManager(config, manager)
 	// Of the kinds whose options name them only this one can be missing.
@@ -128,6 +132,7 @@ func cacheOptions(options Options) cache.Options {
 	return cache.Options{
 		DefaultTransform: cache.TransformStripManagedFields(),
 		ByObject:         byObject,
+		NewInformer:      newInformer,
 		// Every watch is registered below: a read of anything else is a mistake,
 		// not a reason to watch it.
 		ReaderFailOnMissingInformer: true,
@@ -177,7 +182,7 @@ func setup(mgr ctrl.Manager, options Options) error {
 		client:    writer,
 		live:      mgr.GetAPIReader(),
 		enforcer:  &enforce.Enforcer{Client: writer, Live: mgr.GetAPIReader(), Now: now},
-		protected: protected, evaluations: underWay, workloads: &workloads{}, noticed: &noticed{}, unrecorded: &unrecorded{}, events: recorder, now: now,
+		protected: protected, evaluations: underWay, workloads: &workloads{}, noticed: &noticed{}, failing: &failing{}, unrecorded: &unrecorded{}, events: recorder, now: now,
 	}
 	if err := setupNamespaces(mgr, namespaces); err != nil {
 		return fmt.Errorf("setting up the namespace controller: %w", err)
@@ -223,6 +228,8 @@ func setupNamespaces(mgr ctrl.Manager, reconciler *namespaceReconciler) error {
 		Watches(&rbacv1.RoleBinding{}, changed).
 		Watches(&rbacv1.Role{}, changed, builder.WithPredicates(rulesChange())).
 		Watches(&rbacv1.ClusterRole{}, whereBound(mgr.GetClient()), builder.WithPredicates(rulesChange())).
+		Watches(&rbacv1.ClusterRole{}, reconciler.maySucceed(), builder.WithPredicates(rulesChange())).
+		Watches(&rbacv1.ClusterRoleBinding{}, reconciler.maySucceed()).
 		Watches(&corev1.ServiceAccount{}, changed).
 		Watches(&corev1.LimitRange{}, changed, builder.WithPredicates(concernsUs())).
 		Watches(&corev1.ResourceQuota{}, changed, builder.WithPredicates(concernsUs(), notOnlyStatus())).
@@ -384,6 +391,21 @@ func whereBound(reader client.Reader) handler.EventHandler {
 		}
 		return requests
 	})
+}
+
+// maySucceed enqueues the namespaces whose evaluation failed, a moment after permissions
+// changed: the operator may have been given what it lacked.
+func (r *namespaceReconciler) maySucceed() handler.EventHandler {
+	enqueue := func(q queue) {
+		for _, namespace := range r.failing.all() {
+			q.AddAfter(requestFor(namespace), heeded)
+		}
+	}
+	return handler.Funcs{
+		CreateFunc: func(_ context.Context, _ event.CreateEvent, q queue) { enqueue(q) },
+		UpdateFunc: func(_ context.Context, _ event.UpdateEvent, q queue) { enqueue(q) },
+		DeleteFunc: func(_ context.Context, _ event.DeleteEvent, q queue) { enqueue(q) },
+	}
 }
 
 // queue is what handlers enqueue into.

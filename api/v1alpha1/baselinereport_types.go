@@ -42,16 +42,13 @@ type BaselineReportData struct {
 	// The baselines that select this namespace, at the generation that was
 	// evaluated.
 	// +optional
-	// +listType=map
-	// +listMapKey=name
+	// +listType=atomic
 	Observed []ObservedBaseline `json:"observed,omitempty"`
 
 	// The controls in force, those that are audited and those that are excepted,
 	// and how they compare.
 	// +optional
-	// +listType=map
-	// +listMapKey=name
-	// +listMapKey=baseline
+	// +listType=atomic
 	Controls []ControlReport `json:"controls,omitempty"`
 
 	// The last 20 drifts, newest first.
@@ -143,8 +140,7 @@ type ControlReport struct {
 	// What was put in place: the operator's ledger. What differs from it while
 	// the baseline asks for the same was changed by someone: it is drift.
 	// +optional
-	// +listType=map
-	// +listMapKey=object
+	// +listType=atomic
 	Placed []PlacedObject `json:"placed,omitempty"`
 
 	// How many drifts of this control were seen since the baseline governs it.

@@ -22,10 +22,14 @@ type author struct {
 	changed *metav1.Time
 	// version is that of the object.
 	version string
+	// operator says that nobody but the operator wrote what was found: it was about
+	// to make something else of the object when it was ended, or has seen its own
+	// write before the report that tells of it.
+	operator bool
 }
 
 // attribute returns who, other than the operator, wrote any of the fields of an
-// object last.
+// object last or, where nobody did, whether the operator wrote one.
 func attribute(object metav1.Object, differ []difference) author {
 	entries := object.GetManagedFields()
 	paths := make([]fieldpath.Path, 0, len(differ))
@@ -43,7 +47,7 @@ func attribute(object metav1.Object, differ []difference) author {
 		}
 	}
 	if newest == nil {
-		return author{version: object.GetResourceVersion()}
+		return author{version: object.GetResourceVersion(), operator: operatorWrote(entries, paths)}
 	}
 	return author{manager: newest.Manager, operation: newest.Operation, changed: newest.Time, version: object.GetResourceVersion()}
 }
@@ -67,6 +71,14 @@ func ownsAny(entry *metav1.ManagedFieldsEntry, paths []fieldpath.Path) bool {
 		})
 	})
 	return owns
+}
+
+// operatorWrote says whether a field is recorded as the operator's as a whole. Of one
+// whose parts are recorded, some may have been removed since.
+func operatorWrote(entries []metav1.ManagedFieldsEntry, paths []fieldpath.Path) bool {
+	return slices.ContainsFunc(entries, func(entry metav1.ManagedFieldsEntry) bool {
+		return entry.Manager == v1alpha1.FieldManager && slices.ContainsFunc(paths, fieldsIn(&entry).Has)
+	})
 }
 
 // wroteIt says whether the operator wrote an object, whatever its labels say

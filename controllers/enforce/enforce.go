@@ -41,6 +41,9 @@ type Enforcer struct {
 
 	pace    Pace
 	answers answers
+	// written are the revisions that this operator wrote last of what it changed,
+	// empty where it removed it.
+	written memory[string]
 }
 
 // Task is one control of one baseline in one namespace.
@@ -64,6 +67,10 @@ type Task struct {
 
 	// Current says that the report was about the baseline's present generation.
 	Current bool
+
+	// Outdated says that the report was not about all baselines as they are: what the
+	// operator did since may not be in it.
+	Outdated bool
 }
 
 // audits says whether nothing is to be written.
@@ -118,18 +125,22 @@ type Outcome struct {
 // alone. There is one task at most that does not audit for each control.
 //
 // gone says of a baseline's name that what it gave, and nobody governs now, is
-// to be removed.
-func (e *Enforcer) Enforce(ctx context.Context, namespace *metav1.PartialObjectMetadata, tasks []Task, gone func(baseline string) bool) ([]Outcome, error) {
-	have, err := e.observe(ctx, namespace.Name)
+// to be removed. What the ledger lists is removed only when a report was written that
+// does not list it any more, so that it never looks as if somebody else had: again
+// says that there is such a thing.
+func (e *Enforcer) Enforce(
+	ctx context.Context, namespace *metav1.PartialObjectMetadata, tasks []Task, gone func(baseline string) bool,
+) (outcomes []Outcome, again bool, err error) {
+	have, err := e.observe(ctx, namespace)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	roles, err := e.roles(ctx, have)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	if namespace, err = e.takeOver(ctx, namespace, tasks); err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	runs, own := make([]*run, 0, len(tasks)), OwnLabels(namespace.ManagedFields)
 	for i := range tasks {
@@ -140,7 +151,6 @@ func (e *Enforcer) Enforce(ctx context.Context, namespace *metav1.PartialObjectM
 		r.render(ctx)
 		runs = append(runs, r)
 	}
-	var outcomes []Outcome
 	for _, world := range worlds(runs) {
 		e.enforceLabels(ctx, world)
 		wanted := e.wanted(world)
@@ -149,9 +159,10 @@ func (e *Enforcer) Enforce(ctx context.Context, namespace *metav1.PartialObjectM
 			if outcome := r.outcome(); outcome != nil {
 				outcomes = append(outcomes, *outcome)
 			}
+			again = again || r.listed
 		}
 	}
-	return outcomes, nil
+	return outcomes, again, nil
 }
 
 // world is a namespace as it is to be, or as it would be if one baseline that
@@ -206,22 +217,30 @@ func (e *Enforcer) wanted(w world) sets.Set[string] {
 
 // observe returns every object, of the kinds that the operator makes, in a
 // namespace.
-func (e *Enforcer) observe(ctx context.Context, namespace string) (map[string]client.Object, error) {
+func (e *Enforcer) observe(ctx context.Context, namespace *metav1.PartialObjectMetadata) (map[string]client.Object, error) {
 	have := map[string]client.Object{}
 	for _, list := range lists() {
-		if err := e.Client.List(ctx, list, client.InNamespace(namespace)); err != nil {
-			return nil, fmt.Errorf("listing the objects of namespace %s: %w", namespace, err)
+		if err := e.Client.List(ctx, list, client.InNamespace(namespace.Name)); err != nil {
+			return nil, fmt.Errorf("listing the objects of namespace %s: %w", namespace.Name, err)
 		}
 		err := meta.EachListItem(list, func(item runtime.Object) error {
-			object := item.(client.Object)
-			have[e.id(object)] = object
+			if object := item.(client.Object); !Precedes(object, namespace) {
+				have[e.id(object)] = object
+			}
 			return nil
 		})
 		if err != nil {
-			return nil, fmt.Errorf("reading the objects of namespace %s: %w", namespace, err)
+			return nil, fmt.Errorf("reading the objects of namespace %s: %w", namespace.Name, err)
 		}
 	}
 	return have, nil
+}
+
+// Precedes says whether an object was in a former namespace of the same name, which the
+// cache has not heard is gone: it is older than the namespace.
+func Precedes(object, namespace client.Object) bool {
+	made := object.GetCreationTimestamp()
+	return made.Before(new(namespace.GetCreationTimestamp()))
 }
 
 // roles returns the rules of the roles that RoleBindings grant, where such a role
@@ -309,7 +328,9 @@ type run struct {
 	errs      []error
 	stale     bool
 	unhealed  bool
-	after     time.Duration
+	// listed says that something is to be removed that the ledger still lists.
+	listed bool
+	after  time.Duration
 	// givenBy is the baseline whose leftovers could not be removed.
 	givenBy string
 }
@@ -366,8 +387,14 @@ func (r *run) place(id string, uid types.UID, revision string, err error) {
 		return
 	}
 	if before := r.ledger(id); before != nil {
-		r.placed = append(r.placed, *before)
 		r.unhealed = r.unhealed || before.Revision == revision
+		kept := *before
+		if r.Outdated {
+			// The operator may have made something else of it since, and this report
+			// will not be outdated: what differs then is nobody else's doing.
+			kept.Revision = ""
+		}
+		r.placed = append(r.placed, kept)
 	}
 	r.note(id, err)
 }
@@ -424,7 +451,7 @@ func (r *run) happened(id, revision string, differ []difference, by author, acti
 	}
 	// Where another baseline governs, it is the operator that changes what this one
 	// gave, and the other that is drifted from.
-	if !r.inPlace(id, revision) || r.audits() && r.Rival != nil {
+	if !r.inPlace(id, revision) || r.unfinished(id, revision, differ, by) || r.audits() && r.Rival != nil {
 		return
 	}
 	if !r.audits() {
@@ -438,6 +465,34 @@ func (r *run) happened(id, revision string, differ []difference, by author, acti
 		Time: metav1.NewTime(r.Now()), Control: r.Control.Name, Baseline: r.Baseline.Name,
 		Object: id, Fields: reported(differ), Manager: by.manager, Operation: string(by.operation), Changed: by.changed, Action: action,
 	})
+}
+
+// unfinished says whether differences are what the operator itself did and its report
+// does not tell of: it was ended before it could write that, or the cache of some kind
+// is behind that of another. That its name is in managedFields does not do: anybody can
+// write under it. This operator must have written something else last; or the baselines
+// have changed since the report was written; or what differs is no more than whose the
+// object is.
+func (r *run) unfinished(id, revision string, differ []difference, by author) bool {
+	last, _, known := r.written.ago(r.writtenKey(id), r.Now())
+	if len(differ) == 0 { // it was gone
+		return known && last == "" || r.Outdated
+	}
+	return by.operator && (known && last != revision || r.Outdated || len(besidesOwner(differ)) == 0)
+}
+
+// writes remembers what is about to be made of an object that was something else
+// before, or that it is to be removed: the answer may be lost.
+func (r *run) writes(id, revision string) {
+	before := r.ledger(id)
+	if !r.audits() && (revision == "" || before != nil && before.Revision != revision) {
+		r.written.set(r.writtenKey(id), revision, r.Now())
+	}
+}
+
+// writtenKey tells the labels of a namespace of one control from those of another.
+func (r *run) writtenKey(id string) string {
+	return string(r.Control.Name) + "/" + r.paceKey(id)
 }
 
 // wouldBe is what auditing says of what enforcing does.

@@ -40,6 +40,7 @@ func (r *run) applyFields(ctx context.Context, exists bool, want client.Object) 
 		return r.unlessAuditing(have.GetUID()), nil
 	}
 	if !r.foreseen(id, v1alpha1.ChangeConfigure, differ) {
+		r.writes(id, revision)
 		err := r.apply(ctx, have, func(account *corev1ac.ServiceAccountApplyConfiguration) {
 			account.WithLabels(want.GetLabels())
 			account.AutomountServiceAccountToken = want.(*corev1.ServiceAccount).AutomountServiceAccountToken

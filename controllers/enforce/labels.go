@@ -36,6 +36,11 @@ func (e *Enforcer) enforceLabels(ctx context.Context, w world) {
 			return
 		}
 	}
+	for _, r := range w.runs {
+		if r.labelsDiffer() {
+			r.writes(r.namespaceID(), controls.Revision(r.desired.NamespaceLabels))
+		}
+	}
 	// At the namespace and the version that were compared: applied without, it
 	// would make a namespace again that was just deleted.
 	ctx, warned := collectWarnings(ctx)
@@ -65,6 +70,7 @@ func (r *run) noteLabels(err error) {
 		if err != nil {
 			r.givenBy = r.labelsGivenBy()
 		}
+		r.listed = r.ledger(id) != nil && r.gone(r.labelsGivenBy())
 		r.note(id, err)
 		return
 	}
@@ -131,9 +137,9 @@ func NamespaceID(namespace *metav1.PartialObjectMetadata) string {
 
 // wantedLabels returns the labels that this control wants on the namespace:
 // what the baseline asks for or, where none governs, what a baseline that is gone
-// left for good.
+// left for good, or until the ledger does not list it any more.
 func (r *run) wantedLabels() map[string]string {
-	if r.Baseline == nil && !r.gone(r.labelsGivenBy()) {
+	if r.Baseline == nil && (!r.gone(r.labelsGivenBy()) || r.ledger(r.namespaceID()) != nil) {
 		retained := map[string]string{}
 		for _, key := range r.Control.NamespaceLabels {
 			if r.own.Has(key) {

@@ -63,6 +63,7 @@ func (r *run) create(ctx context.Context, want client.Object) (types.UID, error)
 		r.happened(id, revision, nil, author{}, v1alpha1.DriftCreated)
 		return "", nil
 	}
+	r.writes(id, revision)
 	made := want.DeepCopyObject().(client.Object)
 	err := r.writer.Create(ctx, made)
 	if apierrors.IsAlreadyExists(err) {
@@ -103,6 +104,7 @@ func (r *run) settle(ctx context.Context, have, want client.Object) (types.UID, 
 		r.happened(id, revision, differ, author{}, action)
 		return "", nil
 	}
+	r.writes(id, revision)
 	uid, err := r.heal(ctx, have, want, action)
 	if errors.As(err, new(alteredError)) {
 		// Somebody may alter it in another way each time.
@@ -138,15 +140,14 @@ func (r *run) foreseen(id string, action v1alpha1.ChangeAction, differ []differe
 
 // ours says whether the operator made an object of a name that it wants: its
 // label says so or, where that was stripped, the ledger by its UID or, where the
-// ledger knows nothing, managedFields.
+// ledger does not know of it, managedFields: an operator may have been ended before it
+// could record what it made.
 func (r *run) ours(object client.Object) bool {
 	if labelled(object) {
 		return true
 	}
-	if before := r.ledger(r.id(object)); before != nil {
-		return before.UID == object.GetUID()
-	}
-	return wroteIt(object.GetManagedFields())
+	before := r.ledger(r.id(object))
+	return before != nil && before.UID == object.GetUID() || wroteIt(object.GetManagedFields())
 }
 
 // live reads an object from the API server.
@@ -204,6 +205,12 @@ func (r *run) replaceRoleBinding(ctx context.Context, have client.Object, want *
 	}
 	standIn, made := want.DeepCopy(), want.DeepCopy()
 	standIn.Name += standInSuffix
+	if left := r.have[r.id(standIn)]; left != nil && given(left, r.Control.Name) && !r.audits() {
+		// Of an operator that was ended midway.
+		if err := r.writer.Delete(ctx, left, Exactly(left)); client.IgnoreNotFound(err) != nil {
+			return "", err
+		}
+	}
 	if err := r.writer.Create(ctx, standIn); apierrors.IsAlreadyExists(err) {
 		return "", conflictError{fmt.Sprintf("grants another role, and cannot be replaced while there is a RoleBinding %s; delete that one", standIn.Name)}
 	} else if err != nil {
@@ -241,13 +248,24 @@ func (r *run) replace(ctx context.Context, have, want client.Object) (types.UID,
 // here any more.
 func (r *run) prune(ctx context.Context, wanted sets.Set[string]) {
 	for _, id := range slices.Sorted(maps.Keys(r.have)) {
-		object := r.have[id]
-		giver := object.GetLabels()[v1alpha1.BaselineLabel]
-		if wanted.Has(id) || !given(object, r.Control.Name) || r.Baseline == nil && !r.gone(giver) {
+		object, giver := r.have[id], r.have[id].GetLabels()[v1alpha1.BaselineLabel]
+		labelled := given(object, r.Control.Name)
+		if wanted.Has(id) || !labelled && !r.stripped(ctx, object) {
+			continue
+		}
+		if giver == "" && r.Ledger != nil {
+			giver = r.Ledger.Baseline
+		}
+		if r.Baseline == nil && !r.gone(giver) {
+			continue
+		}
+		if labelled && r.ledger(id) != nil && !r.audits() {
+			r.listed = true
 			continue
 		}
 		var err error
 		if !r.foreseen(id, v1alpha1.ChangeRemove, nil) {
+			r.writes(id, "")
 			err = client.IgnoreNotFound(r.takeAway(ctx, object))
 		}
 		switch {
@@ -258,6 +276,23 @@ func (r *run) prune(ctx context.Context, wanted sets.Set[string]) {
 		}
 		r.note(id, err)
 	}
+}
+
+// stripped says whether an object is one that the operator made for this control, of
+// which somebody stripped the label that says so.
+func (r *run) stripped(ctx context.Context, object client.Object) bool {
+	if labelled(object) || !strings.HasPrefix(object.GetName(), v1alpha1.ObjectNamePrefix) || !object.GetDeletionTimestamp().IsZero() {
+		return false
+	}
+	if before := r.ledger(r.id(object)); before != nil && before.UID == object.GetUID() {
+		return true
+	}
+	if object.GetLabels()[v1alpha1.ControlLabel] != string(r.Control.Name) {
+		return false
+	}
+	// It may have been made by an operator that was ended before it could record it.
+	live, err := r.live(ctx, object)
+	return err == nil && live.GetUID() == object.GetUID() && wroteIt(live.GetManagedFields())
 }
 
 // takeAway removes an object or, of one that is shared, the operator's fields.

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/controllers/controls"
 	"github.com/securitybaseline/operator/controllers/enforce"
@@ -41,11 +43,7 @@ func worst(a, b v1alpha1.State) v1alpha1.State {
 // what came of it, prior what the report said.
 func Next(prior v1alpha1.BaselineReportData, governance resolve.Governance, outcomes []enforce.Outcome, now time.Time) v1alpha1.BaselineReportData {
 	next := v1alpha1.BaselineReportData{Drifts: prior.Drifts, Summary: v1alpha1.ReportSummary{Drifts: prior.Summary.Drifts}}
-	for _, baseline := range governance.Selecting {
-		next.Observed = append(next.Observed, v1alpha1.ObservedBaseline{Name: baseline.Name, Generation: baseline.Generation})
-	}
-	slices.SortFunc(next.Observed, func(a, b v1alpha1.ObservedBaseline) int { return cmp.Compare(a.Name, b.Name) })
-
+	next.Observed = Observed(governance)
 	for i := range outcomes {
 		next.Summary.Drifts += int64(len(outcomes[i].Drifts))
 		for _, drift := range outcomes[i].Drifts {
@@ -69,6 +67,26 @@ func Next(prior v1alpha1.BaselineReportData, governance resolve.Governance, outc
 	return next
 }
 
+// Observed returns the baselines that select a namespace, as its report lists them.
+func Observed(governance resolve.Governance) []v1alpha1.ObservedBaseline {
+	observed := make([]v1alpha1.ObservedBaseline, 0, len(governance.Selecting))
+	for _, baseline := range governance.Selecting {
+		observed = append(observed, v1alpha1.ObservedBaseline{Name: baseline.Name, Generation: baseline.Generation})
+	}
+	slices.SortFunc(observed, func(a, b v1alpha1.ObservedBaseline) int { return cmp.Compare(a.Name, b.Name) })
+	return observed
+}
+
+// OfAnother says whether a report is about a former namespace of the same name: an
+// evaluation that took long may write it into the next one.
+func OfAnother(report v1alpha1.BaselineReportData, namespace *metav1.PartialObjectMetadata) bool {
+	return find(report, func(control *v1alpha1.ControlReport) bool {
+		return slices.ContainsFunc(control.Placed, func(placed v1alpha1.PlacedObject) bool {
+			return placed.Object == enforce.NamespaceID(namespace) && placed.UID != namespace.UID
+		})
+	}) != nil
+}
+
 // Fresh returns the outcomes without the drifts that the report records already.
 // Where nothing is put right, an evaluation that sees an old report, in which the
 // object is still in place, finds them once more.
@@ -83,6 +101,22 @@ func Fresh(prior v1alpha1.BaselineReportData, outcomes []enforce.Outcome) []enfo
 		})
 	}
 	return fresh
+}
+
+// Unrecorded returns the outcomes without the drifts that the report records already:
+// the answer to the write that recorded them was lost. No object is put right twice in
+// a second.
+func Unrecorded(prior v1alpha1.BaselineReportData, held []enforce.Outcome) []enforce.Outcome {
+	unrecorded := slices.Clone(held)
+	for i := range unrecorded {
+		unrecorded[i].Drifts = slices.DeleteFunc(slices.Clone(unrecorded[i].Drifts), func(drift v1alpha1.Drift) bool {
+			return slices.ContainsFunc(prior.Drifts, func(recorded v1alpha1.Drift) bool {
+				times := append([]metav1.Time{recorded.Time}, recorded.Before...)
+				return sameDrift(&recorded, &drift) && slices.ContainsFunc(times, func(t metav1.Time) bool { return t.Unix() == drift.Time.Unix() })
+			})
+		})
+	}
+	return unrecorded
 }
 
 func controlReport(prior v1alpha1.BaselineReportData, outcome *enforce.Outcome, drifts []v1alpha1.Drift, now time.Time) v1alpha1.ControlReport {

@@ -33,9 +33,12 @@ const superviseEnv = "SECURITYBASELINE_TEST_SUPERVISE"
 type Cluster struct {
 	// Admin is the configuration of a member of system:masters.
 	Admin *rest.Config
+	// Etcd is the URL of its etcd, which asks nobody who they are.
+	Etcd string
 
 	dir      string
-	lifeline io.Closer
+	lifeline io.WriteCloser
+	answers  *bufio.Reader
 	process  *exec.Cmd
 }
 
@@ -80,13 +83,13 @@ func Start(ctx context.Context, flags ...string) (*Cluster, error) {
 	if err := process.Start(); err != nil {
 		return nil, fmt.Errorf("starting the supervisor: %w", err)
 	}
-	c := &Cluster{lifeline: lifeline, process: process}
+	c := &Cluster{lifeline: lifeline, answers: bufio.NewReader(answers), process: process}
 
-	line, err := bufio.NewReader(answers).ReadString('\n')
+	line, err := c.answers.ReadString('\n')
 	if err != nil {
 		return nil, errors.Join(errors.New("the control plane did not start"), c.Stop())
 	}
-	c.dir = strings.TrimSpace(line)
+	c.Etcd, c.dir, _ = strings.Cut(strings.TrimSpace(line), " ")
 	c.Admin, err = clientcmd.BuildConfigFromFlags("", c.Kubeconfig())
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("reading the admin's kubeconfig: %w", err), c.Stop())

@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -24,16 +25,25 @@ const (
 	adminKubeconfig = "admin.kubeconfig"
 	startTimeout    = 2 * time.Minute
 	stopTimeout     = 30 * time.Second
+	// startAPIServer is the command to start kube-apiserver again.
+	startAPIServer = "start kube-apiserver"
 )
 
-// supervise runs a control plane until in closes. When it serves, it writes the
-// path of its directory to out. flags are further ones of kube-apiserver.
+// supervise runs a control plane until in closes. When it serves, it writes the URL
+// of its etcd and the path of its directory to out; to each line that is a command,
+// an empty line or what went wrong. flags are further ones of kube-apiserver.
 func supervise(ctx context.Context, in io.Reader, out io.Writer, flags []string) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	commands := make(chan string)
 	go func() {
-		_, _ = io.Copy(io.Discard, in)
-		cancel()
+		defer cancel()
+		for lines := bufio.NewScanner(in); lines.Scan(); {
+			select {
+			case commands <- lines.Text():
+			case <-ctx.Done():
+			}
+		}
 	}()
 
 	dir, err := os.MkdirTemp("", "securitybaseline-controlplane-")
@@ -61,11 +71,35 @@ func supervise(ctx context.Context, in io.Reader, out io.Writer, flags []string)
 	}
 	defer func() { err = errors.Join(err, stopManager()) }()
 
-	if _, err := fmt.Fprintln(out, dir); err != nil {
+	if _, err := fmt.Fprintln(out, env.ControlPlane.Etcd.URL, dir); err != nil {
 		return err
 	}
-	<-ctx.Done()
-	return nil
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case command := <-commands:
+			answer := ""
+			if err := obey(env, command); err != nil {
+				answer = strings.ReplaceAll(err.Error(), "\n", "; ")
+			}
+			if _, err := fmt.Fprintln(out, answer); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// obey does what a command says.
+func obey(env *envtest.Environment, command string) error {
+	if command != startAPIServer {
+		return fmt.Errorf("%q is no command", command)
+	}
+	server := env.ControlPlane.GetAPIServer()
+	if err := server.Stop(); err != nil { // it is dead already, or dies
+		return err
+	}
+	return server.Start()
 }
 
 func newEnvironment(dir string, flags []string) (*envtest.Environment, error) {

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -76,12 +78,24 @@ func parallel(ctx context.Context, n int, do func(ctx context.Context, i int) er
 
 func namespaceName(i int) string { return fmt.Sprintf("scale-%05d", i) }
 
-// namespaces makes so many, of one stage.
+// namespaces makes so many, of one stage, and waits until Kubernetes' own controllers
+// are done with them: each makes an object in every namespace.
 func (c *clients) namespaces(ctx context.Context, n int, stage string) error {
-	return parallel(ctx, n, func(ctx context.Context, i int) error {
+	err := parallel(ctx, n, func(ctx context.Context, i int) error {
 		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespaceName(i), Labels: map[string]string{stageLabel: stage}}}
 		_, err := c.core.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{})
 		return err
+	})
+	if err != nil {
+		return err
+	}
+	return wait.PollUntilContextCancel(ctx, time.Second, true, func(ctx context.Context) (bool, error) {
+		accounts, err := c.core.CoreV1().ServiceAccounts("").List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=default"})
+		if err != nil {
+			return false, err
+		}
+		roots, err := c.core.CoreV1().ConfigMaps("").List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=kube-root-ca.crt"})
+		return err == nil && len(accounts.Items) >= n && len(roots.Items) >= n, err
 	})
 }
 

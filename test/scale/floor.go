@@ -33,14 +33,16 @@ func (g *given) writes() int { return 2 + len(g.policies) + len(g.bindings) }
 type floor struct {
 	namespaces int
 	given      given
-	// all is how long everything takes, one how long one object a namespace does.
-	all, one time.Duration
+	// all is how long everything takes, one how long one object a namespace does, and
+	// both how long that and the ledger of it do.
+	all, one, both time.Duration
 }
 
 func (f *floor) figures() []figure {
 	return []figure{
 		{Name: "floor_seconds", What: fmt.Sprintf("floor: %d writes for each of %d namespaces, by 32 writers", f.given.writes(), f.namespaces), Value: f.all.Seconds(), Unit: "s"},
-		{Name: "floor_one_seconds", What: "floor: one write for each", Value: f.one.Seconds(), Unit: "s"},
+		{Name: "floor_one_seconds", What: "floor: one policy for each", Value: f.one.Seconds(), Unit: "s"},
+		{Name: "floor_both_seconds", What: "floor: one policy for each and an update of its report", Value: f.both.Seconds(), Unit: "s"},
 	}
 }
 
@@ -72,12 +74,29 @@ func measureFloor(ctx context.Context, n int) (*floor, error) {
 	}
 	f.all = time.Since(start)
 	start = time.Now()
-	err = parallel(ctx, n, func(ctx context.Context, i int) error {
-		policy := networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "one"}, Spec: f.given.policies[0].Spec}
+	one := func(ctx context.Context, i int, name string) error {
+		policy := networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: f.given.policies[0].Spec}
 		_, err := c.core.NetworkingV1().NetworkPolicies(namespaceName(i)).Create(ctx, &policy, metav1.CreateOptions{})
 		return err
-	})
+	}
+	err = parallel(ctx, n, func(ctx context.Context, i int) error { return one(ctx, i, "one") })
 	f.one = time.Since(start)
+	if err != nil {
+		return nil, err
+	}
+	var reports v1alpha1.BaselineReportList
+	if err := c.custom.List(ctx, &reports); err != nil {
+		return nil, err
+	}
+	start = time.Now()
+	err = parallel(ctx, n, func(ctx context.Context, i int) error {
+		report := &reports.Items[i]
+		report.Observed[0].Generation++
+		placed := &report.Controls[len(report.Controls)-1].Placed
+		*placed = append(*placed, v1alpha1.PlacedObject{Object: "NetworkPolicy/another", UID: report.UID, Revision: "0000000000000000"})
+		return errors.Join(one(ctx, i, "another"), c.custom.Update(ctx, report))
+	})
+	f.both = time.Since(start)
 	return f, err
 }
 

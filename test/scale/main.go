@@ -54,6 +54,11 @@ func run(ctx context.Context, s settings) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
+	if s.profiles != "" {
+		if err := os.MkdirAll(s.profiles, 0o755); err != nil { //nolint:gosec // it is for everybody
+			return err
+		}
+	}
 	executable, err := cluster.BuildManager(ctx, dir)
 	if err != nil {
 		return err

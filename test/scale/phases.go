@@ -185,6 +185,7 @@ func (b *bench) fanOut(ctx context.Context) error {
 	took := time.Since(start)
 	b.add(figure{Name: "fan_out_seconds", What: "fan-out: an allowance more, until it is everywhere and the status says so", Value: took.Seconds(), Unit: "s"})
 	b.add(figure{Name: "fan_out_ratio", What: "fan-out, to the floor of one write for each", Value: took.Seconds() / b.floor.one.Seconds(), Unit: "×", Goal: 1.25})
+	b.add(figure{Name: "fan_out_both_ratio", What: "fan-out, to the floor of the two writes for each that it takes", Value: took.Seconds() / b.floor.both.Seconds(), Unit: "×"})
 	return pause(ctx, settle)
 }
 

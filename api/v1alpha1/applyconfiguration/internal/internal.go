@@ -74,10 +74,7 @@ var schemaYAML = typed.YAMLObject(`types:
         list:
           elementType:
             namedType: com.github.securitybaseline.operator.api.v1alpha1.ControlReport
-          elementRelationship: associative
-          keys:
-          - name
-          - baseline
+          elementRelationship: atomic
     - name: drifts
       type:
         list:
@@ -95,9 +92,7 @@ var schemaYAML = typed.YAMLObject(`types:
         list:
           elementType:
             namedType: com.github.securitybaseline.operator.api.v1alpha1.ObservedBaseline
-          elementRelationship: associative
-          keys:
-          - name
+          elementRelationship: atomic
     - name: state
       type:
         namedType: com.github.securitybaseline.operator.api.v1alpha1.State
@@ -219,9 +214,7 @@ var schemaYAML = typed.YAMLObject(`types:
         list:
           elementType:
             namedType: com.github.securitybaseline.operator.api.v1alpha1.PlacedObject
-          elementRelationship: associative
-          keys:
-          - object
+          elementRelationship: atomic
     - name: podSecurity
       type:
         namedType: com.github.securitybaseline.operator.api.v1alpha1.PodSecurityReport

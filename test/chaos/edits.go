@@ -1,0 +1,311 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+)
+
+const (
+	// foreignLabel is on objects that have names of the operator's and are not its.
+	foreignLabel = "chaos.example.com/foreign"
+	// conflictLabel is on the namespaces that have such an object.
+	conflictLabel = "chaos.example.com/conflict"
+	// ownersLabel is on a namespace whose owner set a stricter level.
+	ownersLabel = "chaos.example.com/owner"
+)
+
+// edit is something that somebody does to what the operator put in place.
+type edit struct {
+	kind, name string
+	// patch is a merge patch in which %s is where the annotation goes, and which
+	// deletes the object where it is empty.
+	patch string
+}
+
+// edits are what is done to objects of every kind.
+var edits = []edit{
+	{"NetworkPolicy", "default-deny", `{"metadata":%s,"spec":{"ingress":[{}]}}`},
+	{"NetworkPolicy", "default-deny", `{"metadata":%s,"spec":{"policyTypes":["Ingress"]}}`},
+	{"NetworkPolicy", "default-deny", `{"metadata":%s,"spec":{"podSelector":{"matchLabels":{"app":"none"}}}}`},
+	{"NetworkPolicy", "default-deny", ""},
+	{"NetworkPolicy", "from-gateway", `{"metadata":%s,"spec":{"ingress":[{}]}}`},
+	{"NetworkPolicy", "from-gateway", ""},
+	{"NetworkPolicy", "allow-same-namespace", `{"metadata":%s,"spec":{"egress":null}}`},
+	{"RoleBinding", "team", `{"metadata":%s,"subjects":[{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"mallory"}]}`},
+	{"RoleBinding", "team", ""},
+	{"LimitRange", "limits", `{"metadata":%s,"spec":{"limits":[{"type":"Pod","max":{"memory":"1Gi"}}]}}`},
+	{"LimitRange", "limits", ""},
+	{"ResourceQuota", "quota", `{"metadata":%s,"spec":{"hard":{"pods":"1k"}}}`},
+	{"ServiceAccount", "", `{"metadata":%s,"automountServiceAccountToken":true}`},
+	{"Namespace", "", `{"metadata":%s}`},
+}
+
+// labels that are taken off a namespace or changed.
+var labelEdits = []string{
+	`"pod-security.kubernetes.io/enforce":"privileged"`, `"pod-security.kubernetes.io/enforce":null`,
+	`"pod-security.kubernetes.io/enforce-version":"v1.20"`, `"podsecurity.securitybaseline.io/baseline":null`,
+}
+
+// annotated returns the metadata of a patch, which is new each time and says
+// something that is nobody's but the harness's.
+func (h *harness) annotated(labels string) string {
+	n := h.edits.Add(1)
+	return fmt.Sprintf(`{"annotations":{%q:"%d"},"labels":{"chaos.example.com/seen":"%d"%s}}`, editAnnotation, n, n%7, labels)
+}
+
+// edit does something at random to a namespace. That the object is not there, or has
+// changed, is as well.
+func (h *harness) edit(ctx context.Context) error {
+	e := edits[rand.IntN(len(edits))]
+	namespace := h.anyNamespace()
+	k := key{e.kind, namespace, prefix + e.name}
+	labels := ""
+	switch e.kind {
+	case "ServiceAccount":
+		k.name = "default"
+	case "Namespace":
+		k = key{e.kind, "", namespace}
+		if label := rand.IntN(2 * len(labelEdits)); label < len(labelEdits) {
+			labels = "," + labelEdits[label]
+		}
+	default:
+		if rand.IntN(5) == 0 {
+			labels = `,"securitybaseline.io/baseline":null`
+		}
+	}
+	h.watcher.mutex.Lock()
+	object := h.watcher.objects[k]
+	if object != nil && e.patch == "" {
+		h.invariants.deleting[object.GetUID()] = true
+		h.invariants.noteDeletion(k)
+	}
+	h.watcher.mutex.Unlock()
+	if object == nil || object.GetLabels()[foreignLabel] != "" {
+		return nil
+	}
+	object = object.DeepCopyObject().(client.Object)
+	var err error
+	if e.patch == "" {
+		err = h.admin.Delete(ctx, object, client.Preconditions{UID: new(object.GetUID())})
+	} else {
+		err = h.admin.Patch(ctx, object, client.RawPatch(types.MergePatchType, fmt.Appendf(nil, e.patch, h.annotated(labels))), client.FieldOwner(editManager))
+	}
+	return tolerated(err)
+}
+
+// tolerated passes only the errors that the harness's own mistakes lead to: while the
+// API server is down, while etcd is full and where things changed meanwhile, an edit
+// comes to nothing.
+func tolerated(err error) error {
+	if apierrors.IsBadRequest(err) || apierrors.IsInvalid(err) || apierrors.IsMethodNotSupported(err) {
+		return err
+	}
+	return nil
+}
+
+// retried does something until it succeeds.
+func retried(ctx context.Context, do func() error) error {
+	var last error
+	err := wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, func(context.Context) (bool, error) {
+		last = do()
+		return last == nil, nil
+	})
+	if err != nil && last != nil && ctx.Err() == nil {
+		return last
+	}
+	return err
+}
+
+func namespaceName(i int) string { return fmt.Sprintf("chaos-%02d", i) }
+
+func (h *harness) anyNamespace() string { return namespaceName(rand.IntN(h.settings.namespaces)) }
+
+// namespace returns the namespace of a number, as it is made.
+func (h *harness) namespace(name string) *corev1.Namespace {
+	labels := map[string]string{governedLabel: yes}
+	var number int
+	_, _ = fmt.Sscanf(name, "chaos-%d", &number)
+	if number%2 == 1 {
+		labels[tierLabel] = strictBaseline
+	}
+	if number%5 == 0 {
+		labels[extraLabel] = yes
+	}
+	switch number {
+	case 2:
+		labels[conflictLabel] = yes
+	case 4:
+		labels[ownersLabel], labels[enforceLabel] = yes, "restricted"
+	}
+	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		Name: name, Labels: labels, Annotations: map[string]string{editAnnotation: fmt.Sprint(h.edits.Add(1)), "owner.example.com/contact": "team@example.com"},
+	}}
+}
+
+// populate makes a namespace and what is in it that is not the operator's.
+func (h *harness) populate(ctx context.Context, name string) error {
+	namespace := h.namespace(name)
+	meta := func(name string) metav1.ObjectMeta {
+		return metav1.ObjectMeta{Namespace: namespace.Name, Name: name, Annotations: map[string]string{editAnnotation: fmt.Sprint(h.edits.Add(1))}}
+	}
+	objects := []client.Object{
+		namespace,
+		&networkingv1.NetworkPolicy{ObjectMeta: meta("their-own"), Spec: networkingv1.NetworkPolicySpec{
+			PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}, Ingress: []networkingv1.NetworkPolicyIngressRule{{}},
+		}},
+		&rbacv1.RoleBinding{ObjectMeta: meta("their-own"), RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "view"}},
+	}
+	if namespace.Labels[conflictLabel] != "" {
+		theirs := &networkingv1.NetworkPolicy{ObjectMeta: meta(prefix + "from-gateway")}
+		theirs.Labels = map[string]string{foreignLabel: yes}
+		objects = append(objects, theirs)
+	}
+	for _, object := range objects {
+		err := retried(ctx, func() error {
+			if err := h.admin.Create(ctx, object); !apierrors.IsAlreadyExists(err) {
+				object.SetResourceVersion("")
+				return err
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("making %s: %w", object.GetName(), err)
+		}
+	}
+	return nil
+}
+
+// recreate deletes a namespace and makes it again under the same name. Where it is
+// stuck, an object in it holds it up for a while.
+func (h *harness) recreate(ctx context.Context, stuck time.Duration) error {
+	name := namespaceName(5 + rand.IntN(h.settings.namespaces-5))
+	if _, already := h.recreating.LoadOrStore(name, true); already {
+		return nil
+	}
+	defer h.recreating.Delete(name)
+	if ctx.Err() != nil {
+		return nil
+	}
+	// Whatever else ends, the namespace must neither stay nor be missing.
+	over := ctx
+	ctx = context.WithoutCancel(ctx)
+	holder := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: "holder", Finalizers: []string{"chaos.example.com/holder"}}}
+	if stuck > 0 {
+		if err := retried(ctx, func() error { return client.IgnoreAlreadyExists(h.admin.Create(ctx, holder.DeepCopy())) }); err != nil {
+			return err
+		}
+	}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	if err := retried(ctx, func() error { return client.IgnoreNotFound(h.admin.Delete(ctx, namespace)) }); err != nil {
+		return err
+	}
+	if stuck > 0 {
+		pause(over, stuck)
+		err := retried(ctx, func() error {
+			err := h.admin.Get(ctx, client.ObjectKeyFromObject(holder), holder)
+			if err != nil {
+				return client.IgnoreNotFound(err)
+			}
+			controllerutil.RemoveFinalizer(holder, "chaos.example.com/holder")
+			return client.IgnoreNotFound(h.admin.Update(ctx, holder))
+		})
+		if err != nil {
+			return err
+		}
+	}
+	err := retried(ctx, func() error {
+		if err := h.admin.Get(ctx, client.ObjectKey{Name: name}, namespace); !apierrors.IsNotFound(err) {
+			return fmt.Errorf("namespace %s is still there: %w", name, err)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return h.populate(ctx, name)
+}
+
+// baseline returns a baseline as it is written in world.go.
+func baseline(name string) *v1alpha1.SecurityBaseline {
+	object, err := decode([]byte(strings.TrimSpace(baselineYAML[name])))
+	if err != nil {
+		panic(fmt.Sprintf("baseline %s: %v", name, err))
+	}
+	return object.(*v1alpha1.SecurityBaseline)
+}
+
+// ensure makes a baseline that is missing.
+func (h *harness) ensure(ctx context.Context, name string) error {
+	return retried(ctx, func() error {
+		err := client.IgnoreAlreadyExists(h.admin.Create(ctx, baseline(name)))
+		if err != nil && !apierrors.IsNotFound(err) { // the CRD is gone, or not served yet
+			return fmt.Errorf("making baseline %s: %w", name, err)
+		}
+		return err
+	})
+}
+
+// change changes the spec of a baseline that is there.
+func (h *harness) change(ctx context.Context, name string, to func(*v1alpha1.SecurityBaselineSpec)) error {
+	var current v1alpha1.SecurityBaseline
+	if err := h.admin.Get(ctx, client.ObjectKey{Name: name}, &current); err != nil {
+		return tolerated(err)
+	}
+	to(&current.Spec)
+	return tolerated(h.admin.Update(ctx, &current))
+}
+
+// swap exchanges which of two baselines has precedence.
+func (h *harness) swap(ctx context.Context) error {
+	return h.change(ctx, strictBaseline, func(spec *v1alpha1.SecurityBaselineSpec) { spec.Priority = -spec.Priority })
+}
+
+// except takes a control out of some namespaces for a moment.
+func (h *harness) except(ctx context.Context) error {
+	return h.change(ctx, floorBaseline, func(spec *v1alpha1.SecurityBaselineSpec) {
+		spec.Exceptions = []v1alpha1.Exception{{
+			Name: "moment", Reason: "To see it expire", Namespaces: []string{h.anyNamespace(), h.anyNamespace() + "0"},
+			Controls: []v1alpha1.ControlName{v1alpha1.ControlResources}, Expires: new(metav1.NewTime(time.Now().Add(2 * time.Second))),
+		}}
+	})
+}
+
+// toggle makes a baseline or deletes it.
+func (h *harness) toggle(ctx context.Context, name string) error {
+	err := h.admin.Create(ctx, baseline(name))
+	if apierrors.IsAlreadyExists(err) {
+		err = h.admin.Delete(ctx, baseline(name))
+	}
+	return tolerated(err)
+}
+
+// churn is what goes on all the time: what users do, and now and then something that
+// they should not.
+func (h *harness) churn(ctx context.Context) error {
+	switch rand.IntN(40) {
+	case 0:
+		return h.swap(ctx)
+	case 1:
+		return h.toggle(ctx, extraBaseline)
+	case 2:
+		return h.except(ctx)
+	case 3:
+		return h.toggle(ctx, trialBaseline)
+	}
+	return h.edit(ctx)
+}

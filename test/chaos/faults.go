@@ -1,0 +1,329 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"slices"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	etcdserverpb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// fault is something that goes wrong until its context is done, or for as long as it
+// takes. It leaves nothing behind.
+type fault struct {
+	name string
+	// what it is, for people.
+	what string
+	// lasts is how long it is left to work, unless stated.
+	lasts time.Duration
+	run   func(ctx context.Context, h *harness) error
+}
+
+// faults are all that can go wrong.
+var faults = []fault{
+	{"kill", "SIGKILL of a replica, the leader mostly, at random moments", 0, harnessed((*harness).kill)},
+	{"freeze", "SIGSTOP of the leader past its lease, SIGCONT while another leads", 0, harnessed((*harness).freeze)},
+	{"api-server", "kill -9 and start of kube-apiserver", 0, harnessed((*harness).killAPIServer)},
+	{"etcd", "etcd frozen", 32 * time.Second, harnessed((*harness).freezeEtcd)},
+	{"errors", "answers 409, 429, 500, 503, one of three requests", 0, failing(3, failConflict, failTooMany, failInternal, failUnavailable)},
+	{"network", "connections cut, answers lost after the write, requests that never come back, one of four", 0, failing(4, failCut, failLost, failTimeout)},
+	{"lost", "every other answer to a write lost", 0, failing(2, failLost)},
+	{"late", "requests that reach the API server up to 0.9 s late, one of four", 0, failing(4, failLate)},
+	{"watches", "watches cut every second, and told one of eight times that their resourceVersion is too old", 0, harnessed((*harness).breakWatches)},
+	{"permissions", "all permissions on one kind revoked and given back", 0, harnessed((*harness).revoke)},
+	{"recreate", "namespaces deleted and made again under the same name", 0, harnessed((*harness).recreateAll)},
+	{"terminating", "namespaces stuck in Terminating", 0, harnessed((*harness).terminate)},
+	{"crds", "the CRDs removed, with all baselines and reports, and restored", 0, harnessed((*harness).removeCRDs)},
+	{"priorities", "two baselines swapped in priority twenty times a second", 0, harnessed((*harness).swapAll)},
+	{"storm", "hostile edits as fast as they can, 1,000 a second at most", 0, harnessed((*harness).storm)},
+	{"clock", "the operators' clock set an hour ahead and back, back and ahead", 0, harnessed((*harness).stepClock)},
+	{"quota", "etcd's alarm that it has no space: it takes no writes", 0, harnessed((*harness).fillEtcd)},
+}
+
+// harnessed turns a method into a function.
+func harnessed(method func(*harness, context.Context) error) func(context.Context, *harness) error {
+	return func(ctx context.Context, h *harness) error { return method(h, ctx) }
+}
+
+// times repeats something until the context is done.
+func times(ctx context.Context, every time.Duration, do func() error) error {
+	for ctx.Err() == nil {
+		if err := do(); err != nil && ctx.Err() == nil {
+			return err
+		}
+		pause(ctx, rand.N(2*every))
+	}
+	return nil
+}
+
+func (h *harness) kill(ctx context.Context) error {
+	return times(ctx, 400*time.Millisecond, func() error {
+		if h.fleet.signal(h.fleet.leader(), syscall.SIGKILL) {
+			h.count("kills")
+		}
+		return nil
+	})
+}
+
+func (h *harness) freeze(ctx context.Context) error {
+	return times(ctx, time.Second, func() error {
+		leader := h.fleet.leader()
+		if !h.fleet.signal(leader, syscall.SIGSTOP) {
+			return nil
+		}
+		defer h.fleet.signal(leader, syscall.SIGCONT)
+		for range 100 {
+			pause(ctx, 100*time.Millisecond)
+			if other := h.fleet.leader(); other != leader && other != 0 {
+				h.count("freezes past the lease")
+				pause(ctx, rand.N(time.Second))
+				return nil
+			}
+			if ctx.Err() != nil {
+				return nil
+			}
+		}
+		return nil
+	})
+}
+
+func (h *harness) killAPIServer(ctx context.Context) error {
+	h.apiServer.Lock()
+	defer h.apiServer.Unlock()
+	return times(ctx, 2*time.Second, func() error {
+		if err := h.local.Signal("kube-apiserver", syscall.SIGKILL); err != nil {
+			return err
+		}
+		h.count("API server restarts")
+		return h.local.StartAPIServer()
+	})
+}
+
+func (h *harness) freezeEtcd(ctx context.Context) error {
+	// An API server that starts with etcd frozen gives up.
+	h.apiServer.Lock()
+	defer h.apiServer.Unlock()
+	if ctx.Err() != nil {
+		return nil
+	}
+	if err := h.local.Signal("etcd", syscall.SIGSTOP); err != nil {
+		return err
+	}
+	h.count("etcd freezes")
+	<-ctx.Done()
+	return h.local.Signal("etcd", syscall.SIGCONT)
+}
+
+// failing is a fault of the network between the operators and the API server.
+func failing(oneOf int, ways ...failure) func(context.Context, *harness) error {
+	return func(ctx context.Context, h *harness) error {
+		h.proxy.fail(oneOf, ways...)
+		<-ctx.Done()
+		h.proxy.fail(0)
+		return nil
+	}
+}
+
+func (h *harness) breakWatches(ctx context.Context) error {
+	h.proxy.fail(8, failTooOld)
+	defer h.proxy.fail(0)
+	return times(ctx, time.Second, func() error {
+		h.proxy.cutWatches()
+		return nil
+	})
+}
+
+// operatorRole is the ClusterRole of config/rbac.
+const operatorRole = "securitybaseline-manager"
+
+func (h *harness) revoke(ctx context.Context) error {
+	h.role.Lock()
+	defer h.role.Unlock()
+	kinds := []string{"networkpolicies", "rolebindings", "limitranges", "resourcequotas", "serviceaccounts", "namespaces", "baselinereports"}
+	var whole rbacv1.ClusterRole
+	if err := retried(ctx, func() error { return h.admin.Get(ctx, client.ObjectKey{Name: operatorRole}, &whole) }); err != nil {
+		return unlessOver(ctx, err)
+	}
+	give := func(ctx context.Context, rules []rbacv1.PolicyRule) error {
+		return retried(ctx, func() error {
+			var role rbacv1.ClusterRole
+			if err := h.admin.Get(ctx, client.ObjectKey{Name: operatorRole}, &role); err != nil {
+				return err
+			}
+			role.Rules = rules
+			return h.admin.Update(ctx, &role)
+		})
+	}
+	err := times(ctx, 3*time.Second, func() error {
+		kind := kinds[rand.IntN(len(kinds))]
+		less := whole.DeepCopy()
+		for i := range less.Rules {
+			less.Rules[i].Resources = slices.DeleteFunc(less.Rules[i].Resources, func(resource string) bool { return resource == kind })
+		}
+		less.Rules = slices.DeleteFunc(less.Rules, func(rule rbacv1.PolicyRule) bool { return len(rule.Resources) == 0 && len(rule.NonResourceURLs) == 0 })
+		h.count("permissions revoked")
+		return give(ctx, less.Rules)
+	})
+	return errors.Join(err, give(context.WithoutCancel(ctx), whole.Rules))
+}
+
+func (h *harness) recreateAll(ctx context.Context) error {
+	return several(5, func() error {
+		return times(ctx, 300*time.Millisecond, func() error {
+			h.count("namespaces made again")
+			return h.recreate(ctx, 0)
+		})
+	})
+}
+
+func (h *harness) terminate(ctx context.Context) error {
+	return several(3, func() error {
+		h.count("namespaces stuck in Terminating")
+		return h.recreate(ctx, 5*time.Second)
+	})
+}
+
+// several does something so often at the same time.
+func several(n int, do func() error) error {
+	failed := make(chan error, n)
+	for range n {
+		go func() { failed <- do() }()
+	}
+	var errs []error
+	for range n {
+		errs = append(errs, <-failed)
+	}
+	return errors.Join(errs...)
+}
+
+// crds are the operator's own.
+var crds = []string{"securitybaselines.securitybaseline.io", "baselinereports.securitybaseline.io"}
+
+func (h *harness) removeCRDs(ctx context.Context) error {
+	var kept []*unstructured.Unstructured
+	for _, name := range crds {
+		crd := &unstructured.Unstructured{}
+		crd.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})
+		if err := retried(ctx, func() error { return h.admin.Get(ctx, client.ObjectKey{Name: name}, crd) }); err != nil {
+			return unlessOver(ctx, err)
+		}
+		kept = append(kept, crd)
+	}
+	h.count("CRDs removed")
+	// Whatever else ends, they must come back.
+	ctx = context.WithoutCancel(ctx)
+	h.withoutCRDs(true)
+	defer h.withoutCRDs(false)
+	for _, crd := range kept {
+		if err := retried(ctx, func() error { return client.IgnoreNotFound(h.admin.Delete(ctx, crd)) }); err != nil {
+			return err
+		}
+	}
+	pause(ctx, rand.N(3*time.Second))
+	for _, crd := range kept {
+		made := &unstructured.Unstructured{Object: map[string]any{"spec": crd.Object["spec"]}}
+		made.SetGroupVersionKind(crd.GroupVersionKind())
+		made.SetName(crd.GetName())
+		made.SetAnnotations(crd.GetAnnotations())
+		err := retried(ctx, func() error {
+			// One that is going still waits for what bears finalizers.
+			err := h.admin.Create(ctx, made.DeepCopy())
+			if apierrors.IsAlreadyExists(err) {
+				current := made.DeepCopy()
+				if h.admin.Get(ctx, client.ObjectKeyFromObject(made), current) == nil && current.GetDeletionTimestamp() == nil {
+					return nil
+				}
+			}
+			return err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return errors.Join(h.ensure(ctx, floorBaseline), h.ensure(ctx, strictBaseline))
+}
+
+// withoutCRDs tells the watcher whether reports may vanish.
+func (h *harness) withoutCRDs(removed bool) {
+	h.watcher.mutex.Lock()
+	defer h.watcher.mutex.Unlock()
+	h.invariants.withoutCRDs = removed
+}
+
+func (h *harness) swapAll(ctx context.Context) error {
+	return times(ctx, 50*time.Millisecond, func() error {
+		h.count("priorities swapped")
+		return h.swap(ctx)
+	})
+}
+
+// storm has 32 hands, 1,000 edits a second at most.
+func (h *harness) storm(ctx context.Context) error {
+	ticks := time.NewTicker(time.Millisecond)
+	defer ticks.Stop()
+	var done atomic.Int64
+	start := time.Now()
+	err := several(32, func() error {
+		for {
+			select {
+			case <-ctx.Done():
+				return nil
+			case <-ticks.C:
+			}
+			if err := h.edit(ctx); err != nil && ctx.Err() == nil {
+				return err
+			}
+			done.Add(1)
+		}
+	})
+	h.say("storm: %.0f edits a second for %s", float64(done.Load())/time.Since(start).Seconds(), time.Since(start).Round(time.Second))
+	return err
+}
+
+func (h *harness) stepClock(ctx context.Context) error {
+	defer func() { _ = h.fleet.setClock(0) }()
+	return times(ctx, 2*time.Second, func() error {
+		h.count("clock steps")
+		return h.fleet.setClock(time.Duration(rand.IntN(3)-1) * time.Hour)
+	})
+}
+
+// fillEtcd raises the alarm that a full disk or a database beyond its quota does.
+// https://etcd.io/docs/v3.6/op-guide/maintenance/#space-quota
+func (h *harness) fillEtcd(ctx context.Context) error {
+	h.apiServer.Lock()
+	defer h.apiServer.Unlock()
+	members, err := h.watcher.etcd.MemberList(ctx)
+	if err != nil {
+		return unlessOver(ctx, err)
+	}
+	alarm := &etcdserverpb.AlarmRequest{
+		Action: etcdserverpb.AlarmRequest_ACTIVATE, MemberID: members.Members[0].ID, Alarm: etcdserverpb.AlarmType_NOSPACE,
+	}
+	_, err = etcdserverpb.NewMaintenanceClient(h.watcher.etcd.ActiveConnection()).Alarm(ctx, alarm)
+	if err == nil {
+		h.count("etcd without space")
+		<-ctx.Done()
+	}
+	// Also if the answer did not come in time.
+	_, disarmed := h.watcher.etcd.AlarmDisarm(context.WithoutCancel(ctx), &clientv3.AlarmMember{})
+	return errors.Join(unlessOver(ctx, err), disarmed)
+}
+
+// unlessOver returns an error unless it came because the fault was over.
+func unlessOver(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}

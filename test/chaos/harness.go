@@ -1,0 +1,282 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/securitybaseline/operator/test/cluster"
+)
+
+const (
+	// replicas of the operator run, of which one leads.
+	replicas = 2
+	// settleWithin is how soon everything is as desired once faults stop.
+	settleWithin = 30 * time.Second
+	// together is how many faults are mixed, at most.
+	together = 4
+	// longestMix is how long a mix lasts, at most.
+	longestMix = 20 * time.Second
+	// churnEvery is how often something is done while faults work.
+	churnEvery = 50 * time.Millisecond
+)
+
+// settings say what is done.
+type settings struct {
+	seed         uint64
+	alone, mixed time.Duration
+	namespaces   int
+	// faults are the names of those that are tried; all, if there are none.
+	faults []string
+	dir    string
+	out    io.Writer
+}
+
+// harness does what goes wrong and has it watched.
+type harness struct {
+	settings   settings
+	local      *cluster.Cluster
+	admin      client.Client
+	proxy      *proxy
+	fleet      *fleet
+	watcher    *watcher
+	invariants *invariants
+
+	edits atomic.Int64
+	// apiServer and role are for one fault at a time.
+	apiServer, role sync.Mutex
+	// recreating are the namespaces that are being made again.
+	recreating sync.Map
+
+	mutex  sync.Mutex
+	counts map[string]int
+	// slowest is how long it took at most until everything was as desired.
+	slowest time.Duration
+}
+
+// count counts what was done.
+func (h *harness) count(what string) {
+	h.mutex.Lock()
+	defer h.mutex.Unlock()
+	h.counts[what]++
+}
+
+func (h *harness) say(format string, args ...any) {
+	fmt.Fprintf(h.settings.out, time.Now().UTC().Format("15:04:05 ")+format+"\n", args...)
+}
+
+// pause waits so long or until the context is done.
+func pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+}
+
+// run returns an error if an invariant did not hold.
+func run(ctx context.Context, s settings) (err error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	chosen := slices.DeleteFunc(slices.Clone(faults), func(f fault) bool { return len(s.faults) > 0 && !slices.Contains(s.faults, f.name) })
+	if len(chosen) == 0 {
+		return fmt.Errorf("there is no fault %s", strings.Join(s.faults, ", "))
+	}
+	if s.dir == "" {
+		if s.dir, err = os.MkdirTemp("", "chaos-"); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(s.dir)) }()
+	}
+	h, err := newHarness(ctx, s)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = h.local.Stop() }()
+	defer h.fleet.stop()
+	h.say("seed %d", s.seed)
+	random := rand.New(rand.NewPCG(s.seed, 0))
+	if s.alone > 0 {
+		for _, f := range chosen {
+			if err := h.round(ctx, max(s.alone, f.lasts), f); err != nil {
+				return err
+			}
+		}
+	}
+	for end := time.Now().Add(s.mixed); time.Now().Before(end); {
+		var mix []fault
+		for _, i := range random.Perm(len(chosen))[:min(len(chosen), 2+random.IntN(together-1))] {
+			mix = append(mix, chosen[i])
+		}
+		if err := h.round(ctx, longestMix/4+time.Duration(random.Int64N(int64(longestMix*3/4))), mix...); err != nil {
+			return err
+		}
+	}
+	h.fleet.stop()
+	h.summary()
+	return h.fleet.complaints()
+}
+
+// newHarness starts everything and waits until it is as desired.
+func newHarness(ctx context.Context, s settings) (_ *harness, err error) {
+	h := &harness{settings: s, counts: map[string]int{}, invariants: newInvariants()}
+	if h.local, err = cluster.Start(ctx); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			_ = h.local.Stop()
+		}
+	}()
+	if err := h.local.Install(ctx); err != nil {
+		return nil, err
+	}
+	config := rest.CopyConfig(h.local.Admin)
+	config.Timeout = 10 * time.Second
+	if h.admin, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
+		return nil, err
+	}
+	if h.watcher, err = newWatcher(ctx, h.local.Etcd, h.invariants.on); err != nil {
+		return nil, err
+	}
+	h.invariants.objects = h.watcher.objects
+	if h.proxy, err = newProxy(ctx, h.local.Admin); err != nil {
+		return nil, err
+	}
+	operator, err := h.local.Operator(ctx)
+	if err != nil {
+		return nil, err
+	}
+	proxied := rest.CopyConfig(h.proxy.config)
+	proxied.BearerToken = operator.BearerToken
+	kubeconfig, err := h.local.WriteKubeconfig("chaos.kubeconfig", proxied)
+	if err != nil {
+		return nil, err
+	}
+	shared := files(s.dir)
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return nil, err
+	}
+	data, err := os.ReadFile(kubeconfig)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.WriteFile(shared.kubeconfig(), data, 0o600); err != nil {
+		return nil, err
+	}
+	for i := range s.namespaces {
+		if err := h.populate(ctx, namespaceName(i)); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range []string{floorBaseline, strictBaseline, trialBaseline} {
+		if err := h.ensure(ctx, name); err != nil {
+			return nil, err
+		}
+	}
+	if h.fleet, err = startFleet(replicas, shared, filepath.Join(s.dir, "operator.log")); err != nil {
+		return nil, err
+	}
+	if _, err := h.settle(ctx); err != nil {
+		h.fleet.stop()
+		return nil, fmt.Errorf("before any fault: %w", err)
+	}
+	return h, nil
+}
+
+// round has faults work together for a while, and then waits until everything is as
+// desired.
+func (h *harness) round(ctx context.Context, lasts time.Duration, mix ...fault) error {
+	names := make([]string, 0, len(mix))
+	for _, f := range mix {
+		names = append(names, f.name)
+	}
+	limited, cancel := context.WithTimeout(ctx, lasts)
+	defer cancel()
+	done := make(chan error, 1+len(mix))
+	for _, f := range mix {
+		go func() {
+			if err := f.run(limited, h); err != nil {
+				done <- fmt.Errorf("%s: %w", f.name, err)
+				return
+			}
+			done <- nil
+		}()
+	}
+	go func() { done <- times(limited, churnEvery, func() error { return h.churn(limited) }) }()
+	var errs []error
+	for range cap(done) {
+		errs = append(errs, <-done)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	took, err := h.settle(ctx)
+	h.slowest = max(h.slowest, took)
+	if err != nil {
+		return fmt.Errorf("%s: %w", strings.Join(names, " + "), err)
+	}
+	h.say("%s: %s of faults, as desired %.1f s later", strings.Join(names, " + "), lasts.Round(time.Second), took.Seconds())
+	return nil
+}
+
+// settle waits until everything is as desired, and says how long that took. It is an
+// error if an invariant was violated.
+func (h *harness) settle(ctx context.Context) (time.Duration, error) {
+	start := time.Now()
+	var problem string
+	for time.Since(start) < settleWithin && ctx.Err() == nil {
+		limited, cancel := context.WithTimeout(ctx, settleWithin)
+		err := h.watcher.upToDate(limited)
+		cancel()
+		if err != nil {
+			return 0, fmt.Errorf("watching etcd: %w", err)
+		}
+		h.watcher.mutex.Lock()
+		problem = h.invariants.settled(time.Now())
+		violations := h.invariants.violations
+		h.watcher.mutex.Unlock()
+		if len(violations) > 0 {
+			return 0, fmt.Errorf("%d violations:\n%s", len(violations), strings.Join(violations[:min(len(violations), 3)], "\n"))
+		}
+		if problem == "" {
+			return time.Since(start), nil
+		}
+		pause(ctx, 100*time.Millisecond)
+	}
+	if ctx.Err() != nil {
+		return 0, ctx.Err()
+	}
+	return 0, fmt.Errorf("I3: %s after the faults stopped:\n  %s", settleWithin, problem)
+}
+
+// summary says what was done.
+func (h *harness) summary() {
+	h.watcher.mutex.Lock()
+	defer h.watcher.mutex.Unlock()
+	healed := slices.Sorted(slices.Values(h.invariants.healed))
+	h.say("%d edits, %d writes of the operators and Kubernetes checked, %d operators ended", h.edits.Load(), h.invariants.writes, h.fleet.ended)
+	if n := len(healed); n > 0 {
+		h.say("%d times a namespace was opened; it was closed again within %s in half of the cases, %s in 99 of 100, %s at most, faults and all",
+			n, healed[n/2].Round(time.Millisecond), healed[n*99/100].Round(time.Millisecond), healed[n-1].Round(time.Millisecond))
+	}
+	h.say("everything was as desired within %.1f s of the end of the faults", h.slowest.Seconds())
+	for _, what := range slices.Sorted(maps.Keys(h.counts)) {
+		h.say("%6d %s", h.counts[what], what)
+	}
+	for _, way := range slices.Sorted(maps.Keys(h.proxy.failed)) {
+		h.say("%6d requests: %s", h.proxy.failed[way], way)
+	}
+}

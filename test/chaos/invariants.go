@@ -1,0 +1,490 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+)
+
+// The invariants:
+//
+//	I1  Once governed, a namespace is never without a default-deny policy while a
+//	    baseline that denies governs it.
+//	I2  No object or field that is not the operator's ever changes.
+//	I3  When faults stop, everything is as desired within 30 s: see settled.
+//	I4  No report or record of a drift that was written is lost or wrong.
+//	I5  The enforce label never drops below what a baseline asks for.
+//
+// What the harness does itself it says in an annotation or, where it deletes, before
+// it does. Everything else is the operator's doing, or Kubernetes' own.
+
+const (
+	// editAnnotation is new with each write of the harness.
+	editAnnotation = "chaos.example.com/edit"
+	// editManager is its field manager.
+	editManager = "chaos"
+	// prefix begins the names of the operator's objects.
+	prefix = "security-baseline-"
+	// known is how long the operators have to learn of a change of the baselines
+	// before they are held to it.
+	known = 10 * time.Second
+)
+
+// invariants checks each change as it happens. The watcher's lock guards it.
+type invariants struct {
+	objects    map[key]client.Object // the watcher's
+	violations []string
+	// made are the objects that the operators made, by UID.
+	made map[types.UID]bool
+	// deleting are the objects that the harness deletes, by UID.
+	deleting map[types.UID]bool
+	// edited is how often the harness changed an object of a namespace, by its UID.
+	edited map[types.UID]map[string]int
+	// open is since when a namespace is open by the harness's doing.
+	open map[types.UID]time.Time
+	// healed is how long each was.
+	healed []time.Duration
+	// changed is when baselines last changed.
+	changed time.Time
+	// withoutCRDs says that the harness has removed the CRDs, and with them all
+	// baselines and reports.
+	withoutCRDs bool
+	writes      int
+}
+
+func newInvariants() *invariants {
+	return &invariants{
+		made: map[types.UID]bool{}, deleting: map[types.UID]bool{},
+		edited: map[types.UID]map[string]int{}, open: map[types.UID]time.Time{},
+	}
+}
+
+func (i *invariants) violated(invariant string, c *change, format string, args ...any) {
+	i.violations = append(i.violations, fmt.Sprintf("%s %s: %s: %s\n  before: %s\n  after:  %s",
+		c.at.UTC().Format("15:04:05.000"), invariant, c.key, fmt.Sprintf(format, args...), asText(c.before), asText(c.after)))
+}
+
+// namespace returns a namespace that is there and not going, or nil.
+func (i *invariants) namespace(name string) *corev1.Namespace {
+	namespace, ok := i.objects[key{"Namespace", "", name}].(*corev1.Namespace)
+	if !ok || !namespace.DeletionTimestamp.IsZero() || namespace.Labels[governedLabel] != yes {
+		return nil
+	}
+	return namespace
+}
+
+// baselines returns those that are there and not going.
+func (i *invariants) baselines() []*v1alpha1.SecurityBaseline {
+	var all []*v1alpha1.SecurityBaseline
+	for _, object := range i.objects {
+		if baseline, ok := object.(*v1alpha1.SecurityBaseline); ok && baseline.DeletionTimestamp.IsZero() {
+			all = append(all, baseline)
+		}
+	}
+	return all
+}
+
+// on checks a change.
+func (i *invariants) on(c *change) {
+	if c.key.kind == "SecurityBaseline" {
+		if c.before == nil || c.after == nil || c.before.GetGeneration() != c.after.GetGeneration() {
+			i.changed = c.at
+		}
+		return
+	}
+	namespace := i.namespace(c.key.namespace)
+	if c.key.kind == "Namespace" {
+		namespace, _ = c.after.(*corev1.Namespace)
+		if namespace == nil || !namespace.DeletionTimestamp.IsZero() || namespace.Labels[governedLabel] != yes {
+			return
+		}
+	}
+	if namespace == nil {
+		return // not one of ours, or going with all that is in it
+	}
+	ours := i.byHarness(c)
+	if ours {
+		i.note(namespace, c)
+	} else {
+		i.writes++
+		i.foreign(c)
+	}
+	switch c.key.kind {
+	case "NetworkPolicy":
+		i.deny(namespace, c, ours)
+	case "Namespace":
+		i.level(namespace, c, ours)
+	case "BaselineReport":
+		if !ours {
+			i.report(namespace, c)
+		}
+	}
+}
+
+// byHarness says whether the harness made a change.
+func (i *invariants) byHarness(c *change) bool {
+	if c.after == nil {
+		return i.deleting[c.before.GetUID()]
+	}
+	edit := c.after.GetAnnotations()[editAnnotation]
+	return edit != "" && (c.before == nil || c.before.GetAnnotations()[editAnnotation] != edit)
+}
+
+// note counts an edit of the harness.
+func (i *invariants) note(namespace *corev1.Namespace, c *change) {
+	if i.edited[namespace.UID] == nil {
+		i.edited[namespace.UID] = map[string]int{}
+	}
+	i.edited[namespace.UID][c.key.kind+"/"+c.key.name]++
+}
+
+// noteDeletion counts a deletion that the harness is about to ask for.
+func (i *invariants) noteDeletion(k key) {
+	if namespace := i.namespace(k.namespace); namespace != nil {
+		if i.edited[namespace.UID] == nil {
+			i.edited[namespace.UID] = map[string]int{}
+		}
+		i.edited[namespace.UID][k.kind+"/"+k.name]++
+	}
+}
+
+// foreign checks I2.
+func (i *invariants) foreign(c *change) {
+	named := strings.HasPrefix(c.key.name, prefix) || c.key.name == v1alpha1.ReportName && c.key.kind == "BaselineReport"
+	switch {
+	case c.before == nil:
+		i.made[c.after.GetUID()] = true
+		if !named && c.key.kind != "ServiceAccount" && c.key.kind != "Namespace" {
+			i.violated("I2", c, "made under a name that is not the operator's")
+		}
+	case c.after == nil:
+		if !named || !i.made[c.before.GetUID()] {
+			i.violated("I2", c, "deleted, and not the operator's")
+		}
+	default:
+		if before, after := theirs(c.before), theirs(c.after); !equality.Semantic.DeepEqual(before, after) {
+			i.violated("I2", c, "changed what is not the operator's")
+		}
+	}
+}
+
+// theirs returns what of an object is not the operator's, and not Kubernetes' own.
+func theirs(object client.Object) client.Object {
+	rest := object.DeepCopyObject().(client.Object)
+	rest.SetManagedFields(nil)
+	rest.SetResourceVersion("")
+	rest.SetGeneration(0)
+	labels := rest.GetLabels()
+	maps.DeleteFunc(labels, func(label, _ string) bool {
+		domain, _, _ := strings.Cut(label, "/")
+		return domain == "pod-security.kubernetes.io" || domain == "app.kubernetes.io" || strings.HasSuffix(domain, "securitybaseline.io")
+	})
+	if len(labels) == 0 {
+		rest.SetLabels(nil)
+	}
+	made := strings.HasPrefix(object.GetName(), prefix) && object.GetLabels()[foreignLabel] == ""
+	switch rest := rest.(type) {
+	case *corev1.Namespace:
+		delete(rest.Annotations, v1alpha1.BornAnnotation)
+		rest.Spec, rest.Status = corev1.NamespaceSpec{}, corev1.NamespaceStatus{}
+	case *corev1.ServiceAccount:
+		rest.AutomountServiceAccountToken = nil
+	case *corev1.ResourceQuota:
+		rest.Status = corev1.ResourceQuotaStatus{}
+		if made {
+			rest.Spec = corev1.ResourceQuotaSpec{}
+		}
+	case *networkingv1.NetworkPolicy:
+		if made {
+			rest.Spec = networkingv1.NetworkPolicySpec{}
+		}
+	case *rbacv1.RoleBinding:
+		if made {
+			rest.Subjects = nil
+		}
+	case *corev1.LimitRange:
+		if made {
+			rest.Spec = corev1.LimitRangeSpec{}
+		}
+	case *v1alpha1.BaselineReport:
+		rest.BaselineReportData = v1alpha1.BaselineReportData{}
+	}
+	return rest
+}
+
+// denies says whether a policy denies everything that no other policy allows.
+func denies(object client.Object) bool {
+	policy, ok := object.(*networkingv1.NetworkPolicy)
+	return ok && len(policy.Spec.PodSelector.MatchLabels) == 0 && len(policy.Spec.PodSelector.MatchExpressions) == 0 &&
+		len(policy.Spec.PolicyTypes) == 2 && len(policy.Spec.Ingress) == 0 && len(policy.Spec.Egress) == 0
+}
+
+// deny checks I1.
+func (i *invariants) deny(namespace *corev1.Namespace, c *change, ours bool) {
+	before, after := false, denies(c.after)
+	for k, object := range i.objects {
+		if k.kind == "NetworkPolicy" && k.namespace == c.key.namespace && denies(object) {
+			before = true
+			after = after || k != c.key
+		}
+	}
+	if since, open := i.open[namespace.UID]; open && after {
+		i.healed = append(i.healed, c.at.Sub(since))
+		delete(i.open, namespace.UID)
+	}
+	if !before || after {
+		return
+	}
+	long := slices.ContainsFunc(enforcing(i.baselines(), namespace.Labels), func(baseline *v1alpha1.SecurityBaseline) bool {
+		return c.at.Sub(baseline.CreationTimestamp.Time) > known
+	})
+	switch {
+	case ours:
+		i.open[namespace.UID] = c.at
+	case long:
+		i.violated("I1", c, "the namespace is open")
+	}
+}
+
+// levels are the Pod Security Standards, the laxest first.
+var levels = []string{"", "privileged", "baseline", "restricted"}
+
+const enforceLabel = "pod-security.kubernetes.io/enforce"
+
+// level checks I5.
+func (i *invariants) level(namespace *corev1.Namespace, c *change, ours bool) {
+	level := func(object client.Object) int {
+		if object == nil {
+			return 0
+		}
+		return max(0, slices.Index(levels, object.GetLabels()[enforceLabel]))
+	}
+	if namespace.Labels[ownersLabel] != "" && !ours && c.before != nil && level(c.after) < level(c.before) {
+		i.violated("I5", c, "lowered a level that the namespace's owner set")
+		return
+	}
+	all := enforcing(i.baselines(), namespace.Labels)
+	if len(all) == 0 {
+		return
+	}
+	// What any of them asks for, and, where they have long been as they are, the one
+	// that governs.
+	needed := slices.Index(levels, "baseline")
+	if governing := governing(all, "PodSecurity", namespace.Name, c.at); governing == strictBaseline && c.at.Sub(i.changed) > known {
+		needed = slices.Index(levels, "restricted")
+	}
+	if !ours && level(c.after) < level(c.before) && level(c.after) < needed {
+		i.violated("I5", c, "lowered to %q", levels[level(c.after)])
+	}
+}
+
+// governing returns the baseline that governs a control, or nothing.
+func governing(enforcing []*v1alpha1.SecurityBaseline, control, namespace string, now time.Time) string {
+	for _, baseline := range enforcing {
+		if _, declared := wanted[baseline.Name][control]; declared && !excepted(baseline, control, namespace, now) {
+			return baseline.Name
+		}
+	}
+	return ""
+}
+
+// excepted says whether an exception takes a control out of a namespace.
+func excepted(baseline *v1alpha1.SecurityBaseline, control, namespace string, now time.Time) bool {
+	return slices.ContainsFunc(baseline.Spec.Exceptions, func(exception v1alpha1.Exception) bool {
+		return slices.Contains(exception.Namespaces, namespace) && slices.Contains(exception.Controls, v1alpha1.ControlName(control)) &&
+			(exception.Expires == nil || now.Before(exception.Expires.Time))
+	})
+}
+
+// report checks I4.
+func (i *invariants) report(namespace *corev1.Namespace, c *change) {
+	before, _ := c.before.(*v1alpha1.BaselineReport)
+	after, _ := c.after.(*v1alpha1.BaselineReport)
+	if after == nil {
+		if !i.withoutCRDs && len(enforcing(i.baselines(), namespace.Labels)) > 0 && c.at.Sub(i.changed) > known {
+			i.violated("I4", c, "the report is lost")
+		}
+		return
+	}
+	var old []v1alpha1.Drift
+	if before != nil {
+		old = before.Drifts
+		if after.Summary.Drifts < before.Summary.Drifts {
+			i.violated("I4", c, "%d drifts were counted, and now %d", before.Summary.Drifts, after.Summary.Drifts)
+		}
+	}
+	count := func(drift *v1alpha1.Drift) int64 { return max(1, drift.Count) }
+	for d := range old {
+		kept := slices.ContainsFunc(after.Drifts, func(drift v1alpha1.Drift) bool {
+			return sameRecord(&drift, &old[d]) && count(&drift) >= count(&old[d])
+		})
+		oldest := len(after.Drifts) == mostDrifts && !after.Drifts[len(after.Drifts)-1].Time.Before(&old[d].Time)
+		if !kept && !oldest {
+			i.violated("I4", c, "lost the record %s", asText(old[d]))
+		}
+	}
+	for d := range after.Drifts {
+		drift := &after.Drifts[d]
+		if slices.ContainsFunc(old, func(o v1alpha1.Drift) bool { return sameRecord(&o, drift) && count(&o) == count(drift) }) {
+			continue
+		}
+		if i.edited[namespace.UID][drift.Object] == 0 || drift.Manager != editManager && drift.Manager != "" || drift.Action == v1alpha1.DriftReported {
+			i.violated("I4", c, "nobody did what is recorded: %s", asText(drift))
+		}
+	}
+	edits := 0
+	for _, n := range i.edited[namespace.UID] {
+		edits += n
+	}
+	if after.Summary.Drifts > int64(edits) {
+		i.violated("I4", c, "%d drifts were counted, but nothing was changed more than %d times", after.Summary.Drifts, edits)
+	}
+}
+
+// mostDrifts is how many a report lists.
+const mostDrifts = 20
+
+// sameRecord says whether two records are of one drift, that came again perhaps.
+func sameRecord(a, b *v1alpha1.Drift) bool {
+	return a.Control == b.Control && a.Baseline == b.Baseline && a.Object == b.Object && a.Manager == b.Manager && a.Operation == b.Operation && a.Action == b.Action
+}
+
+// settled says what is not as desired; empty if everything is.
+func (i *invariants) settled(now time.Time) string {
+	var all []string
+	baselines := i.baselines()
+	for k, object := range i.objects {
+		switch object := object.(type) {
+		case *v1alpha1.SecurityBaseline:
+			if problem := statusProblem(object); problem != "" {
+				all = append(all, fmt.Sprintf("%s: %s", k, problem))
+			}
+		case *corev1.Namespace:
+			if object.Labels[governedLabel] == yes && object.DeletionTimestamp.IsZero() {
+				all = append(all, i.problems(object, baselines, now)...)
+			}
+		}
+	}
+	slices.Sort(all)
+	if len(all) > 5 {
+		all = append(all[:5], fmt.Sprintf("and %d more", len(all)-5))
+	}
+	return strings.Join(all, "\n  ")
+}
+
+// statusProblem says what the status of a baseline still lacks.
+func statusProblem(baseline *v1alpha1.SecurityBaseline) string {
+	switch {
+	case !baseline.DeletionTimestamp.IsZero():
+		return "is still being deleted"
+	case baseline.Status.ObservedGeneration != baseline.Generation:
+		return fmt.Sprintf("its status is of generation %d, not %d", baseline.Status.ObservedGeneration, baseline.Generation)
+	case baseline.Status.Namespaces.Pending > 0:
+		return fmt.Sprintf("%d namespaces are pending", baseline.Status.Namespaces.Pending)
+	}
+	for _, condition := range baseline.Status.Conditions {
+		if condition.Type == v1alpha1.ConditionReconciling {
+			return "is reconciling: " + condition.Message
+		}
+	}
+	return ""
+}
+
+// problems says what of a namespace is not as desired.
+func (i *invariants) problems(namespace *corev1.Namespace, baselines []*v1alpha1.SecurityBaseline, now time.Time) []string {
+	var problems []string
+	add := func(format string, args ...any) {
+		problems = append(problems, namespace.Name+": "+fmt.Sprintf(format, args...))
+	}
+	all := enforcing(baselines, namespace.Labels)
+	want := map[string]bool{}
+	for _, control := range []string{"PodSecurity", "Network", "RBAC", "ServiceAccounts", "Resources"} {
+		baseline := governing(all, control, namespace.Name, now)
+		for _, object := range wanted[baseline][control] {
+			k := keyIn(namespace.Name, object)
+			want[k.String()] = true
+			if have := i.objects[k]; have == nil || have.GetLabels()[foreignLabel] == "" {
+				if problem := differs(have, object, baseline); problem != "" {
+					add("%s of baseline %s %s", k, baseline, problem)
+				}
+			}
+		}
+	}
+	for k, object := range i.objects {
+		if k.namespace == namespace.Name && strings.HasPrefix(k.name, prefix) && !want[k.String()] && object.GetLabels()[foreignLabel] == "" {
+			add("%s is left over", k)
+		}
+	}
+	report, _ := i.objects[key{"BaselineReport", namespace.Name, v1alpha1.ReportName}].(*v1alpha1.BaselineReport)
+	if report == nil {
+		add("has no report")
+		return problems
+	}
+	for _, baseline := range baselines {
+		selected := baseline.Name == trialBaseline || selects[baseline.Name](namespace.Labels)
+		if selected != slices.Contains(report.Observed, v1alpha1.ObservedBaseline{Name: baseline.Name, Generation: baseline.Generation}) {
+			add("its report is not of baseline %s at generation %d: %s", baseline.Name, baseline.Generation, asText(report.Observed))
+		}
+	}
+	if state := report.State; state != v1alpha1.StateCompliant && state != v1alpha1.StateContested && state != v1alpha1.StateExcepted && namespace.Labels[conflictLabel] == "" {
+		add("is %s: %s", report.State, asText(report.Controls))
+	}
+	return problems
+}
+
+// keyIn is that of an object of a baseline in a namespace, or of the namespace.
+func keyIn(namespace string, object client.Object) key {
+	kind := object.GetObjectKind().GroupVersionKind().Kind
+	if kind == "Namespace" {
+		return key{kind, "", namespace}
+	}
+	return key{kind, namespace, object.GetName()}
+}
+
+// differs says how an object is not as wanted; empty if it is.
+func differs(have, want client.Object, baseline string) string {
+	if have == nil {
+		return "is missing"
+	}
+	labels := maps.Clone(want.GetLabels())
+	if _, shared := want.(*corev1.Namespace); shared {
+		delete(labels, controlLabel)
+	} else {
+		labels[v1alpha1.BaselineLabel] = baseline
+	}
+	for label, value := range labels {
+		if have.GetLabels()[label] != value && have.GetLabels()[ownersLabel] == "" {
+			return fmt.Sprintf("has %s=%q, not %q", label, have.GetLabels()[label], value)
+		}
+	}
+	pick := func(object client.Object) any {
+		switch object := object.(type) {
+		case *networkingv1.NetworkPolicy:
+			return object.Spec
+		case *rbacv1.RoleBinding:
+			return []any{object.RoleRef, object.Subjects}
+		case *corev1.ServiceAccount:
+			return object.AutomountServiceAccountToken
+		case *corev1.LimitRange:
+			return object.Spec
+		case *corev1.ResourceQuota:
+			return object.Spec
+		}
+		return nil
+	}
+	if !equality.Semantic.DeepEqual(pick(have), pick(want)) {
+		return fmt.Sprintf("is %s, not %s", asText(pick(have)), asText(pick(want)))
+	}
+	return ""
+}
