@@ -194,11 +194,12 @@ type Exception struct {
 	Reason string `json:"reason"`
 
 	// When the controls are in force again, to the second and with a time zone,
-	// such as 2030-01-31T18:00:00Z (RFC 3339). Never, if absent.
+	// such as 2030-01-31T18:00:00Z (RFC 3339). Never, if absent. The operator writes
+	// it down in UTC, in which its year must have four digits, too.
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=25
-	// +kubebuilder:validation:Pattern=`^[0-9]{4}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$`
+	// +kubebuilder:validation:Pattern=`^[1-8][0-9]{3}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$|^9[0-9]{3}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](Z|[+]([01][0-9]|2[0-3]):[0-5][0-9])$`
 	Expires *metav1.Time `json:"expires,omitempty"`
 }
 

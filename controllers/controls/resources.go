@@ -40,7 +40,7 @@ func renderResources(baseline *v1alpha1.SecurityBaseline, _ Namespace) Desired {
 		desired.Objects = append(desired.Objects, client.Object(&corev1.ResourceQuota{
 			ObjectMeta: objectMeta(quotaName),
 			Spec: corev1.ResourceQuotaSpec{
-				Hard: rounded(spec.Quota.Hard), Scopes: spec.Quota.Scopes, ScopeSelector: spec.Quota.ScopeSelector,
+				Hard: rounded(spec.Quota.Hard), Scopes: spec.Quota.Scopes, ScopeSelector: spec.Quota.ScopeSelector.ToUpstream(),
 			},
 		}))
 	}
@@ -73,7 +73,7 @@ func withDefaults(list, defaults corev1.ResourceList) corev1.ResourceList {
 }
 
 // rounded rounds quantities up to thousandths, as the API server does.
-func rounded(list corev1.ResourceList) corev1.ResourceList {
+func rounded(list map[corev1.ResourceName]resource.Quantity) corev1.ResourceList {
 	for name, quantity := range list {
 		quantity.RoundUp(resource.Milli)
 		list[name] = quantity

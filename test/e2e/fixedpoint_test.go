@@ -36,14 +36,14 @@ func everyField() v1alpha1.SecurityBaselineSpec {
 		LimitRange: &v1alpha1.LimitRangeSpec{Limits: []v1alpha1.LimitRangeItem{
 			// What is left out is defaulted from max, from default and from min; 0.1m is
 			// rounded up.
-			{Type: corev1.LimitTypeContainer, Max: list("cpu", "2", "memory", "1024Mi"), Default: list("cpu", "1500m"),
-				Min: list("cpu", "0.1m", "ephemeral-storage", "1Mi"), MaxLimitRequestRatio: list("memory", "4")},
-			{Type: corev1.LimitTypePod, Max: list("cpu", "4000m")},
-			{Type: corev1.LimitTypePersistentVolumeClaim, Max: list("storage", "10Gi")},
+			{Type: corev1.LimitTypeContainer, Max: limited("cpu", "2", "memory", "1024Mi"), Default: limited("cpu", "1500m"),
+				Min: limited("cpu", "0.1m", "ephemeral-storage", "1Mi"), MaxLimitRequestRatio: limited("memory", "4")},
+			{Type: corev1.LimitTypePod, Max: limited("cpu", "4000m")},
+			{Type: corev1.LimitTypePersistentVolumeClaim, Max: limited("storage", "10Gi")},
 		}},
 		Quota: &v1alpha1.ResourceQuotaSpec{
 			Hard: list("requests.cpu", "10000m", "limits.memory", "1024Mi", "pods", "1e2"),
-			ScopeSelector: &corev1.ScopeSelector{MatchExpressions: []corev1.ScopedResourceSelectorRequirement{{
+			ScopeSelector: &v1alpha1.ScopeSelector{MatchExpressions: []v1alpha1.ScopedResourceSelectorRequirement{{
 				ScopeName: corev1.ResourceQuotaScopePriorityClass, Operator: corev1.ScopeSelectorOpExists,
 			}}},
 		},

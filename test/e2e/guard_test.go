@@ -24,7 +24,7 @@ func fully() v1alpha1.SecurityBaselineSpec {
 	spec := everything()
 	spec.ServiceAccounts = &v1alpha1.ServiceAccounts{AutomountDefaultToken: new(false)}
 	spec.Resources = &v1alpha1.Resources{
-		LimitRange: &v1alpha1.LimitRangeSpec{Limits: []v1alpha1.LimitRangeItem{{Type: corev1.LimitTypeContainer, DefaultRequest: list("cpu", "10m", "memory", "16Mi")}}},
+		LimitRange: &v1alpha1.LimitRangeSpec{Limits: []v1alpha1.LimitRangeItem{{Type: corev1.LimitTypeContainer, DefaultRequest: limited("cpu", "10m", "memory", "16Mi")}}},
 		Quota:      &v1alpha1.ResourceQuotaSpec{Hard: list("requests.cpu", "4", "pods", "50")},
 	}
 	return spec

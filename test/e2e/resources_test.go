@@ -113,7 +113,7 @@ func TestResources(t *testing.T) {
 	namespace := newNamespace(t, "a", nil)
 	baseline := newBaseline(t, "b", v1alpha1.SecurityBaselineSpec{Resources: &v1alpha1.Resources{
 		LimitRange: &v1alpha1.LimitRangeSpec{Limits: []v1alpha1.LimitRangeItem{{
-			Type: corev1.LimitTypeContainer, DefaultRequest: list("cpu", "10m", "memory", "16Mi"), Default: list("memory", "64Mi"),
+			Type: corev1.LimitTypeContainer, DefaultRequest: limited("cpu", "10m", "memory", "16Mi"), Default: limited("memory", "64Mi"),
 		}}},
 		Quota: &v1alpha1.ResourceQuotaSpec{Hard: list("pods", "2", "requests.cpu", "1")},
 	}})

@@ -442,6 +442,96 @@ func TestKubectlApplyRefuses(t *testing.T) {
 			want: []string{"spec.resources.limitRange.limits[0]:", "put them under type Container"},
 		},
 		{
+			name: "a quantity that no client can read",
+			spec: "namespaceSelector: {}\nresources: {quota: {hard: {pods: \"1e1.5\"}}}",
+			want: []string{"spec.resources.quota.hard.pods", "should match"},
+		},
+		{
+			name: "a quantity that takes hours to read",
+			spec: "namespaceSelector: {}\nresources: {quota: {hard: {pods: \"1e999999\"}}}",
+			want: []string{"spec.resources.quota.hard.pods", "should match"},
+		},
+		{
+			name: "a quantity of less than nothing",
+			spec: "namespaceSelector: {}\nresources: {quota: {hard: {pods: -1}}}",
+			want: []string{"spec.resources.quota.hard.pods", "should be greater than or equal to 0"},
+		},
+		{
+			name: "a quota of half a pod",
+			spec: "namespaceSelector: {}\nresources: {quota: {hard: {pods: 500m}}}",
+			want: []string{"spec.resources.quota.hard:", "in whole numbers"},
+		},
+		{
+			name: "a quota of what Kubernetes does not count",
+			spec: "namespaceSelector: {}\nresources: {quota: {hard: {deployments: 4}}}",
+			want: []string{"spec.resources.quota.hard:", "such as pods, requests.cpu", "count/deployments.apps"},
+		},
+		{
+			name: "a quota of services of a scope of pods",
+			spec: "namespaceSelector: {}\nresources: {quota: {hard: {services: 4}, scopes: [NotTerminating]}}",
+			want: []string{"spec.resources.quota:", "scopes are about pods", "leave scopes or the others out"},
+		},
+		{
+			name: "a quota of services of a selector of pods",
+			spec: "namespaceSelector: {}\nresources: {quota: {hard: {services: 4}, scopeSelector: {matchExpressions: [{scopeName: PriorityClass, operator: Exists}]}}}",
+			want: []string{"spec.resources.quota:", "scopeSelector is about pods"},
+		},
+		{
+			name: "a quota selected by a scope that does not exist",
+			spec: "namespaceSelector: {}\nresources: {quota: {hard: {pods: 4}, scopeSelector: {matchExpressions: [{scopeName: Foo, operator: Exists}]}}}",
+			want: []string{"scopeSelector.matchExpressions[0].scopeName: Unsupported value"},
+		},
+		{
+			name: "a quota selected by a scope with values that has none",
+			spec: "namespaceSelector: {}\nresources: {quota: {hard: {pods: 4}, scopeSelector: {matchExpressions: [{scopeName: BestEffort, operator: In, values: [a]}]}}}",
+			want: []string{"scopeSelector.matchExpressions[0]:", "only PriorityClass has values"},
+		},
+		{
+			name: "a LimitRange of what containers do not use",
+			spec: "namespaceSelector: {}\nresources: {limitRange: {limits: [{type: Container, max: {pods: 4}}]}}",
+			want: []string{"spec.resources.limitRange.limits[0].max:", "such as cpu, memory"},
+		},
+		{
+			name: "a LimitRange of containers with storage",
+			spec: "namespaceSelector: {}\nresources: {limitRange: {limits: [{type: Container, max: {storage: 1Gi}}]}}",
+			want: []string{"spec.resources.limitRange.limits[0]:", "of type PersistentVolumeClaim can only hold storage"},
+		},
+		{
+			name: "a LimitRange whose default is smaller than its min",
+			spec: "namespaceSelector: {}\nresources: {limitRange: {limits: [{type: Container, min: {cpu: 1}, default: {cpu: 500m}}]}}",
+			want: []string{"spec.resources.limitRange.limits[0]:", "default is smaller than min"},
+		},
+		{
+			name: "a LimitRange whose defaultRequest is larger than its max",
+			spec: "namespaceSelector: {}\nresources: {limitRange: {limits: [{type: Container, max: {ephemeral-storage: 1Gi}, defaultRequest: {ephemeral-storage: 2Gi}}]}}",
+			want: []string{"spec.resources.limitRange.limits[0]:", "defaultRequest is larger than max"},
+		},
+		{
+			name: "a LimitRange whose defaultRequest is smaller than its min",
+			spec: "namespaceSelector: {}\nresources: {limitRange: {limits: [{type: Container, min: {cpu: 1}, defaultRequest: {cpu: 500m}}]}}",
+			want: []string{"spec.resources.limitRange.limits[0]:", "defaultRequest is smaller than min"},
+		},
+		{
+			name: "a LimitRange by which devices are requested but not limited",
+			spec: "namespaceSelector: {}\nresources: {limitRange: {limits: [{type: Container, max: {example.com/gpu: 2}, defaultRequest: {example.com/gpu: 1}}]}}",
+			want: []string{"spec.resources.limitRange.limits[0]:", "make defaultRequest and default, or max, equal"},
+		},
+		{
+			name: "a LimitRange whose ratio is less than 1",
+			spec: "namespaceSelector: {}\nresources: {limitRange: {limits: [{type: Container, maxLimitRequestRatio: {cpu: 500m}}]}}",
+			want: []string{"spec.resources.limitRange.limits[0]:", "maxLimitRequestRatio is less than 1"},
+		},
+		{
+			name: "a LimitRange whose ratio no limit could reach",
+			spec: "namespaceSelector: {}\nresources: {limitRange: {limits: [{type: Container, min: {cpu: 1}, max: {cpu: 2}, maxLimitRequestRatio: {cpu: 3}}]}}",
+			want: []string{"spec.resources.limitRange.limits[0]:", "maxLimitRequestRatio is larger than max divided by min"},
+		},
+		{
+			name: "an exception that expires, in UTC, in a year of five digits",
+			spec: exceptions + "  - {name: a, namespaces: [x], controls: [Network], reason: the gateway moves, expires: \"9999-12-31T23:59:59-01:00\"}",
+			want: []string{"spec.exceptions[0].expires"},
+		},
+		{
 			name: "a contact of two lines",
 			spec: "namespaceSelector: {}\ncontact: \"a\\nb\"\nguard: {}",
 			want: []string{"spec.contact:", "must be one line"},

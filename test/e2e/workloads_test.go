@@ -20,6 +20,10 @@ func list(pairs ...string) corev1.ResourceList {
 	return all
 }
 
+func limited(pairs ...string) v1alpha1.LimitedResources {
+	return v1alpha1.LimitedResources(list(pairs...))
+}
+
 // modest is a pod that a baseline with every rule of workloads lets in.
 func modest() corev1.PodSpec {
 	return corev1.PodSpec{
@@ -144,7 +148,7 @@ func TestWorkloadsKnowWhatTheLimitRangeGives(t *testing.T) {
 	baseline := newBaseline(t, "both", v1alpha1.SecurityBaselineSpec{
 		Workloads: &v1alpha1.Workloads{RequireLimits: true},
 		Resources: &v1alpha1.Resources{LimitRange: &v1alpha1.LimitRangeSpec{Limits: []v1alpha1.LimitRangeItem{{
-			Type: corev1.LimitTypeContainer, DefaultRequest: list("cpu", "100m"), Default: list("memory", "1Gi"),
+			Type: corev1.LimitTypeContainer, DefaultRequest: limited("cpu", "100m"), Default: limited("memory", "1Gi"),
 		}}}},
 	})
 	inPlace(t, baseline)

@@ -463,7 +463,7 @@ func (b *bench) memory(ctx context.Context) error {
 		spec.RBAC = bindings("edit", "view")
 		spec.Resources = &v1alpha1.Resources{
 			LimitRange: &v1alpha1.LimitRangeSpec{Limits: []v1alpha1.LimitRangeItem{{
-				Type: corev1.LimitTypeContainer, DefaultRequest: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")},
+				Type: corev1.LimitTypeContainer, DefaultRequest: v1alpha1.LimitedResources{corev1.ResourceMemory: resource.MustParse("64Mi")},
 			}}},
 			Quota: &v1alpha1.ResourceQuotaSpec{Hard: corev1.ResourceList{corev1.ResourcePods: resource.MustParse("100")}},
 		}

@@ -100,6 +100,10 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.ResourcesApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RoleRef"):
 		return &apiv1alpha1.RoleRefApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ScopedResourceSelectorRequirement"):
+		return &apiv1alpha1.ScopedResourceSelectorRequirementApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("ScopeSelector"):
+		return &apiv1alpha1.ScopeSelectorApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SecurityBaseline"):
 		return &apiv1alpha1.SecurityBaselineApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("SecurityBaselineSpec"):

@@ -416,19 +416,19 @@ var schemaYAML = typed.YAMLObject(`types:
     fields:
     - name: default
       type:
-        namedType: io.k8s.api.core.v1.ResourceList
+        namedType: com.github.securitybaseline.operator.api.v1alpha1.LimitedResources
     - name: defaultRequest
       type:
-        namedType: io.k8s.api.core.v1.ResourceList
+        namedType: com.github.securitybaseline.operator.api.v1alpha1.LimitedResources
     - name: max
       type:
-        namedType: io.k8s.api.core.v1.ResourceList
+        namedType: com.github.securitybaseline.operator.api.v1alpha1.LimitedResources
     - name: maxLimitRequestRatio
       type:
-        namedType: io.k8s.api.core.v1.ResourceList
+        namedType: com.github.securitybaseline.operator.api.v1alpha1.LimitedResources
     - name: min
       type:
-        namedType: io.k8s.api.core.v1.ResourceList
+        namedType: com.github.securitybaseline.operator.api.v1alpha1.LimitedResources
     - name: type
       type:
         namedType: io.k8s.api.core.v1.LimitType
@@ -443,6 +443,10 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - type
+- name: com.github.securitybaseline.operator.api.v1alpha1.LimitedResources
+  map:
+    elementType:
+      namedType: io.k8s.apimachinery.pkg.api.resource.Quantity
 - name: com.github.securitybaseline.operator.api.v1alpha1.Mode
   scalar: string
 - name: com.github.securitybaseline.operator.api.v1alpha1.NamedNetworkPolicy
@@ -801,7 +805,7 @@ var schemaYAML = typed.YAMLObject(`types:
         namedType: io.k8s.api.core.v1.ResourceList
     - name: scopeSelector
       type:
-        namedType: io.k8s.api.core.v1.ScopeSelector
+        namedType: com.github.securitybaseline.operator.api.v1alpha1.ScopeSelector
     - name: scopes
       type:
         list:
@@ -832,6 +836,31 @@ var schemaYAML = typed.YAMLObject(`types:
         scalar: string
 - name: com.github.securitybaseline.operator.api.v1alpha1.Rollout
   scalar: string
+- name: com.github.securitybaseline.operator.api.v1alpha1.ScopeSelector
+  map:
+    fields:
+    - name: matchExpressions
+      type:
+        list:
+          elementType:
+            namedType: com.github.securitybaseline.operator.api.v1alpha1.ScopedResourceSelectorRequirement
+          elementRelationship: atomic
+    elementRelationship: atomic
+- name: com.github.securitybaseline.operator.api.v1alpha1.ScopedResourceSelectorRequirement
+  map:
+    fields:
+    - name: operator
+      type:
+        namedType: io.k8s.api.core.v1.ScopeSelectorOperator
+    - name: scopeName
+      type:
+        namedType: io.k8s.api.core.v1.ResourceQuotaScope
+    - name: values
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: atomic
 - name: com.github.securitybaseline.operator.api.v1alpha1.SecurityBaseline
   map:
     fields:
@@ -1045,33 +1074,8 @@ var schemaYAML = typed.YAMLObject(`types:
       namedType: io.k8s.apimachinery.pkg.api.resource.Quantity
 - name: io.k8s.api.core.v1.ResourceQuotaScope
   scalar: string
-- name: io.k8s.api.core.v1.ScopeSelector
-  map:
-    fields:
-    - name: matchExpressions
-      type:
-        list:
-          elementType:
-            namedType: io.k8s.api.core.v1.ScopedResourceSelectorRequirement
-          elementRelationship: atomic
-    elementRelationship: atomic
 - name: io.k8s.api.core.v1.ScopeSelectorOperator
   scalar: string
-- name: io.k8s.api.core.v1.ScopedResourceSelectorRequirement
-  map:
-    fields:
-    - name: operator
-      type:
-        namedType: io.k8s.api.core.v1.ScopeSelectorOperator
-    - name: scopeName
-      type:
-        namedType: io.k8s.api.core.v1.ResourceQuotaScope
-    - name: values
-      type:
-        list:
-          elementType:
-            scalar: string
-          elementRelationship: atomic
 - name: io.k8s.apimachinery.pkg.api.resource.Quantity
   scalar: untyped
   list:

@@ -23,7 +23,8 @@ type ExceptionApplyConfiguration struct {
 	// Why, for those who read it in a year.
 	Reason *string `json:"reason,omitempty"`
 	// When the controls are in force again, to the second and with a time zone,
-	// such as 2030-01-31T18:00:00Z (RFC 3339). Never, if absent.
+	// such as 2030-01-31T18:00:00Z (RFC 3339). Never, if absent. The operator writes
+	// it down in UTC, in which its year must have four digits, too.
 	Expires *v1.Time `json:"expires,omitempty"`
 }
 

@@ -3,6 +3,7 @@
 package v1alpha1
 
 import (
+	apiv1alpha1 "github.com/securitybaseline/operator/api/v1alpha1"
 	v1 "k8s.io/api/core/v1"
 )
 
@@ -11,15 +12,15 @@ import (
 //
 // LimitRangeItem is what one kind of thing may use.
 type LimitRangeItemApplyConfiguration struct {
-	Type *v1.LimitType    `json:"type,omitempty"`
-	Max  *v1.ResourceList `json:"max,omitempty"`
-	Min  *v1.ResourceList `json:"min,omitempty"`
+	Type *v1.LimitType                 `json:"type,omitempty"`
+	Max  *apiv1alpha1.LimitedResources `json:"max,omitempty"`
+	Min  *apiv1alpha1.LimitedResources `json:"min,omitempty"`
 	// The limit of a container that states none.
-	Default *v1.ResourceList `json:"default,omitempty"`
+	Default *apiv1alpha1.LimitedResources `json:"default,omitempty"`
 	// The request of a container that states none.
-	DefaultRequest *v1.ResourceList `json:"defaultRequest,omitempty"`
+	DefaultRequest *apiv1alpha1.LimitedResources `json:"defaultRequest,omitempty"`
 	// How much larger than the request a limit may be.
-	MaxLimitRequestRatio *v1.ResourceList `json:"maxLimitRequestRatio,omitempty"`
+	MaxLimitRequestRatio *apiv1alpha1.LimitedResources `json:"maxLimitRequestRatio,omitempty"`
 }
 
 // LimitRangeItemApplyConfiguration constructs a declarative configuration of the LimitRangeItem type for use with
@@ -39,7 +40,7 @@ func (b *LimitRangeItemApplyConfiguration) WithType(value v1.LimitType) *LimitRa
 // WithMax sets the Max field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Max field is set to the value of the last call.
-func (b *LimitRangeItemApplyConfiguration) WithMax(value v1.ResourceList) *LimitRangeItemApplyConfiguration {
+func (b *LimitRangeItemApplyConfiguration) WithMax(value apiv1alpha1.LimitedResources) *LimitRangeItemApplyConfiguration {
 	b.Max = &value
 	return b
 }
@@ -47,7 +48,7 @@ func (b *LimitRangeItemApplyConfiguration) WithMax(value v1.ResourceList) *Limit
 // WithMin sets the Min field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Min field is set to the value of the last call.
-func (b *LimitRangeItemApplyConfiguration) WithMin(value v1.ResourceList) *LimitRangeItemApplyConfiguration {
+func (b *LimitRangeItemApplyConfiguration) WithMin(value apiv1alpha1.LimitedResources) *LimitRangeItemApplyConfiguration {
 	b.Min = &value
 	return b
 }
@@ -55,7 +56,7 @@ func (b *LimitRangeItemApplyConfiguration) WithMin(value v1.ResourceList) *Limit
 // WithDefault sets the Default field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Default field is set to the value of the last call.
-func (b *LimitRangeItemApplyConfiguration) WithDefault(value v1.ResourceList) *LimitRangeItemApplyConfiguration {
+func (b *LimitRangeItemApplyConfiguration) WithDefault(value apiv1alpha1.LimitedResources) *LimitRangeItemApplyConfiguration {
 	b.Default = &value
 	return b
 }
@@ -63,7 +64,7 @@ func (b *LimitRangeItemApplyConfiguration) WithDefault(value v1.ResourceList) *L
 // WithDefaultRequest sets the DefaultRequest field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the DefaultRequest field is set to the value of the last call.
-func (b *LimitRangeItemApplyConfiguration) WithDefaultRequest(value v1.ResourceList) *LimitRangeItemApplyConfiguration {
+func (b *LimitRangeItemApplyConfiguration) WithDefaultRequest(value apiv1alpha1.LimitedResources) *LimitRangeItemApplyConfiguration {
 	b.DefaultRequest = &value
 	return b
 }
@@ -71,7 +72,7 @@ func (b *LimitRangeItemApplyConfiguration) WithDefaultRequest(value v1.ResourceL
 // WithMaxLimitRequestRatio sets the MaxLimitRequestRatio field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the MaxLimitRequestRatio field is set to the value of the last call.
-func (b *LimitRangeItemApplyConfiguration) WithMaxLimitRequestRatio(value v1.ResourceList) *LimitRangeItemApplyConfiguration {
+func (b *LimitRangeItemApplyConfiguration) WithMaxLimitRequestRatio(value apiv1alpha1.LimitedResources) *LimitRangeItemApplyConfiguration {
 	b.MaxLimitRequestRatio = &value
 	return b
 }

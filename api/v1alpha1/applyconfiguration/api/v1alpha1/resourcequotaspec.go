@@ -17,7 +17,7 @@ type ResourceQuotaSpecApplyConfiguration struct {
 	// Which objects are counted; all, if absent.
 	Scopes []v1.ResourceQuotaScope `json:"scopes,omitempty"`
 	// Which objects are counted, in another way.
-	ScopeSelector *v1.ScopeSelector `json:"scopeSelector,omitempty"`
+	ScopeSelector *ScopeSelectorApplyConfiguration `json:"scopeSelector,omitempty"`
 }
 
 // ResourceQuotaSpecApplyConfiguration constructs a declarative configuration of the ResourceQuotaSpec type for use with
@@ -47,7 +47,7 @@ func (b *ResourceQuotaSpecApplyConfiguration) WithScopes(values ...v1.ResourceQu
 // WithScopeSelector sets the ScopeSelector field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the ScopeSelector field is set to the value of the last call.
-func (b *ResourceQuotaSpecApplyConfiguration) WithScopeSelector(value v1.ScopeSelector) *ResourceQuotaSpecApplyConfiguration {
-	b.ScopeSelector = &value
+func (b *ResourceQuotaSpecApplyConfiguration) WithScopeSelector(value *ScopeSelectorApplyConfiguration) *ResourceQuotaSpecApplyConfiguration {
+	b.ScopeSelector = value
 	return b
 }
