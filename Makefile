@@ -13,6 +13,9 @@ GOVULNCHECK_VERSION ?= v1.9.0
 # How many tests of a package run at a time: they mostly wait.
 TEST_PARALLEL ?= 16
 
+# How long make test, and make fuzz, look for what breaks each fuzz target.
+FUZZTIME ?= 10s
+
 # How many namespaces make bench governs, and how many rounds make bench-pods runs.
 N ?= 1000
 BENCHTIME ?= 5x
@@ -83,6 +86,7 @@ vet: ## Run go vet.
 .PHONY: lint
 lint: $(GOLANGCI_LINT) $(ACTIONLINT) ## Run golangci-lint, and actionlint on the workflows.
 	$(GOLANGCI_LINT) run
+	cd test/fuzz && $(GOLANGCI_LINT) run
 	$(ACTIONLINT)
 
 .PHONY: lint-fix
@@ -93,7 +97,7 @@ lint-fix: $(GOLANGCI_LINT) ## Run golangci-lint and mend what it can.
 verify: vulncheck ## Fail if generated files, formatting or go.mod are out of date.
 	@before="$$(git status --porcelain; git diff | git hash-object --stdin)"; \
 	$(MAKE) --no-print-directory generate manifests reference chart fmt; \
-	for module in . test/controlplane test/gitops; do (cd $$module && go mod tidy); done; \
+	for module in . test/controlplane test/fuzz test/gitops; do (cd $$module && go mod tidy); done; \
 	after="$$(git status --porcelain; git diff | git hash-object --stdin)"; \
 	if [[ "$$before" != "$$after" ]]; then \
 		echo "Out of date; commit what make generate manifests reference chart fmt and go mod tidy changed:"; git status --short; exit 1; \
@@ -109,8 +113,14 @@ vulncheck: $(GOVULNCHECK) ## Look for known vulnerabilities in what is called he
 	fi
 
 .PHONY: test
-test: controlplane test-tools ## Run the unit tests and the tests on the control plane. TESTFLAGS are passed to go test.
+test: controlplane test-tools ## Run the unit tests, the tests on the control plane, and make fuzz. TESTFLAGS are passed to go test.
 	go test -count=1 -timeout=20m -parallel=$(TEST_PARALLEL) $(TESTFLAGS) ./...
+	cd test/fuzz && go test -count=1 $(TESTFLAGS) ./...
+	@$(MAKE) --no-print-directory fuzz
+
+.PHONY: fuzz
+fuzz: ## Fuzz every target for FUZZTIME each, one after the other. What is found is kept under testdata/fuzz.
+	@test/fuzz/run.sh $(FUZZTIME)
 
 .PHONY: test-tools
 test-tools: $(HELM) $(KUSTOMIZE) $(PROMTOOL) $(MONITORING_CRDS) ## Build what the tests install, render and check with, once.

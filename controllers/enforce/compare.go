@@ -95,6 +95,17 @@ func differences(have, want client.Object) []difference {
 	return differ
 }
 
+// Differing returns the paths of the operator's parts of an object, labels
+// included, that are not as wanted.
+func Differing(have, want client.Object) []string {
+	differ := differences(have, want)
+	paths := make([]string, 0, len(differ))
+	for _, field := range reported(differ) {
+		paths = append(paths, field.Path)
+	}
+	return paths
+}
+
 func labelDifferences(have, want map[string]string) []difference {
 	var differ []difference
 	for _, key := range slices.Sorted(maps.Keys(want)) {

@@ -181,11 +181,7 @@ func (r *run) heal(ctx context.Context, have, want client.Object, action v1alpha
 
 // asWritten returns an error where admission changed what was written.
 func asWritten(written, want client.Object) error {
-	if differ := differences(written, want); len(differ) > 0 {
-		paths := make([]string, 0, len(differ))
-		for _, field := range reported(differ) {
-			paths = append(paths, field.Path)
-		}
+	if paths := Differing(written, want); len(paths) > 0 {
 		return alteredError{paths}
 	}
 	return nil

@@ -1,0 +1,170 @@
+package fuzz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"unicode/utf8"
+
+	"github.com/distribution/reference"
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apiserver/pkg/admission"
+	"k8s.io/apiserver/pkg/admission/plugin/cel"
+	"k8s.io/apiserver/pkg/admission/plugin/policy/validating"
+	celconfig "k8s.io/apiserver/pkg/apis/cel"
+	"k8s.io/apiserver/pkg/authentication/user"
+	"k8s.io/apiserver/pkg/cel/environment"
+	"sigs.k8s.io/yaml"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+)
+
+// imagesPolicy is the policy of config/policies/images.yaml as the API server
+// compiles it.
+// https://github.com/kubernetes/kubernetes/blob/v1.37.2/staging/src/k8s.io/apiserver/pkg/admission/plugin/policy/validating/plugin.go
+var imagesPolicy = sync.OnceValues(func() (validating.Validator, error) {
+	data, err := os.ReadFile("../../config/policies/images.yaml")
+	if err != nil {
+		return nil, err
+	}
+	var policy admissionregistrationv1.ValidatingAdmissionPolicy
+	if err := yaml.UnmarshalStrict(data, &policy); err != nil {
+		return nil, err
+	}
+	compiler, err := cel.NewCompositedCompiler(environment.MustBaseEnvSet(environment.DefaultCompatibilityVersion()))
+	if err != nil {
+		return nil, err
+	}
+	with := cel.OptionalVariableDeclarations{HasParams: true, HasAuthorizer: true}
+	for _, variable := range policy.Spec.Variables {
+		result := compiler.CompileAndStoreVariable(&validating.Variable{Name: variable.Name, Expression: variable.Expression}, with, environment.StoredExpressions)
+		if result.Error != nil {
+			return nil, result.Error
+		}
+	}
+	var validations, messages []cel.ExpressionAccessor
+	for _, validation := range policy.Spec.Validations {
+		validations = append(validations, &validating.ValidationCondition{Expression: validation.Expression, Message: validation.Message, Reason: validation.Reason})
+		messages = append(messages, &validating.MessageExpressionCondition{MessageExpression: validation.MessageExpression})
+	}
+	return validating.NewValidator(
+		compiler.CompileCondition(validations, with, environment.StoredExpressions), nil,
+		compiler.CompileCondition(nil, with, environment.StoredExpressions),
+		compiler.CompileCondition(messages, cel.OptionalVariableDeclarations{HasParams: true}, environment.StoredExpressions),
+		policy.Spec.FailurePolicy, nil,
+	), nil
+})
+
+// judge returns what the policy says of a pod with an image, under a baseline: the
+// decisions on whether it is a reference, on where it comes from and on whether it
+// names a digest.
+func judge(t *testing.T, image string, baseline *unstructured.Unstructured) []validating.PolicyDecision {
+	t.Helper()
+	policy, err := imagesPolicy()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pod := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Name: "a", Namespace: "a"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: image}}},
+	}
+	pods, kind := corev1.SchemeGroupVersion.WithResource("pods"), corev1.SchemeGroupVersion.WithKind("Pod")
+	attributes := &admission.VersionedAttributes{
+		Attributes: admission.NewAttributesRecord(pod, nil, kind, pod.Namespace, pod.Name, pods, "", admission.Create,
+			&metav1.CreateOptions{}, false, &user.DefaultInfo{Name: "alice"}),
+		VersionedKind: kind, VersionedObject: admission.NewLazyObject(pod),
+	}
+	result := policy.Validate(context.Background(), pods, attributes, baseline, nil, celconfig.RuntimeCELCostBudget, nil)
+	for i, decision := range result.Decisions {
+		if decision.Evaluation == validating.EvalError {
+			t.Fatalf("validation %d of %q: %s", i, image, decision.Message)
+		}
+	}
+	if len(result.Decisions) != 3 {
+		t.Fatalf("want 3 decisions, got %v", result.Decisions)
+	}
+	return result.Decisions
+}
+
+// id matches the IDs of images, whole or cut, which a runtime takes for those of
+// images that the node has already.
+var id = regexp.MustCompile("^sha(256|384|512):[^/]*$")
+
+// parse returns an image as distribution/reference, which the kubelet asks, takes
+// it apart.
+func parse(image string) (reference.Named, error) {
+	named, err := reference.ParseNormalizedNamed(image)
+	switch {
+	case err != nil:
+		return nil, err
+	case id.MatchString(image):
+		return nil, errors.New("it is the ID of an image")
+	case reference.Domain(named) == "":
+		return nil, errors.New("it has no host")
+	}
+	return named, nil
+}
+
+// allowed says whether host and path of an image are among registries.
+func allowed(named reference.Named, registries []string) bool {
+	return slices.ContainsFunc(registries, func(registry string) bool {
+		host, path, _ := strings.Cut(strings.TrimSuffix(registry, "/"), "/")
+		return strings.EqualFold(host, reference.Domain(named)) &&
+			(path == "" || strings.HasPrefix(reference.Path(named)+"/", path+"/"))
+	})
+}
+
+// FuzzImages checks that the policy images takes apart any image just as
+// distribution/reference does, and judges it by any registries that a baseline can
+// allow.
+func FuzzImages(f *testing.F) {
+	const digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+	allow := []string{strings.Join(registries, " "), "docker.io", "localhost", "a.b:1/c/ quay.io/d", ""}
+	for i, image := range []string{
+		"nginx", "library/nginx", "docker.io/nginx:1", "index.docker.io/a/b", "DOCKER.IO/library/nginx", "a/b/c", "registry.example.com", "registry.example.com/a:v1",
+		"registry.example.com/a@" + digest, "Registry.Example.com/a:v1@" + digest, "registry.example.com.evil.io/a", "user@registry.example.com/a",
+		"https://registry.example.com/a", "registry.example.com//a", "registry.example.com./a", "harbor.example.com:5000/team/app", "harbor.example.com:5000/team-b",
+		"harbor.example.com:5000/team:1", "harbor.example.com:/team/app", "ghcr.io/acme", "localhost/a", "localhost:5000/a", "LOCALHOST/a", "[2001:db8::1]:5000/a", "[::1]/a",
+		"[::]:1", "mixed.example.com/a/b", "Mixed/a", "NGINX", "a:V1", "a@md5:0123456789abcdef0123456789abcdef", "a@" + digest[:20], digest, digest[7:], "sha256:5000/a",
+		"sha512:abc", "a__b/c--d", "a_b/c___d", "a..b", ".a", "a-", "\u2028", "ü", "a b", "%", strings.Repeat("a", 256), "a.b/" + strings.Repeat("a/", 127) + "c", "a:" + strings.Repeat("t", 129),
+	} {
+		f.Add(image, allow[i%len(allow)], i%3 == 0)
+	}
+	f.Fuzz(func(t *testing.T, image, allow string, requireDigest bool) {
+		if image != strings.TrimSpace(image) || image == "" || !utf8.ValidString(image) {
+			t.Skip("Kubernetes itself refuses it")
+		}
+		images, registries := v1alpha1.Images{RequireDigest: requireDigest}, strings.Fields(allow)
+		images.AllowedRegistries = registries
+		object, _ := mixed(t, fmt.Appendf(nil, header, ""), nil)
+		var err error
+		if object["spec"].(map[string]any)["images"], err = runtime.DefaultUnstructuredConverter.ToUnstructured(&images); err != nil {
+			t.Fatal(err)
+		}
+		baseline, err := take(object)
+		if err != nil {
+			t.Skip(err)
+		}
+		named, err := parse(image)
+		want := []bool{err == nil, true, true}
+		if err == nil {
+			digested, ok := named.(reference.Digested)
+			want[1] = len(registries) == 0 || allowed(named, registries)
+			want[2] = !requireDigest || ok && digested.Digest().Algorithm() == "sha256"
+		}
+		for i, decision := range judge(t, image, baseline) {
+			if got := decision.Action == validating.ActionAdmit; got != want[i] {
+				t.Errorf("%q, where %q are allowed: validation %d says %t (%s), but distribution/reference says %t of %v (%v)", image, registries, i, got, decision.Message, want[i], named, err)
+			}
+		}
+	})
+}
