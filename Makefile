@@ -14,7 +14,7 @@ GOVULNCHECK_VERSION ?= v1.9.0
 TEST_PARALLEL ?= 16
 
 # How long make test, and make fuzz, look for what breaks each fuzz target.
-FUZZTIME ?= 10s
+FUZZTIME ?= 8s
 
 # How many namespaces make bench governs, and how many rounds make bench-pods runs.
 N ?= 1000

@@ -24,6 +24,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/controls"
 	"github.com/securitybaseline/operator/controllers/enforce"
 	"github.com/securitybaseline/operator/controllers/report"
 	"github.com/securitybaseline/operator/controllers/resolve"
@@ -196,7 +197,14 @@ func operate(ctx context.Context, cluster *stored) {
 	_, _ = policies.Reconcile(ctx, admissionRequest)
 	_, _ = reports.Reconcile(ctx, requestFor(fuzzed))
 	collect(cluster.baseline, func(*prometheus.Desc, int64, ...string) {})
-	_ = report.Unsettled(cluster.report.BaselineReportData)
+	// What drifted drifts again.
+	ledger, outcomes := cluster.report.BaselineReportData, make([]enforce.Outcome, 0, len(controls.All))
+	for _, control := range controls.All {
+		outcomes = append(outcomes, enforce.Outcome{Control: control.Name, Baseline: cluster.baseline.Name, Drifts: ledger.Drifts})
+	}
+	next := report.Next(ledger, resolve.Governance{}, report.Fresh(ledger, outcomes), now())
+	namespaces.tell(evaluation{namespace: cluster.namespace(), prior: cluster.report, outcomes: outcomes}, ledger, next)
+	_ = report.Unsettled(next)
 }
 
 // Baselines that no CRD would take now.

@@ -1,13 +1,16 @@
 #!/usr/bin/env bash
 # Fuzzes each target, one after the other, for the given time, such as 10s, and says
 # how many inputs that were. What is found is kept in the target's testdata/fuzz, by
-# which go test repeats it, and ends this at once.
+# which go test repeats it, and ends this at once. Each run begins with the seeds and
+# what testdata/fuzz holds or, if FUZZCACHE names a directory, with what runs left
+# there too.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 time=$1
 
 bin=$(mktemp -d)
 trap 'rm -rf "$bin"' EXIT
+cache=$(realpath -m "${FUZZCACHE:-$bin/cache}")
 for dir in $(git grep --untracked -l '^func Fuzz' -- '*_test.go' | xargs -n1 dirname | sort -u); do
 	# Built once a package: go test would link it anew for each target.
 	(cd "$dir" && go test -c -fuzz=. -o "$bin/fuzz" .)
@@ -16,11 +19,11 @@ for dir in $(git grep --untracked -l '^func Fuzz' -- '*_test.go' | xargs -n1 dir
 		# Of an input that is new, a few ways to make it smaller will do: most are as
 		# small as they get.
 		if ! (cd "$dir" && "$bin/fuzz" -test.run='^$' -test.fuzz="^$target\$" -test.fuzztime="$time" -test.fuzzminimizetime=10x \
-			-test.fuzzcachedir="$(go env GOCACHE)/fuzz/securitybaseline") > "$bin/out" 2>&1; then
+			-test.fuzzcachedir="$cache") > "$bin/out" 2>&1; then
 			echo "failed"
 			cat "$bin/out"
 			exit 1
 		fi
-		sed -n 's/^fuzz: .* execs: \([0-9]*\).*total: \([0-9]*\).*/\1 inputs, \2 of them kept, and nothing found/p' "$bin/out" | tail -n 1
+		tail -n 2 "$bin/out" | sed -nE 's/^fuzz: elapsed: [^,]*, (execs: ([0-9]+).*|gathering baseline coverage: ([0-9]+\/[0-9]+).*)$/\2\3 inputs, and nothing found/p'
 	done
 done
