@@ -181,7 +181,7 @@ func operate(ctx context.Context, cluster *stored) {
 	protected, recorder, underWay := resolve.Protected("operator"), &events.FakeRecorder{}, &evaluations{}
 	namespaces := &namespaceReconciler{
 		client: cluster, live: cluster, enforcer: &enforce.Enforcer{Client: cluster, Live: cluster, Now: now}, protected: protected,
-		evaluations: underWay, workloads: &workloads{}, noticed: &noticed{}, unrecorded: &unrecorded{}, events: recorder, now: now,
+		evaluations: underWay, workloads: &workloads{}, noticed: &noticed{}, failing: &failing{}, unrecorded: &unrecorded{}, events: recorder, now: now,
 	}
 	baselines := &baselineReconciler{
 		client: cluster, live: cluster, protected: protected, evaluations: underWay, events: recorder, now: now, mutating: true, refusals: &refusals{},

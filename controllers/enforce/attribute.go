@@ -22,9 +22,7 @@ type author struct {
 	changed *metav1.Time
 	// version is that of the object.
 	version string
-	// operator says that nobody but the operator wrote what was found: it was about
-	// to make something else of the object when it was ended, or has seen its own
-	// write before the report that tells of it.
+	// operator says that nobody but the operator wrote what was found.
 	operator bool
 }
 

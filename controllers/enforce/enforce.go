@@ -144,7 +144,7 @@ func (e *Enforcer) Enforce(
 	}
 	runs, own := make([]*run, 0, len(tasks)), OwnLabels(namespace.ManagedFields)
 	for i := range tasks {
-		r := &run{Enforcer: e, Task: &tasks[i], namespace: namespace, own: own, have: have, roles: roles, gone: gone, writer: e.Client}
+		r := &run{Enforcer: e, Task: &tasks[i], namespace: namespace, ownLabels: own, own: sets.New[string](), have: have, roles: roles, gone: gone, writer: e.Client}
 		if r.audits() {
 			r.writer = client.NewDryRunClient(e.Client)
 		}
@@ -306,8 +306,8 @@ type run struct {
 	*Enforcer
 	*Task
 	namespace *metav1.PartialObjectMetadata
-	// own are the keys of the namespace's labels that are the operator's alone.
-	own sets.Set[string]
+	// ownLabels are the keys of the namespace's labels that are the operator's alone.
+	ownLabels sets.Set[string]
 	// have is what is in the namespace, by id.
 	have map[string]client.Object
 	// roles are the rules of the roles that RoleBindings in the namespace grant.
@@ -318,6 +318,8 @@ type run struct {
 
 	desired     controls.Desired
 	podSecurity *podSecurity
+	// labelsBy wrote the labels that differ.
+	labelsBy author
 
 	drifts    []v1alpha1.Drift
 	versions  map[string]string
@@ -328,6 +330,9 @@ type run struct {
 	errs      []error
 	stale     bool
 	unhealed  bool
+	// own are the objects that could not be put right, and of which nobody but the
+	// operator made what they are.
+	own sets.Set[string]
 	// listed says that something is to be removed that the ledger still lists.
 	listed bool
 	after  time.Duration
@@ -341,7 +346,7 @@ func (r *run) render(ctx context.Context) {
 		return
 	}
 	observed := controls.Namespace{
-		Name: r.namespace.Name, Labels: r.namespace.Labels, OwnLabels: r.own, Roles: r.roles,
+		Name: r.namespace.Name, Labels: r.namespace.Labels, OwnLabels: r.ownLabels, Roles: r.roles,
 	}
 	for _, id := range slices.Sorted(maps.Keys(r.have)) {
 		object := r.have[id]
@@ -389,14 +394,22 @@ func (r *run) place(id string, uid types.UID, revision string, err error) {
 	if before := r.ledger(id); before != nil {
 		r.unhealed = r.unhealed || before.Revision == revision
 		kept := *before
-		if r.Outdated {
-			// The operator may have made something else of it since, and this report
-			// will not be outdated: what differs then is nobody else's doing.
+		if r.own.Has(id) {
+			// The next report will not be outdated, and must not take it for drift.
 			kept.Revision = ""
 		}
 		r.placed = append(r.placed, kept)
 	}
 	r.note(id, err)
+}
+
+// owning notes of an object that could not be put right if nobody but the operator made
+// it what it is, and returns the error.
+func (r *run) owning(id string, by author, err error) error {
+	if by.operator {
+		r.own.Insert(id)
+	}
+	return err
 }
 
 // ledger returns what the report says was put in place, or nil.
@@ -451,7 +464,7 @@ func (r *run) happened(id, revision string, differ []difference, by author, acti
 	}
 	// Where another baseline governs, it is the operator that changes what this one
 	// gave, and the other that is drifted from.
-	if !r.inPlace(id, revision) || r.unfinished(id, revision, differ, by) || r.audits() && r.Rival != nil {
+	if !r.inPlace(id, revision) || by.operator || r.audits() && r.Rival != nil {
 		return
 	}
 	if !r.audits() {
@@ -485,7 +498,8 @@ func (r *run) unfinished(id, revision string, differ []difference, by author) bo
 // before, or that it is to be removed: the answer may be lost.
 func (r *run) writes(id, revision string) {
 	before := r.ledger(id)
-	if !r.audits() && (revision == "" || before != nil && before.Revision != revision) {
+	_, _, known := r.written.ago(r.writtenKey(id), r.Now())
+	if !r.audits() && (known || revision == "" || before != nil && before.Revision != revision) {
 		r.written.set(r.writtenKey(id), revision, r.Now())
 	}
 }

@@ -39,6 +39,8 @@ func (r *run) applyFields(ctx context.Context, exists bool, want client.Object) 
 	if len(differ) == 0 {
 		return r.unlessAuditing(have.GetUID()), nil
 	}
+	by := attribute(have, differ)
+	by.operator = r.unfinished(id, revision, differ, by)
 	if !r.foreseen(id, v1alpha1.ChangeConfigure, differ) {
 		r.writes(id, revision)
 		err := r.apply(ctx, have, func(account *corev1ac.ServiceAccountApplyConfiguration) {
@@ -46,10 +48,10 @@ func (r *run) applyFields(ctx context.Context, exists bool, want client.Object) 
 			account.AutomountServiceAccountToken = want.(*corev1.ServiceAccount).AutomountServiceAccountToken
 		})
 		if err != nil {
-			return "", err
+			return "", r.owning(id, by, err)
 		}
 	}
-	r.happened(id, revision, differ, attribute(have, differ), v1alpha1.DriftConfigured)
+	r.happened(id, revision, differ, by, v1alpha1.DriftConfigured)
 	return r.unlessAuditing(have.GetUID()), nil
 }
 

@@ -38,6 +38,9 @@ func (e *Enforcer) enforceLabels(ctx context.Context, w world) {
 	}
 	for _, r := range w.runs {
 		if r.labelsDiffer() {
+			differ := labelDifferences(namespace.Labels, r.wantedLabels())
+			r.labelsBy = attribute(namespace, differ)
+			r.labelsBy.operator = len(differ) > 0 && r.unfinished(r.namespaceID(), controls.Revision(r.desired.NamespaceLabels), differ, r.labelsBy)
 			r.writes(r.namespaceID(), controls.Revision(r.desired.NamespaceLabels))
 		}
 	}
@@ -81,8 +84,11 @@ func (r *run) noteLabels(err error) {
 	if r.audits() && r.labelsDiffer() {
 		uid, differ = "", r.labelChanges()
 	}
+	if err != nil && r.labelsBy.operator {
+		r.own.Insert(id)
+	}
 	if err == nil && len(differ) > 0 {
-		r.happened(id, revision, differ, attribute(r.namespace, differ), v1alpha1.DriftConfigured)
+		r.happened(id, revision, differ, r.labelsBy, v1alpha1.DriftConfigured)
 		if r.podSecurity != nil && r.inPlace(id, revision) {
 			r.podSecurity.drifted(differ)
 		}
@@ -103,7 +109,7 @@ func (r *run) labelsDiffer() bool {
 // released are the keys of the operator's labels that this control does not want
 // any more.
 func (r *run) released(want map[string]string) sets.Set[string] {
-	return r.own.Intersection(sets.New(r.Control.NamespaceLabels...)).Difference(sets.KeySet(want))
+	return r.ownLabels.Intersection(sets.New(r.Control.NamespaceLabels...)).Difference(sets.KeySet(want))
 }
 
 // labelChanges returns what would be changed, and released.
@@ -142,7 +148,7 @@ func (r *run) wantedLabels() map[string]string {
 	if r.Baseline == nil && (!r.gone(r.labelsGivenBy()) || r.ledger(r.namespaceID()) != nil) {
 		retained := map[string]string{}
 		for _, key := range r.Control.NamespaceLabels {
-			if r.own.Has(key) {
+			if r.ownLabels.Has(key) {
 				retained[key] = r.namespace.Labels[key]
 			}
 		}

@@ -63,6 +63,8 @@ func (r *run) create(ctx context.Context, want client.Object) (types.UID, error)
 		r.happened(id, revision, nil, author{}, v1alpha1.DriftCreated)
 		return "", nil
 	}
+	by := author{operation: OperationDelete}
+	by.operator = r.unfinished(id, revision, nil, by)
 	r.writes(id, revision)
 	made := want.DeepCopyObject().(client.Object)
 	err := r.writer.Create(ctx, made)
@@ -75,9 +77,9 @@ func (r *run) create(ctx context.Context, want client.Object) (types.UID, error)
 		return r.settle(ctx, live, want)
 	}
 	if err != nil {
-		return "", err
+		return "", r.owning(id, by, err)
 	}
-	r.happened(id, revision, nil, author{operation: OperationDelete}, v1alpha1.DriftCreated)
+	r.happened(id, revision, nil, by, v1alpha1.DriftCreated)
 	return r.unlessAuditing(made.GetUID()), asWritten(made, want)
 }
 
@@ -104,6 +106,8 @@ func (r *run) settle(ctx context.Context, have, want client.Object) (types.UID, 
 		r.happened(id, revision, differ, author{}, action)
 		return "", nil
 	}
+	by := attribute(have, differ)
+	by.operator = r.unfinished(id, revision, differ, by)
 	r.writes(id, revision)
 	uid, err := r.heal(ctx, have, want, action)
 	if errors.As(err, new(alteredError)) {
@@ -111,9 +115,9 @@ func (r *run) settle(ctx context.Context, have, want client.Object) (types.UID, 
 		r.pace.Done(r.paceKey(id), r.Now())
 	}
 	if err != nil {
-		return uid, err
+		return uid, r.owning(id, by, err)
 	}
-	r.happened(id, revision, differ, attribute(have, differ), action)
+	r.happened(id, revision, differ, by, action)
 	return r.unlessAuditing(uid), nil
 }
 

@@ -128,7 +128,7 @@ func (r *run) climb(ctx context.Context, p *podSecurity, levels []podsecurityapi
 // operator's own label says. Of the two the higher: either may be old.
 func (r *run) reached(current podsecurityapi.LevelVersion) podsecurityapi.LevelVersion {
 	reached := controls.NoLevel
-	if r.own.Has(podsecurityapi.EnforceLevelLabel) {
+	if r.ownLabels.Has(podsecurityapi.EnforceLevelLabel) {
 		reached = current
 	}
 	if recorded, ok := r.recorded(); ok && controls.Below(reached, recorded) {

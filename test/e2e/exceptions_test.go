@@ -70,9 +70,14 @@ func TestAnExceptionTakesAControlOutUntilItExpires(t *testing.T) {
 	equal(t, "the exception", &v1alpha1.ExceptionInForce{Name: "migration", Reason: "until the old gateway is gone", Expires: &expires}, excepted.Exception)
 	equal(t, "the message", "exception migration, until "+expires.UTC().Format(time.RFC3339)+": until the old gateway is gone", excepted.Message)
 	equal(t, "controls", "2/3", current.Summary.Controls)
-	var policies networkingv1.NetworkPolicyList
-	must(t, admin.List(t.Context(), &policies, client.InNamespace(namespace.Name)))
-	equal(t, "policies that are left", 0, len(policies.Items))
+	eventually(t, func(ctx context.Context) error {
+		var policies networkingv1.NetworkPolicyList
+		must(t, admin.List(ctx, &policies, client.InNamespace(namespace.Name)))
+		if left := len(policies.Items); left != 0 {
+			return fmt.Errorf("%d policies are left", left)
+		}
+		return nil
+	})
 	evaluated(t, other.Name, baseline, v1alpha1.StateCompliant)
 	policy(t, other.Name, "default-deny")
 
