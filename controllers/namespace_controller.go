@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -54,6 +55,9 @@ type namespaceReconciler struct {
 	unrecorded  *unrecorded
 	events      events.EventRecorder
 	now         func() time.Time
+	// unserved says that there are no reports: their CRD is gone, or goes. What the
+	// cache still has of them is no ledger.
+	unserved atomic.Bool
 }
 
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=list;watch;patch
@@ -89,7 +93,7 @@ func (r *namespaceReconciler) Reconcile(ctx context.Context, request ctrl.Reques
 	if err := r.client.Get(ctx, reportKey(namespace.Name), prior); client.IgnoreNotFound(err) != nil {
 		return ctrl.Result{}, fmt.Errorf("reading the report: %w", err)
 	}
-	if enforce.Precedes(prior, namespace) || report.OfAnother(prior.BaselineReportData, namespace) {
+	if r.unserved.Load() || enforce.Precedes(prior, namespace) || report.OfAnother(prior.BaselineReportData, namespace) {
 		prior = &v1alpha1.BaselineReport{}
 	}
 
@@ -121,7 +125,7 @@ func plan(governance resolve.Governance, prior *v1alpha1.BaselineReport) []enfor
 			// It may have been in Audit mode.
 			ledger = report.EntryIn(prior.BaselineReportData, control.Name, governing.Name)
 		}
-		tasks = append(tasks, enforce.Task{Control: control, Baseline: governing, Ledger: ledger, Outdated: outdated})
+		tasks = append(tasks, enforce.Task{Control: control, Baseline: governing, Ledger: ledger, Outdated: outdated, Outranked: governance.Outranked[control.Name]})
 		for i, auditing := range governance.Auditing[control.Name] {
 			var peer *v1alpha1.SecurityBaseline
 			if i > 0 {
@@ -197,6 +201,7 @@ func (r *namespaceReconciler) conclude(ctx context.Context, done evaluation) (ct
 		before, next = prior, report.Next(prior, done.governance, joined(missing, fresh), now)
 		return next
 	})
+	r.unserved.Store(isUnserved(err))
 	again := r.lookAgain(done, next, now)
 	done.outcomes = fresh
 	r.count(ctx, done, err == nil)
@@ -270,6 +275,12 @@ func (r *namespaceReconciler) write(ctx context.Context, current *v1alpha1.Basel
 		}
 		return r.writeOnce(ctx, current, namespace, next(current.BaselineReportData))
 	})
+}
+
+// isUnserved says whether the API server does not know reports, or takes no new ones
+// because their CRD is being deleted.
+func isUnserved(err error) bool {
+	return apierrors.IsMethodNotSupported(err) || apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }
 
 func behind(err error) bool {

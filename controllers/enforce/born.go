@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
@@ -21,8 +21,9 @@ import (
 // never stated it: as long as it is, it cannot be released.
 //
 // Anybody who may write the namespace can write the annotation that says which
-// labels these are. So only those are taken over that are as the tasks ask: what an
-// owner made stricter stays theirs.
+// labels these are. So only those are taken over that are as a baseline asks that
+// declares the control here: admission may have known another order of precedence.
+// What an owner made stricter than all of them stays theirs.
 func (e *Enforcer) takeOver(ctx context.Context, namespace *metav1.PartialObjectMetadata, tasks []Task) (*metav1.PartialObjectMetadata, error) {
 	born, ok := namespace.Annotations[v1alpha1.BornAnnotation]
 	if !ok {
@@ -30,8 +31,7 @@ func (e *Enforcer) takeOver(ctx context.Context, namespace *metav1.PartialObject
 	}
 	asked := givenAtBirth(namespace.Name, tasks)
 	keys := slices.DeleteFunc(strings.Split(born, ","), func(key string) bool {
-		value, ok := asked[key]
-		return !ok || namespace.Labels[key] != value
+		return !asked[key].Has(namespace.Labels[key])
 	})
 	managed, err := owned(namespace.ManagedFields, keys)
 	if err != nil {
@@ -48,20 +48,25 @@ func (e *Enforcer) takeOver(ctx context.Context, namespace *metav1.PartialObject
 	return taken, nil
 }
 
-// givenAtBirth returns the labels that the baselines which govern a namespace give
-// it at its creation: with no pod in it, every level is reached.
-func givenAtBirth(namespace string, tasks []Task) map[string]string {
-	given := map[string]string{}
+// givenAtBirth returns the values of the labels that the baselines which declare a
+// control of a namespace may give it at its creation: with no pod in it, every level is
+// reached.
+func givenAtBirth(namespace string, tasks []Task) map[string]sets.Set[string] {
+	given := map[string]sets.Set[string]{}
 	for i := range tasks {
 		task := &tasks[i]
 		if task.Baseline == nil || task.audits() {
 			continue
 		}
-		observed := controls.Namespace{Name: namespace, Labels: map[string]string{}, Denied: true}
-		if task.Control.EnforcedLevel != nil {
-			observed.Enforced = task.Control.EnforcedLevel(&task.Baseline.Spec)
+		for _, baseline := range append([]*v1alpha1.SecurityBaseline{task.Baseline}, task.Outranked...) {
+			observed := controls.Namespace{Name: namespace, Labels: map[string]string{}, Denied: true}
+			if task.Control.EnforcedLevel != nil {
+				observed.Enforced = task.Control.EnforcedLevel(&baseline.Spec)
+			}
+			for key, value := range task.Control.Render(baseline, observed).NamespaceLabels {
+				given[key] = given[key].Union(sets.New(value))
+			}
 		}
-		maps.Copy(given, task.Control.Render(task.Baseline, observed).NamespaceLabels)
 	}
 	return given
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
@@ -82,12 +83,15 @@ func TestGivenAtBirth(t *testing.T) {
 		}
 	}
 	tasks = append(tasks, Task{Control: controls.All[0]})
-	want := map[string]string{
-		"pod-security.kubernetes.io/enforce": "baseline", "pod-security.kubernetes.io/enforce-version": "v1.30",
-		"pod-security.kubernetes.io/audit": "baseline", "pod-security.kubernetes.io/audit-version": "v1.30",
-		"pod-security.kubernetes.io/warn": "baseline", "pod-security.kubernetes.io/warn-version": "v1.30",
-		"podsecurity.securitybaseline.io/baseline": "a", "network.securitybaseline.io/baseline": "a", v1alpha1.GateLabel: "true",
-		"images.securitybaseline.io/baseline": "a",
+	// One that admission may have taken for the one that governs.
+	other := &v1alpha1.SecurityBaseline{ObjectMeta: metav1.ObjectMeta{Name: "z"}, Spec: v1alpha1.SecurityBaselineSpec{PodSecurity: &v1alpha1.PodSecurity{Enforce: "restricted"}}}
+	tasks[0].Outranked = append(tasks[0].Outranked, other)
+	want := map[string]sets.Set[string]{
+		"pod-security.kubernetes.io/enforce": sets.New("baseline", "restricted"), "pod-security.kubernetes.io/enforce-version": sets.New("v1.30", "latest"),
+		"pod-security.kubernetes.io/audit": sets.New("baseline"), "pod-security.kubernetes.io/audit-version": sets.New("v1.30"),
+		"pod-security.kubernetes.io/warn": sets.New("baseline"), "pod-security.kubernetes.io/warn-version": sets.New("v1.30"),
+		"podsecurity.securitybaseline.io/baseline": sets.New("a", "z"), "network.securitybaseline.io/baseline": sets.New("a"), v1alpha1.GateLabel: sets.New("true"),
+		"images.securitybaseline.io/baseline": sets.New("a"),
 	}
 	if diff := cmp.Diff(want, givenAtBirth("n", tasks)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -54,6 +54,10 @@ type Task struct {
 	// where none governs.
 	Baseline *v1alpha1.SecurityBaseline
 
+	// Outranked are the baselines in Enforce mode that declare the control here too and
+	// do not govern it.
+	Outranked []*v1alpha1.SecurityBaseline
+
 	// Rival is the baseline that governs the control here, if Baseline audits it;
 	// nil if none does. Ahead says that it would if Baseline enforced.
 	Rival *v1alpha1.SecurityBaseline

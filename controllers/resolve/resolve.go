@@ -28,6 +28,9 @@ type Governance struct {
 	// mode that declare it and do not except the namespace from it, the first.
 	Governing map[v1alpha1.ControlName]*v1alpha1.SecurityBaseline
 
+	// Outranked are the others of them, in their order.
+	Outranked map[v1alpha1.ControlName][]*v1alpha1.SecurityBaseline
+
 	// Auditing are the baselines in Audit mode that declare each control and do
 	// not except the namespace from it. They do not compete.
 	Auditing map[v1alpha1.ControlName][]*v1alpha1.SecurityBaseline
@@ -51,6 +54,7 @@ type Exception struct {
 func Govern(namespace *metav1.PartialObjectMetadata, baselines []v1alpha1.SecurityBaseline, protected sets.Set[string], now time.Time) Governance {
 	governance := Governance{
 		Governing: map[v1alpha1.ControlName]*v1alpha1.SecurityBaseline{},
+		Outranked: map[v1alpha1.ControlName][]*v1alpha1.SecurityBaseline{},
 		Auditing:  map[v1alpha1.ControlName][]*v1alpha1.SecurityBaseline{},
 		Excepting: map[v1alpha1.ControlName][]Exception{},
 	}
@@ -83,6 +87,8 @@ func (g *Governance) add(control v1alpha1.ControlName, baseline *v1alpha1.Securi
 		g.Auditing[control] = append(g.Auditing[control], baseline)
 	case g.Governing[control] == nil:
 		g.Governing[control] = baseline
+	default:
+		g.Outranked[control] = append(g.Outranked[control], baseline)
 	}
 }
 
