@@ -18,6 +18,8 @@ FUZZTIME ?= 8s
 
 # How many namespaces make bench governs, and how many rounds make bench-pods runs.
 N ?= 1000
+# How long faults are mixed.
+DURATION ?= 10m
 BENCHTIME ?= 5x
 
 # What the operator says it is: the tag, or the commit.
@@ -131,6 +133,11 @@ test-tools: $(HELM) $(KUSTOMIZE) $(PROMTOOL) $(MONITORING_CRDS) ## Build what th
 bench: controlplane ## Measure the operator at N namespaces beside what the API server can do at all, and fail on a regression.
 	@go build -o $(LOCALBIN)/scale ./test/scale
 	$(LOCALBIN)/scale -n $(N) -json $(LOCALBIN)/scale-$(N).json -range test/scale/range.yaml
+
+.PHONY: chaos
+chaos: controlplane ## Do to the operator everything that can go wrong, with the race detector on: each fault alone, then mixed for DURATION. SEED says how.
+	@go build -race -o $(LOCALBIN)/chaos ./test/chaos
+	$(LOCALBIN)/chaos -mixed $(DURATION) $(if $(SEED),-seed $(SEED))
 
 .PHONY: bench-pods
 bench-pods: controlplane ## Measure how many pods a second the API server takes under policies. BENCHTIME says how many rounds.

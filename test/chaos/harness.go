@@ -90,9 +90,9 @@ func pause(ctx context.Context, d time.Duration) {
 func run(ctx context.Context, s settings) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	chosen := slices.DeleteFunc(slices.Clone(faults), func(f fault) bool { return len(s.faults) > 0 && !slices.Contains(s.faults, f.name) })
-	if len(chosen) == 0 {
-		return fmt.Errorf("there is no fault %s", strings.Join(s.faults, ", "))
+	chosen, err := choose(s.faults)
+	if err != nil {
+		return err
 	}
 	if s.dir == "" {
 		if s.dir, err = os.MkdirTemp("", "chaos-"); err != nil {
@@ -127,6 +127,31 @@ func run(ctx context.Context, s settings) (err error) {
 	h.fleet.stop()
 	h.summary()
 	return h.fleet.complaints()
+}
+
+// choose returns the faults of these names; all, if there are none.
+func choose(chosen []string) ([]fault, error) {
+	if len(chosen) == 0 {
+		return faults, nil
+	}
+	all := make([]fault, 0, len(chosen))
+	for _, name := range chosen {
+		i := slices.IndexFunc(faults, func(f fault) bool { return f.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no fault %s; there are: %s", name, names(faults))
+		}
+		all = append(all, faults[i])
+	}
+	return all, nil
+}
+
+// names are those of faults, separated by commas.
+func names(faults []fault) string {
+	all := make([]string, 0, len(faults))
+	for _, f := range faults {
+		all = append(all, f.name)
+	}
+	return strings.Join(all, ", ")
 }
 
 // newHarness starts everything and waits until it is as desired.
@@ -199,10 +224,6 @@ func newHarness(ctx context.Context, s settings) (_ *harness, err error) {
 // round has faults work together for a while, and then waits until everything is as
 // desired.
 func (h *harness) round(ctx context.Context, lasts time.Duration, mix ...fault) error {
-	names := make([]string, 0, len(mix))
-	for _, f := range mix {
-		names = append(names, f.name)
-	}
 	limited, cancel := context.WithTimeout(ctx, lasts)
 	defer cancel()
 	done := make(chan error, 1+len(mix))
@@ -226,9 +247,9 @@ func (h *harness) round(ctx context.Context, lasts time.Duration, mix ...fault) 
 	took, err := h.settle(ctx)
 	h.slowest = max(h.slowest, took)
 	if err != nil {
-		return fmt.Errorf("%s: %w", strings.Join(names, " + "), err)
+		return fmt.Errorf("%s: %w", names(mix), err)
 	}
-	h.say("%s: %s of faults, as desired %.1f s later", strings.Join(names, " + "), lasts.Round(time.Second), took.Seconds())
+	h.say("%s: %s of faults, as desired %.1f s later", names(mix), lasts.Round(time.Second), took.Seconds())
 	return nil
 }
 
