@@ -37,22 +37,25 @@ type edit struct {
 	patch string
 }
 
+// defaultDeny is the name of the policy that denies, after the prefix.
+const defaultDeny = "default-deny"
+
 // edits are what is done to objects of every kind.
 var edits = []edit{
-	{"NetworkPolicy", "default-deny", `{"metadata":%s,"spec":{"ingress":[{}]}}`},
-	{"NetworkPolicy", "default-deny", `{"metadata":%s,"spec":{"policyTypes":["Ingress"]}}`},
-	{"NetworkPolicy", "default-deny", `{"metadata":%s,"spec":{"podSelector":{"matchLabels":{"app":"none"}}}}`},
-	{"NetworkPolicy", "default-deny", ""},
-	{"NetworkPolicy", "from-gateway", `{"metadata":%s,"spec":{"ingress":[{}]}}`},
-	{"NetworkPolicy", "from-gateway", ""},
-	{"NetworkPolicy", "allow-same-namespace", `{"metadata":%s,"spec":{"egress":null}}`},
-	{"RoleBinding", "team", `{"metadata":%s,"subjects":[{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"mallory"}]}`},
-	{"RoleBinding", "team", ""},
-	{"LimitRange", "limits", `{"metadata":%s,"spec":{"limits":[{"type":"Pod","max":{"memory":"1Gi"}}]}}`},
-	{"LimitRange", "limits", ""},
-	{"ResourceQuota", "quota", `{"metadata":%s,"spec":{"hard":{"pods":"1k"}}}`},
-	{"ServiceAccount", "", `{"metadata":%s,"automountServiceAccountToken":true}`},
-	{"Namespace", "", `{"metadata":%s}`},
+	{kindNetworkPolicy, defaultDeny, `{"metadata":%s,"spec":{"ingress":[{}]}}`},
+	{kindNetworkPolicy, defaultDeny, `{"metadata":%s,"spec":{"policyTypes":["Ingress"]}}`},
+	{kindNetworkPolicy, defaultDeny, `{"metadata":%s,"spec":{"podSelector":{"matchLabels":{"app":"none"}}}}`},
+	{kindNetworkPolicy, defaultDeny, ""},
+	{kindNetworkPolicy, "from-gateway", `{"metadata":%s,"spec":{"ingress":[{}]}}`},
+	{kindNetworkPolicy, "from-gateway", ""},
+	{kindNetworkPolicy, "allow-same-namespace", `{"metadata":%s,"spec":{"egress":null}}`},
+	{kindRoleBinding, "team", `{"metadata":%s,"subjects":[{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"mallory"}]}`},
+	{kindRoleBinding, "team", ""},
+	{kindLimitRange, "limits", `{"metadata":%s,"spec":{"limits":[{"type":"Pod","max":{"memory":"1Gi"}}]}}`},
+	{kindLimitRange, "limits", ""},
+	{kindResourceQuota, "quota", `{"metadata":%s,"spec":{"hard":{"pods":"1k"}}}`},
+	{kindServiceAccount, "", `{"metadata":%s,"automountServiceAccountToken":true}`},
+	{kindNamespace, "", `{"metadata":%s}`},
 }
 
 // labels that are taken off a namespace or changed.
@@ -76,9 +79,9 @@ func (h *harness) edit(ctx context.Context) error {
 	k := key{e.kind, namespace, prefix + e.name}
 	labels := ""
 	switch e.kind {
-	case "ServiceAccount":
+	case kindServiceAccount:
 		k.name = "default"
-	case "Namespace":
+	case kindNamespace:
 		k = key{e.kind, "", namespace}
 		if label := rand.IntN(2 * len(labelEdits)); label < len(labelEdits) {
 			labels = "," + labelEdits[label]

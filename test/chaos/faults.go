@@ -199,7 +199,7 @@ func several(n int, do func() error) error {
 	for range n {
 		go func() { failed <- do() }()
 	}
-	var errs []error
+	errs := make([]error, 0, n)
 	for range n {
 		errs = append(errs, <-failed)
 	}

@@ -75,7 +75,7 @@ func (h *harness) count(what string) {
 }
 
 func (h *harness) say(format string, args ...any) {
-	fmt.Fprintf(h.settings.out, time.Now().UTC().Format("15:04:05 ")+format+"\n", args...)
+	_, _ = fmt.Fprintf(h.settings.out, time.Now().UTC().Format("15:04:05 ")+format+"\n", args...)
 }
 
 // pause waits so long or until the context is done.
@@ -237,7 +237,7 @@ func (h *harness) round(ctx context.Context, lasts time.Duration, mix ...fault) 
 		}()
 	}
 	go func() { done <- times(limited, churnEvery, func() error { return h.churn(limited) }) }()
-	var errs []error
+	errs := make([]error, 0, cap(done))
 	for range cap(done) {
 		errs = append(errs, <-done)
 	}

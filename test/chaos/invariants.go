@@ -77,7 +77,7 @@ func (i *invariants) violated(invariant string, c *change, format string, args .
 
 // namespace returns a namespace that is there and not going, or nil.
 func (i *invariants) namespace(name string) *corev1.Namespace {
-	namespace, ok := i.objects[key{"Namespace", "", name}].(*corev1.Namespace)
+	namespace, ok := i.objects[key{kindNamespace, "", name}].(*corev1.Namespace)
 	if !ok || !namespace.DeletionTimestamp.IsZero() || namespace.Labels[governedLabel] != yes {
 		return nil
 	}
@@ -97,14 +97,14 @@ func (i *invariants) baselines() []*v1alpha1.SecurityBaseline {
 
 // on checks a change.
 func (i *invariants) on(c *change) {
-	if c.key.kind == "SecurityBaseline" {
+	if c.key.kind == kindSecurityBaseline {
 		if c.before == nil || c.after == nil || c.before.GetGeneration() != c.after.GetGeneration() {
 			i.changed = c.at
 		}
 		return
 	}
 	namespace := i.namespace(c.key.namespace)
-	if c.key.kind == "Namespace" {
+	if c.key.kind == kindNamespace {
 		namespace, _ = c.after.(*corev1.Namespace)
 		if namespace == nil || !namespace.DeletionTimestamp.IsZero() || namespace.Labels[governedLabel] != yes {
 			return
@@ -121,11 +121,11 @@ func (i *invariants) on(c *change) {
 		i.foreign(c)
 	}
 	switch c.key.kind {
-	case "NetworkPolicy":
+	case kindNetworkPolicy:
 		i.deny(namespace, c, ours)
-	case "Namespace":
+	case kindNamespace:
 		i.level(namespace, c, ours)
-	case "BaselineReport":
+	case kindBaselineReport:
 		if !ours {
 			i.report(namespace, c)
 		}
@@ -161,11 +161,11 @@ func (i *invariants) noteDeletion(k key) {
 
 // foreign checks I2.
 func (i *invariants) foreign(c *change) {
-	named := strings.HasPrefix(c.key.name, prefix) || c.key.name == v1alpha1.ReportName && c.key.kind == "BaselineReport"
+	named := strings.HasPrefix(c.key.name, prefix) || c.key.name == v1alpha1.ReportName && c.key.kind == kindBaselineReport
 	switch {
 	case c.before == nil:
 		i.made[c.after.GetUID()] = true
-		if !named && c.key.kind != "ServiceAccount" && c.key.kind != "Namespace" {
+		if !named && c.key.kind != kindServiceAccount && c.key.kind != kindNamespace {
 			i.violated("I2", c, "made under a name that is not the operator's")
 		}
 	case c.after == nil:
@@ -234,7 +234,7 @@ func denies(object client.Object) bool {
 func (i *invariants) deny(namespace *corev1.Namespace, c *change, ours bool) {
 	before, after := false, denies(c.after)
 	for k, object := range i.objects {
-		if k.kind == "NetworkPolicy" && k.namespace == c.key.namespace && denies(object) {
+		if k.kind == kindNetworkPolicy && k.namespace == c.key.namespace && denies(object) {
 			before = true
 			after = after || k != c.key
 		}
@@ -426,7 +426,7 @@ func (i *invariants) problems(namespace *corev1.Namespace, baselines []*v1alpha1
 			add("%s is left over", k)
 		}
 	}
-	report, _ := i.objects[key{"BaselineReport", namespace.Name, v1alpha1.ReportName}].(*v1alpha1.BaselineReport)
+	report, _ := i.objects[key{kindBaselineReport, namespace.Name, v1alpha1.ReportName}].(*v1alpha1.BaselineReport)
 	if report == nil {
 		add("has no report")
 		return problems
@@ -446,7 +446,7 @@ func (i *invariants) problems(namespace *corev1.Namespace, baselines []*v1alpha1
 // keyIn is that of an object of a baseline in a namespace, or of the namespace.
 func keyIn(namespace string, object client.Object) key {
 	kind := object.GetObjectKind().GroupVersionKind().Kind
-	if kind == "Namespace" {
+	if kind == kindNamespace {
 		return key{kind, "", namespace}
 	}
 	return key{kind, namespace, object.GetName()}

@@ -101,7 +101,9 @@ func newProxy(ctx context.Context, admin *rest.Config) (*proxy, error) {
 		// What the API server does not answer, the operator gets no answer to.
 		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 	}
-	server := &http.Server{Handler: p, TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, ErrorLog: discardLog, ReadHeaderTimeout: time.Minute}
+	server := &http.Server{
+		Handler: p, TLSConfig: &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, ErrorLog: discardLog, ReadHeaderTimeout: time.Minute,
+	}
 	go func() { _ = server.ServeTLS(listener, "", "") }()
 	context.AfterFunc(ctx, func() { _ = server.Close() })
 	return p, nil

@@ -22,16 +22,28 @@ import (
 
 const registry = "/registry/"
 
+// Kinds that are watched.
+const (
+	kindNamespace        = "Namespace"
+	kindNetworkPolicy    = "NetworkPolicy"
+	kindRoleBinding      = "RoleBinding"
+	kindServiceAccount   = "ServiceAccount"
+	kindLimitRange       = "LimitRange"
+	kindResourceQuota    = "ResourceQuota"
+	kindSecurityBaseline = "SecurityBaseline"
+	kindBaselineReport   = "BaselineReport"
+)
+
 // prefixes are where the API server keeps what is watched, by kind.
 var prefixes = map[string]string{
-	"namespaces/":                            "Namespace",
-	"networkpolicies/":                       "NetworkPolicy",
-	"rolebindings/":                          "RoleBinding",
-	"serviceaccounts/":                       "ServiceAccount",
-	"limitranges/":                           "LimitRange",
-	"resourcequotas/":                        "ResourceQuota",
-	"securitybaseline.io/securitybaselines/": "SecurityBaseline",
-	"securitybaseline.io/baselinereports/":   "BaselineReport",
+	"namespaces/":                            kindNamespace,
+	"networkpolicies/":                       kindNetworkPolicy,
+	"rolebindings/":                          kindRoleBinding,
+	"serviceaccounts/":                       kindServiceAccount,
+	"limitranges/":                           kindLimitRange,
+	"resourcequotas/":                        kindResourceQuota,
+	"securitybaseline.io/securitybaselines/": kindSecurityBaseline,
+	"securitybaseline.io/baselinereports/":   kindBaselineReport,
 }
 
 // key names an object.
@@ -188,13 +200,6 @@ func (w *watcher) upToDate(ctx context.Context) error {
 		w.changed.Wait()
 	}
 	return errors.Join(w.err, ctx.Err())
-}
-
-// get returns an object as it was last seen, or nil.
-func (w *watcher) get(k key) client.Object {
-	w.mutex.Lock()
-	defer w.mutex.Unlock()
-	return w.objects[k]
 }
 
 // asText returns something as JSON, to be shown.

@@ -156,7 +156,11 @@ spec: {limits: [{type: Container, default: {memory: 256Mi}, defaultRequest: {mem
 kind: Namespace
 apiVersion: v1
 metadata:
-  labels: {pod-security.kubernetes.io/enforce: baseline, pod-security.kubernetes.io/enforce-version: latest, podsecurity.securitybaseline.io/baseline: floor, securitybaseline.io/control: PodSecurity}
+  labels:
+    pod-security.kubernetes.io/enforce: baseline
+    pod-security.kubernetes.io/enforce-version: latest
+    podsecurity.securitybaseline.io/baseline: floor
+    securitybaseline.io/control: PodSecurity
 `,
 	strictBaseline: `
 kind: NetworkPolicy
@@ -182,7 +186,11 @@ subjects: [{apiGroup: rbac.authorization.k8s.io, kind: Group, name: team}]
 kind: Namespace
 apiVersion: v1
 metadata:
-  labels: {pod-security.kubernetes.io/enforce: restricted, pod-security.kubernetes.io/enforce-version: latest, podsecurity.securitybaseline.io/baseline: strict, securitybaseline.io/control: PodSecurity}
+  labels:
+    pod-security.kubernetes.io/enforce: restricted
+    pod-security.kubernetes.io/enforce-version: latest
+    podsecurity.securitybaseline.io/baseline: strict
+    securitybaseline.io/control: PodSecurity
 `,
 	extraBaseline: `
 kind: NetworkPolicy
