@@ -130,7 +130,7 @@ func cacheOptions(options Options) cache.Options {
 		byObject[&openreportsv1alpha1.Report{}] = cache.ByObject{Field: fields.OneTermEqualSelector(metav1.ObjectNameField, v1alpha1.ReportName)}
 	}
 	return cache.Options{
-		DefaultTransform: cache.TransformStripManagedFields(),
+		DefaultTransform: (&sharing{}).transform,
 		ByObject:         byObject,
 		NewInformer:      newInformer,
 		// Every watch is registered below: a read of anything else is a mistake,
