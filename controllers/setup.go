@@ -171,6 +171,9 @@ func setup(mgr ctrl.Manager, options Options) error {
 	if protected.Len() > maxProtected {
 		return fmt.Errorf("%d namespaces are to be protected, at most %d can be: admission must know them; select by labels instead", protected.Len(), maxProtected)
 	}
+	if err := mgr.Add(thrift{mgr}); err != nil {
+		return fmt.Errorf("adding to the manager: %w", err)
+	}
 	writer := client.WithFieldOwner(mgr.GetClient(), v1alpha1.FieldManager)
 	recorder := mgr.GetEventRecorder(v1alpha1.FieldManager)
 	underWay, refused := &evaluations{}, &refusals{}

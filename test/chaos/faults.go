@@ -45,7 +45,7 @@ var faults = []fault{
 	{"terminating", "namespaces stuck in Terminating", 0, harnessed((*harness).terminate)},
 	{"crds", "the CRDs removed, with all baselines and reports, and restored", 0, harnessed((*harness).removeCRDs)},
 	{"priorities", "two baselines swapped in priority twenty times a second", 0, harnessed((*harness).swapAll)},
-	{"storm", "hostile edits as fast as they can, 1,000 a second at most", 0, harnessed((*harness).storm)},
+	{"storm", "hostile edits as fast as they can, 1,000 a second at most", time.Minute, harnessed((*harness).storm)},
 	{"clock", "the operators' clock set an hour ahead and back, back and ahead", 0, harnessed((*harness).stepClock)},
 	{"quota", "etcd's alarm that it has no space: it takes no writes", 0, harnessed((*harness).fillEtcd)},
 }
