@@ -17,35 +17,6 @@ import (
 // These are what test/chaos found: what an operator leaves behind that is ended between
 // a write and the report that tells of it.
 
-// An object was made again just before, so that the ledger knows another; then somebody
-// strips its label and opens it.
-func TestAnObjectThatTheLedgerDoesNotKnowIsHealedAlthoughItsLabelIsStripped(t *testing.T) {
-	t.Parallel()
-	namespace := newNamespace(t, "a", nil)
-	baseline := newBaseline(t, "all", everything())
-	current := evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	change(t, current, func(report *v1alpha1.BaselineReport) {
-		for i := range report.Controls {
-			for j := range report.Controls[i].Placed {
-				if placed := &report.Controls[i].Placed[j]; placed.Object == "NetworkPolicy/security-baseline-default-deny" {
-					placed.UID = "00000000-0000-0000-0000-000000000000"
-				}
-			}
-		}
-	})
-	change(t, policy(t, namespace.Name, "default-deny"), func(p *networkingv1.NetworkPolicy) {
-		delete(p.Labels, v1alpha1.BaselineLabel)
-		p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{}}
-	})
-	eventually(t, func(context.Context) error {
-		healed := policy(t, namespace.Name, "default-deny")
-		if len(healed.Spec.Ingress) > 0 || healed.Labels[v1alpha1.BaselineLabel] != baseline.Name {
-			return fmt.Errorf("%v, %v", healed.Labels, healed.Spec)
-		}
-		return nil
-	})
-}
-
 func TestAnObjectWhoseLabelIsStrippedIsRemovedWhenTheBaselineDropsIt(t *testing.T) {
 	t.Parallel()
 	namespace := newNamespace(t, "a", nil)

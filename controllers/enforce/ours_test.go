@@ -1,0 +1,43 @@
+package enforce
+
+import (
+	"testing"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+)
+
+// Somebody may strip the label of what was made just before an operator was ended, so
+// that the ledger knows another object of that name, or none.
+func TestWhatTheOperatorMadeIsItsOwn(t *testing.T) {
+	client := fake.NewClientBuilder().WithScheme(clientgoscheme.Scheme).Build()
+	written := func(manager string) []metav1.ManagedFieldsEntry { return []metav1.ManagedFieldsEntry{{Manager: manager}} }
+	label := map[string]string{v1alpha1.BaselineLabel: "a"}
+	for _, test := range []struct {
+		name   string
+		meta   metav1.ObjectMeta
+		ledger []v1alpha1.PlacedObject
+		want   bool
+	}{
+		{"its label says so", metav1.ObjectMeta{Labels: label}, nil, true},
+		{"the ledger knows it", metav1.ObjectMeta{UID: "it"}, []v1alpha1.PlacedObject{{Object: "NetworkPolicy/p", UID: "it"}}, true},
+		{"the ledger knows another one, and the operator wrote it", metav1.ObjectMeta{UID: "it", ManagedFields: written(v1alpha1.FieldManager)},
+			[]v1alpha1.PlacedObject{{Object: "NetworkPolicy/p", UID: "another"}}, true},
+		{"the ledger knows nothing, and the operator wrote it", metav1.ObjectMeta{UID: "it", ManagedFields: written(v1alpha1.FieldManager)}, nil, true},
+		{"the ledger knows another one, and somebody wrote it", metav1.ObjectMeta{UID: "it", ManagedFields: written("kubectl")},
+			[]v1alpha1.PlacedObject{{Object: "NetworkPolicy/p", UID: "another"}}, false},
+		{"nobody knows it", metav1.ObjectMeta{UID: "it"}, nil, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			test.meta.Name = "p"
+			r := &run{Enforcer: &Enforcer{Client: client}, Task: &Task{Ledger: &v1alpha1.ControlReport{Placed: test.ledger}}}
+			if got := r.ours(&networkingv1.NetworkPolicy{ObjectMeta: test.meta}); got != test.want {
+				t.Errorf("it is the operator's: %t", got)
+			}
+		})
+	}
+}
