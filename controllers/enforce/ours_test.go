@@ -15,7 +15,9 @@ import (
 // that the ledger knows another object of that name, or none.
 func TestWhatTheOperatorMadeIsItsOwn(t *testing.T) {
 	client := fake.NewClientBuilder().WithScheme(clientgoscheme.Scheme).Build()
-	written := func(manager string) []metav1.ManagedFieldsEntry { return []metav1.ManagedFieldsEntry{{Manager: manager}} }
+	written := func(manager string) []metav1.ManagedFieldsEntry {
+		return []metav1.ManagedFieldsEntry{{Manager: manager}}
+	}
 	label := map[string]string{v1alpha1.BaselineLabel: "a"}
 	for _, test := range []struct {
 		name   string
