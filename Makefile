@@ -115,10 +115,12 @@ vulncheck: $(GOVULNCHECK) ## Look for known vulnerabilities in what is called he
 	fi
 
 .PHONY: test
-test: controlplane test-tools ## Run the unit tests, the tests on the control plane, and make fuzz. TESTFLAGS are passed to go test.
-	go test -count=1 -timeout=20m -parallel=$(TEST_PARALLEL) $(TESTFLAGS) ./...
+test: controlplane test-tools ## Run make fuzz, the unit tests and the tests on the control plane. TESTFLAGS are passed to go test.
 	cd test/fuzz && go test -count=1 $(TESTFLAGS) ./...
 	@$(MAKE) --no-print-directory fuzz
+	# By itself: it takes all that the machine has.
+	go test -count=1 -timeout=20m $(TESTFLAGS) ./test/chaos
+	go test -count=1 -timeout=20m -parallel=$(TEST_PARALLEL) $(TESTFLAGS) $$(go list ./... | grep -v /test/chaos$$)
 
 .PHONY: fuzz
 fuzz: ## Fuzz every target for FUZZTIME each, one after the other. What is found is kept under testdata/fuzz.
