@@ -236,7 +236,8 @@ func setupNamespaces(mgr ctrl.Manager, reconciler *namespaceReconciler) error {
 		Watches(&corev1.ServiceAccount{}, changed).
 		Watches(&corev1.LimitRange{}, changed, builder.WithPredicates(concernsUs())).
 		Watches(&corev1.ResourceQuota{}, changed, builder.WithPredicates(concernsUs(), notOnlyStatus())).
-		Watches(&v1alpha1.BaselineReport{}, itsNamespaceLater())
+		Watches(&v1alpha1.BaselineReport{}, itsNamespaceLater()).
+		WatchesRawSource(clockSet(reconciler.now, everyNamespaceInTurn(mgr.GetClient())))
 	for _, workload := range workloadMetadata() {
 		controllers = controllers.WatchesMetadata(workload, reconciler.podsMayHaveChanged())
 	}
@@ -268,7 +269,8 @@ func setupBaselines(mgr ctrl.Manager, reconciler *baselineReconciler) error {
 		WatchesMetadata(&corev1.Namespace{}, every).
 		Watches(&v1alpha1.BaselineReport{}, coalesced(func(_ context.Context, object client.Object) sets.Set[string] {
 			return baselinesIn(object.(*v1alpha1.BaselineReport))
-		}))
+		})).
+		WatchesRawSource(clockSet(reconciler.now, every))
 	for _, kind := range admissionKinds(reconciler.mutating) {
 		controllers = controllers.Watches(kind, itsBaseline, builder.WithPredicates(ofABaseline()))
 	}
@@ -507,9 +509,10 @@ func everyNamespaceInTurn(reader client.Reader) handler.EventHandler {
 		addInTurn(q, allNamespaces(ctx, reader)...)
 	}
 	return handler.Funcs{
-		CreateFunc: func(ctx context.Context, _ event.CreateEvent, q queue) { enqueue(ctx, q) },
-		UpdateFunc: func(ctx context.Context, _ event.UpdateEvent, q queue) { enqueue(ctx, q) },
-		DeleteFunc: func(ctx context.Context, _ event.DeleteEvent, q queue) { enqueue(ctx, q) },
+		CreateFunc:  func(ctx context.Context, _ event.CreateEvent, q queue) { enqueue(ctx, q) },
+		UpdateFunc:  func(ctx context.Context, _ event.UpdateEvent, q queue) { enqueue(ctx, q) },
+		DeleteFunc:  func(ctx context.Context, _ event.DeleteEvent, q queue) { enqueue(ctx, q) },
+		GenericFunc: func(ctx context.Context, _ event.GenericEvent, q queue) { enqueue(ctx, q) },
 	}
 }
 

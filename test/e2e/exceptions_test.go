@@ -110,6 +110,28 @@ func TestAnExceptionTakesAControlOutUntilItExpires(t *testing.T) {
 	equal(t, "events", 1, len(events)) // none a day before what was less than a day away
 }
 
+// It changes the operator's clock, so it runs alone. Nothing happens to the namespace, and
+// what waits for the expiry waits for half an hour.
+func TestAnExceptionExpiresWhenTheClockIsSetForward(t *testing.T) {
+	namespace := newNamespace(t, "a", nil)
+	spec := everything()
+	spec.Exceptions = []v1alpha1.Exception{migration(namespace.Name, new(metav1.NewTime(time.Now().Add(30*time.Minute))))}
+	baseline := newBaseline(t, "all", spec)
+	evaluated(t, namespace.Name, baseline, v1alpha1.StateExcepted)
+	ready(t, baseline, hasCondition(v1alpha1.ConditionCompliant, metav1.ConditionTrue, v1alpha1.ReasonAsDeclared))
+
+	ahead.Store(int64(time.Hour))
+	t.Cleanup(func() { ahead.Store(0) })
+	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	policy(t, namespace.Name, "default-deny")
+	ready(t, baseline, func(status v1alpha1.SecurityBaselineStatus) error {
+		if status.Exceptions == nil || status.Exceptions.Expired != 1 {
+			return fmt.Errorf("%+v", status.Exceptions)
+		}
+		return nil
+	})
+}
+
 func TestAnExceptionIsAnnouncedADayBeforeItExpires(t *testing.T) {
 	t.Parallel()
 	namespace := newNamespace(t, "a", nil)
