@@ -29,7 +29,7 @@ type fence struct {
 // wrap returns a transport that refuses writes.
 func (f *fence) wrap(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(request *http.Request) (*http.Response, error) {
-		asked, lease := time.Now(), strings.HasPrefix(request.URL.Path, "/apis/coordination.k8s.io/")
+		asked, lease := time.Now(), ofGroup(request, "coordination.k8s.io")
 		if !lease && writes(request) && !f.holds(asked) {
 			return nil, errNotLeader
 		}
@@ -55,7 +55,13 @@ func writes(request *http.Request) bool {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
 		return false
 	}
-	return !strings.HasPrefix(request.URL.Path, "/apis/authentication.k8s.io/") && !strings.HasPrefix(request.URL.Path, "/apis/authorization.k8s.io/")
+	return !ofGroup(request, "authentication.k8s.io") && !ofGroup(request, "authorization.k8s.io")
+}
+
+// ofGroup says whether a request is about an API group. Where many clusters are behind
+// one address, each has a path of its own that comes before.
+func ofGroup(request *http.Request, group string) bool {
+	return strings.Contains(request.URL.Path, "/apis/"+group+"/")
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)

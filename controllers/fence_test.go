@@ -31,7 +31,7 @@ func TestNothingIsWrittenWithoutTheLease(t *testing.T) {
 	if refused(http.MethodGet, policies) || refused(http.MethodPost, "/apis/authentication.k8s.io/v1/tokenreviews") || refused(http.MethodPut, lease) {
 		t.Error("it may not even ask")
 	}
-	if refused(http.MethodDelete, policies) {
+	if refused(http.MethodDelete, policies) || refused(http.MethodPut, "/k8s/clusters/a"+lease) {
 		t.Error("it may not write although it has the lease")
 	}
 	ago(11 * time.Second)

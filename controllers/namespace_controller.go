@@ -83,6 +83,7 @@ func (r *namespaceReconciler) Reconcile(ctx context.Context, request ctrl.Reques
 		r.workloads.forget(request.Name)
 		r.noticed.forget(request.Name)
 		r.failing.forget(request.Name)
+		r.unrecorded.forget(request.Name)
 		return ctrl.Result{}, nil
 	}
 	var baselines v1alpha1.SecurityBaselineList
@@ -195,13 +196,12 @@ func (r *namespaceReconciler) conclude(ctx context.Context, done evaluation) (ct
 	now := r.now()
 	var before, next v1alpha1.BaselineReportData
 	var fresh, missing []enforce.Outcome
-	held := r.unrecorded.take(done.namespace.UID)
+	held := r.unrecorded.take(done.namespace)
 	err := r.write(recording, done.prior, done.namespace.Name, func(prior v1alpha1.BaselineReportData) v1alpha1.BaselineReportData {
 		fresh, missing = report.Fresh(prior, done.outcomes), report.Unrecorded(prior, held)
 		before, next = prior, report.Next(prior, done.governance, joined(missing, fresh), now)
 		return next
 	})
-	r.unserved.Store(isUnserved(err))
 	again := r.lookAgain(done, next, now)
 	done.outcomes = fresh
 	r.count(ctx, done, err == nil)
@@ -209,7 +209,7 @@ func (r *namespaceReconciler) conclude(ctx context.Context, done evaluation) (ct
 	if err == nil {
 		r.tell(done, before, next)
 	} else {
-		r.unrecorded.keep(done.namespace.UID, done.outcomes)
+		r.unrecorded.keep(done.namespace, done.outcomes)
 	}
 	failed := errors.Join(append(errs, err)...)
 	if failed == nil && !slices.ContainsFunc(done.outcomes, func(outcome enforce.Outcome) bool { return outcome.State == v1alpha1.StateFailed }) {
@@ -302,6 +302,9 @@ func (r *namespaceReconciler) writeOnce(ctx context.Context, current *v1alpha1.B
 		err = r.client.Update(ctx, desired)
 	default:
 		err = r.client.Create(ctx, desired)
+	}
+	if unserved := isUnserved(err); unserved || err == nil {
+		r.unserved.Store(unserved) // any other error does not say
 	}
 	if err == nil || enforce.Vanishing(err) {
 		return nil

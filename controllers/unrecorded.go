@@ -5,64 +5,85 @@ import (
 	"sync"
 
 	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/controllers/enforce"
 )
 
-// unrecorded holds, by the UID of the namespace, the outcomes of the drifts that
+// unrecorded holds, by the name of the namespace, the outcomes of the drifts that
 // were put right while the report could not be written. They are recorded with
 // the next report; an operator that ends before has them in its log only.
 type unrecorded struct {
-	mutex    sync.Mutex
-	outcomes map[types.UID][]enforce.Outcome
+	mutex sync.Mutex
+	held  map[string]held
+}
+
+// held is what is held for one namespace, and for none after it of the same name.
+type held struct {
+	namespace types.UID
+	outcomes  []enforce.Outcome
 }
 
 // maxUnrecorded is how many drifts are held for a control of a namespace.
 const maxUnrecorded = 20
 
 // keep holds what could not be recorded. What was not put right is found again.
-func (u *unrecorded) keep(namespace types.UID, outcomes []enforce.Outcome) {
-	var held []enforce.Outcome
+func (u *unrecorded) keep(namespace client.Object, outcomes []enforce.Outcome) {
+	var kept []enforce.Outcome
 	for _, outcome := range outcomes {
 		healed := slices.DeleteFunc(slices.Clone(outcome.Drifts), func(drift v1alpha1.Drift) bool {
 			return drift.Action == v1alpha1.DriftReported
 		})
 		if len(healed) > 0 {
-			held = append(held, enforce.Outcome{
-				Control: outcome.Control, Baseline: outcome.Baseline, Drifts: healed[max(0, len(healed)-maxUnrecorded):],
+			kept = append(kept, enforce.Outcome{
+				Control: outcome.Control, Baseline: outcome.Baseline, Drifts: healed[max(0, len(healed)-maxUnrecorded):], Earlier: true,
 			})
 		}
 	}
-	if len(held) == 0 {
+	if len(kept) == 0 {
 		return
 	}
 	u.mutex.Lock()
 	defer u.mutex.Unlock()
-	if u.outcomes == nil {
-		u.outcomes = map[types.UID][]enforce.Outcome{}
+	if u.held == nil {
+		u.held = map[string]held{}
 	}
-	u.outcomes[namespace] = held
+	u.held[namespace.GetName()] = held{namespace.GetUID(), kept}
 }
 
 // take returns what is held for a namespace, and holds it no more.
-func (u *unrecorded) take(namespace types.UID) []enforce.Outcome {
+func (u *unrecorded) take(namespace client.Object) []enforce.Outcome {
 	u.mutex.Lock()
 	defer u.mutex.Unlock()
-	held := u.outcomes[namespace]
-	delete(u.outcomes, namespace)
-	return held
+	held := u.held[namespace.GetName()]
+	delete(u.held, namespace.GetName())
+	if held.namespace != namespace.GetUID() {
+		return nil
+	}
+	return held.outcomes
 }
 
-// joined returns the outcomes with the drifts that were held.
+// forget forgets a namespace that is gone.
+func (u *unrecorded) forget(namespace string) {
+	u.mutex.Lock()
+	defer u.mutex.Unlock()
+	delete(u.held, namespace)
+}
+
+// joined returns the outcomes with the drifts that were held. Those of a baseline
+// that does not govern the control any more are outcomes by themselves.
 func joined(held, outcomes []enforce.Outcome) []enforce.Outcome {
 	joined := slices.Clone(outcomes)
-	for i := range joined {
-		for _, outcome := range held {
-			if outcome.Control == joined[i].Control && outcome.Baseline == joined[i].Baseline {
-				joined[i].Drifts = slices.Concat(outcome.Drifts, joined[i].Drifts)
-			}
+	for _, before := range held {
+		i := slices.IndexFunc(joined, func(outcome enforce.Outcome) bool {
+			return outcome.Control == before.Control && outcome.Baseline == before.Baseline
+		})
+		if i < 0 {
+			joined = append(joined, before)
+			continue
 		}
+		joined[i].Drifts = slices.Concat(before.Drifts, joined[i].Drifts)
 	}
 	return joined
 }

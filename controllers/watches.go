@@ -19,19 +19,21 @@ import (
 // client-go's reflector tries again ever later, up to a minute, and forgets failures
 // only when all was well for two: an operator would be blind so long after a control
 // plane was upgraded node by node. So the reflector is not told of what is over in a
-// while: only that a resourceVersion is too old, whereupon it lists anew, and that its
-// request is wrong.
+// while: only that a resourceVersion is too old or, after etcd was restored, too new, whereupon it
+// lists anew, and that its request is wrong.
 
 const (
-	// firstTry and lastTry bound how soon a list or a watch is tried again.
+	// firstTry and lastTry bound how soon a list or a watch is tried again; half as
+	// late again at most, 4.5 s.
 	firstTry = 200 * time.Millisecond
-	lastTry  = 5 * time.Second
+	lastTry  = 3 * time.Second
+	lateness = .5
 	// resumeAfter is how soon a watch that ended is begun again.
 	resumeAfter = 100 * time.Millisecond
 )
 
 // newInformer returns an informer that is not blind for longer than an outage lasts,
-// and lastTry.
+// and 5 s.
 func newInformer(source toolscache.ListerWatcher, object runtime.Object, resync time.Duration, indexers toolscache.Indexers) toolscache.SharedIndexInformer {
 	patient := toolscache.ToListerWatcherWithContext(source)
 	return toolscache.NewSharedIndexInformer(&toolscache.ListWatch{
@@ -54,7 +56,7 @@ func newInformer(source toolscache.ListerWatcher, object runtime.Object, resync 
 // patiently does something until it succeeds, or fails in a way that trying again does
 // not help.
 func patiently[T any](ctx context.Context, do func() (T, error)) (result T, err error) {
-	tries := wait.Backoff{Duration: firstTry, Factor: 2, Jitter: .5, Cap: lastTry, Steps: math.MaxInt}
+	tries := wait.Backoff{Duration: firstTry, Factor: 2, Jitter: lateness, Cap: lastTry, Steps: math.MaxInt}
 	ended := tries.DelayFunc().Until(ctx, true, true, func(context.Context) (bool, error) {
 		if result, err = do(); err == nil || isFinal(err) {
 			return true, nil
@@ -70,8 +72,14 @@ func patiently[T any](ctx context.Context, do func() (T, error)) (result T, err 
 
 // isFinal says whether it is for the reflector to decide what to do about an error.
 func isFinal(err error) bool {
-	return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) ||
+	return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || isTooNew(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) ||
 		apierrors.IsMethodNotSupported(err)
+}
+
+// isTooNew says whether the API server has not come to a resourceVersion yet, and may
+// never.
+func isTooNew(err error) bool {
+	return apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge)
 }
 
 // resumed returns a watch that goes on where it was when it ends, until it is stopped or
@@ -121,7 +129,7 @@ func forward(current watch.Interface, events chan<- watch.Event, stop <-chan str
 		}
 		if event.Type == watch.Error && known(options) {
 			status := apierrors.FromObject(event.Object)
-			if reason, ok := status.(apierrors.APIStatus); !ok || reason.Status().Code >= http.StatusInternalServerError {
+			if reason, ok := status.(apierrors.APIStatus); !ok || reason.Status().Code >= http.StatusInternalServerError && !isTooNew(status) {
 				return true // cut off in the middle, mostly
 			}
 		}

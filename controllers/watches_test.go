@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
@@ -32,6 +33,8 @@ func TestAWatchGoesOnWhereItWas(t *testing.T) {
 	allThere := map[string]string{metav1.InitialEventsAnnotationKey: "true"}
 	broken := watch.Event{Type: watch.Error, Object: new(apierrors.NewInternalError(errors.New("unexpected EOF")).Status())}
 	tooOld := apierrors.NewResourceExpired("too old resource version")
+	tooNew := apierrors.NewTimeoutError("Too large resource version: 9, current: 3", 1)
+	tooNew.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: metav1.CauseTypeResourceVersionTooLarge}}
 	for _, test := range []struct {
 		name    string
 		options metav1.ListOptions
@@ -50,6 +53,8 @@ func TestAWatchGoesOnWhereItWas(t *testing.T) {
 		{"cut off before all that there was came", metav1.ListOptions{SendInitialEvents: new(true)}, ended(broken), nil, []string{"ERROR"}},
 		{"told that its version is too old", metav1.ListOptions{ResourceVersion: "1"},
 			ended(watch.Event{Type: watch.Error, Object: new(tooOld.Status())}), nil, []string{"ERROR"}},
+		{"told that its version is too new", metav1.ListOptions{ResourceVersion: "9"},
+			ended(watch.Event{Type: watch.Error, Object: new(tooNew.Status())}), nil, []string{"ERROR"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -88,9 +93,26 @@ func TestListingIsTriedUntilItSucceeds(t *testing.T) {
 		if err != nil || tries != len(answers) {
 			t.Errorf("%v after %d tries", err, tries)
 		}
-		tooOld := apierrors.NewResourceExpired("too old resource version")
-		if _, err := patiently(t.Context(), func() (runtime.Object, error) { return nil, tooOld }); !errors.Is(err, tooOld) {
-			t.Errorf("the reflector is told %v", err)
+		tooNew := apierrors.NewTimeoutError("Too large resource version: 9, current: 3", 1)
+		tooNew.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: metav1.CauseTypeResourceVersionTooLarge}}
+		for _, told := range []error{apierrors.NewResourceExpired("too old resource version"), tooNew} {
+			if _, err := patiently(t.Context(), func() (runtime.Object, error) { return nil, told }); !errors.Is(err, told) {
+				t.Errorf("the reflector is told %v, not %v", err, told)
+			}
+		}
+		last, tries := time.Now(), 0
+		_, err = patiently(t.Context(), func() (runtime.Object, error) {
+			if since := time.Since(last); since > 5*time.Second {
+				t.Errorf("it is blind for %s", since)
+			}
+			last, tries = time.Now(), tries+1
+			if tries == 50 {
+				return &corev1.ConfigMapList{}, nil
+			}
+			return nil, errors.New("connection refused")
+		})
+		if err != nil {
+			t.Error(err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()

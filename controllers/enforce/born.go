@@ -17,7 +17,7 @@ import (
 
 // takeOver makes labels that the API server gave a namespace at its creation, by
 // the policy born.securitybaseline.io, the operator's own, and returns the
-// namespace as it is then. What admission adds is recorded as the creator's, who
+// namespace as it is then, or as it was with an error that bears on its labels only. What admission adds is recorded as the creator's, who
 // never stated it: as long as it is, it cannot be released.
 //
 // Anybody who may write the namespace can write the annotation that says which
@@ -25,17 +25,16 @@ import (
 // declares the control here: admission may have known another order of precedence.
 // What an owner made stricter than all of them stays theirs.
 func (e *Enforcer) takeOver(ctx context.Context, namespace *metav1.PartialObjectMetadata, tasks []Task) (*metav1.PartialObjectMetadata, error) {
-	born, ok := namespace.Annotations[v1alpha1.BornAnnotation]
-	if !ok {
+	if _, ok := namespace.Annotations[v1alpha1.BornAnnotation]; !ok {
 		return namespace, nil
 	}
 	asked := givenAtBirth(namespace.Name, tasks)
-	keys := slices.DeleteFunc(strings.Split(born, ","), func(key string) bool {
+	keys := slices.DeleteFunc(sets.List(bornWith(namespace)), func(key string) bool {
 		return !asked[key].Has(namespace.Labels[key])
 	})
 	managed, err := owned(namespace.ManagedFields, keys)
 	if err != nil {
-		return nil, fmt.Errorf("taking the labels of namespace %s over: %w", namespace.Name, err)
+		return namespace, fmt.Errorf("taking the labels over: %w", err)
 	}
 	patch := mergePatch(namespace, map[string]any{"annotations": map[string]any{v1alpha1.BornAnnotation: nil}, "managedFields": managed}, nil)
 	taken := namespace.DeepCopy()
@@ -43,9 +42,14 @@ func (e *Enforcer) takeOver(ctx context.Context, namespace *metav1.PartialObject
 		if Vanishing(err) || outdated(err) {
 			return namespace, nil // the event that says so is under way
 		}
-		return nil, fmt.Errorf("taking the labels of namespace %s over: %w", namespace.Name, err)
+		return namespace, fmt.Errorf("taking the labels over: %w", err)
 	}
 	return taken, nil
+}
+
+// bornWith returns the keys of the labels that are said to be given at birth.
+func bornWith(namespace *metav1.PartialObjectMetadata) sets.Set[string] {
+	return sets.New(strings.Split(namespace.Annotations[v1alpha1.BornAnnotation], ",")...)
 }
 
 // givenAtBirth returns the values of the labels that the baselines which declare a

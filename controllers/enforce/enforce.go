@@ -96,7 +96,10 @@ type Outcome struct {
 	Findings []string
 	Drifts   []v1alpha1.Drift
 	// Versions are the resourceVersions at which drifted objects were found.
-	Versions    map[string]string
+	Versions map[string]string
+	// Earlier says that there is nothing but drifts, of an earlier evaluation, that
+	// could not be recorded yet.
+	Earlier     bool
 	PodSecurity *v1alpha1.PodSecurityReport
 
 	// Changes are what would be done if the baseline were in Enforce mode.
@@ -143,9 +146,7 @@ func (e *Enforcer) Enforce(
 	if err != nil {
 		return nil, false, err
 	}
-	if namespace, err = e.takeOver(ctx, namespace, tasks); err != nil {
-		return nil, false, err
-	}
+	namespace, notTaken := e.takeOver(ctx, namespace, tasks)
 	runs, own := make([]*run, 0, len(tasks)), OwnLabels(namespace.ManagedFields)
 	for i := range tasks {
 		r := &run{Enforcer: e, Task: &tasks[i], namespace: namespace, ownLabels: own, own: sets.New[string](), have: have, roles: roles, gone: gone, writer: e.Client}
@@ -153,6 +154,9 @@ func (e *Enforcer) Enforce(
 			r.writer = client.NewDryRunClient(e.Client)
 		}
 		r.render(ctx)
+		if notTaken != nil && r.Baseline != nil && !r.audits() && bornWith(namespace).HasAny(r.Control.NamespaceLabels...) {
+			r.note(r.namespaceID(), notTaken)
+		}
 		runs = append(runs, r)
 	}
 	for _, world := range worlds(runs) {

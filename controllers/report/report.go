@@ -52,7 +52,7 @@ func Next(prior v1alpha1.BaselineReportData, governance resolve.Governance, outc
 	}
 	for _, control := range controls.All {
 		for i := range outcomes {
-			if outcomes[i].Control == control.Name {
+			if outcomes[i].Control == control.Name && !outcomes[i].Earlier {
 				next.Controls = append(next.Controls, controlReport(prior, &outcomes[i], next.Drifts, now))
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -251,6 +252,28 @@ func TestAStricterLevelIsNotTakenOver(t *testing.T) {
 			metav1.SetMetaDataAnnotation(&n.ObjectMeta, v1alpha1.BornAnnotation, enforceLabel)
 		})
 	}
+}
+
+// Anybody who may write a namespace can write the annotation. Where the labels cannot be
+// taken over, everything else goes on.
+func TestLabelsThatCannotBeTakenOverStopNothingElse(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t, "a", nil)
+	spec := denyAll()
+	spec.PodSecurity = &v1alpha1.PodSecurity{Enforce: "baseline"}
+	baseline := newBaseline(t, "b", spec)
+	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	refuseResources(t, namespace.Name, admissionregistrationv1.Update, "namespaces")
+	change(t, namespace, func(n *corev1.Namespace) {
+		metav1.SetMetaDataAnnotation(&n.ObjectMeta, v1alpha1.BornAnnotation, enforceLabel)
+	})
+	control := entry(t, namespace.Name, baseline, v1alpha1.ControlPodSecurity, inState(v1alpha1.StateFailed))
+	if !strings.Contains(control.Message, "taking the labels over: ") || !strings.Contains(control.Message, "refused by another policy") {
+		t.Errorf("the message: %s", control.Message)
+	}
+	must(t, admin.Delete(t.Context(), policy(t, namespace.Name, "default-deny")))
+	policy(t, namespace.Name, "default-deny")
+	entry(t, namespace.Name, baseline, v1alpha1.ControlNetwork, inState(v1alpha1.StateCompliant))
 }
 
 // Labels beyond what the API server computes with are no way around.
