@@ -1,6 +1,7 @@
 package main
 
 import (
+	"math/rand/v2"
 	"os"
 	"testing"
 	"time"
@@ -41,18 +42,63 @@ func TestAFaultThatIsNoneIsNamed(t *testing.T) {
 
 // The watcher must see what it is there to see.
 func TestViolationsAreSeen(t *testing.T) {
+	deny := prefix + defaultDeny
 	for _, test := range []struct {
 		name      string
 		invariant string
 		change    func(*violating)
 	}{
-		{"the default-deny policy goes", "I1", func(v *violating) { v.remove("NetworkPolicy", prefix+"default-deny") }},
+		{"the default-deny policy goes", "I1", func(v *violating) { v.remove("NetworkPolicy", deny) }},
+		{"it goes, long after somebody's deletion of it came to nothing", "I1", func(v *violating) {
+			v.deletes(v.key("NetworkPolicy", deny), v.objects[v.key("NetworkPolicy", deny)], v.now)
+			v.now = v.now.Add(2 * doneWithin)
+			v.remove("NetworkPolicy", deny)
+		}},
+		{"it goes, just after somebody's deletion of it was refused", "I1", func(v *violating) {
+			v.deletes(v.key("NetworkPolicy", deny), v.objects[v.key("NetworkPolicy", deny)], v.now)
+			v.deletesNot(v.key("NetworkPolicy", deny), v.objects[v.key("NetworkPolicy", deny)])
+			v.remove("NetworkPolicy", deny)
+		}},
 		{"somebody's policy changes", "I2", func(v *violating) { v.relabel("NetworkPolicy", "their-own", "theirs", "changed") }},
 		{"a label of the namespace that is not the operator's goes", "I2", func(v *violating) { v.relabel("Namespace", "", governedLabel+"-too", "") }},
 		{"an object under another name is made", "I2", func(v *violating) { v.create("LimitRange", "limits") }},
+		{"a label of the namespace that its owner set goes", "I2", func(v *violating) {
+			v.own()
+			v.relabel("Namespace", "", warnLabel, "")
+		}},
 		{"a report goes", "I4", func(v *violating) { v.remove("BaselineReport", "security-baseline") }},
-		{"a drift is recorded that was none", "I4", func(v *violating) { v.record("NetworkPolicy/" + prefix + "default-deny") }},
+		{"a report goes while other baselines come and go", "I4", func(v *violating) {
+			v.do(key{kindSecurityBaseline, "", trialBaseline}, baseline(trialBaseline))
+			v.remove("BaselineReport", "security-baseline")
+		}},
+		{"a drift is recorded that was none", "I4", func(v *violating) { v.record("NetworkPolicy/"+deny, 1) }},
+		{"a drift is recorded twice", "I4", func(v *violating) {
+			v.edits(deny)
+			v.edits("their-own")
+			v.record("NetworkPolicy/"+deny, 2)
+		}},
+		{"the record of a drift goes", "I4", func(v *violating) {
+			v.edits(deny)
+			v.record("NetworkPolicy/"+deny, 1)
+			v.record("", 0)
+		}},
+		{"drifts are counted that were none", "I4", func(v *violating) { v.count(2) }},
+		{"drifts are counted no more", "I4", func(v *violating) {
+			v.edits(deny)
+			v.count(1)
+			v.count(0)
+		}},
 		{"the level drops", "I5", func(v *violating) { v.relabel("Namespace", "", enforceLabel, "privileged") }},
+		{"a level that was reached drops", "I5", func(v *violating) {
+			v.strict()
+			v.now = v.now.Add(time.Minute)
+			v.do(key{kindSecurityBaseline, "", trialBaseline}, baseline(trialBaseline))
+			v.relabel("Namespace", "", enforceLabel, "baseline")
+		}},
+		{"the level that the owner set drops", "I5", func(v *violating) {
+			v.own()
+			v.relabel("Namespace", "", enforceLabel, "baseline")
+		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			v := newViolating(t)
@@ -63,9 +109,36 @@ func TestViolationsAreSeen(t *testing.T) {
 		})
 	}
 	v := newViolating(t)
-	v.relabel("NetworkPolicy", prefix+"default-deny", "securitybaseline.io/baseline", "strict")
+	v.relabel("NetworkPolicy", deny, "securitybaseline.io/baseline", "strict")
 	v.relabel("Namespace", "", enforceLabel, "restricted")
+	v.edits(deny)
+	v.record("NetworkPolicy/"+deny, 1)
+	v.deletes(v.key("NetworkPolicy", deny), v.objects[v.key("NetworkPolicy", deny)], v.now)
+	v.remove("NetworkPolicy", deny)
+	v.strict()
+	v.relabel("Namespace", "", enforceLabel, "baseline") // not known yet
 	if len(v.violations) > 0 {
 		t.Errorf("what the operator may do is a violation: %q", v.violations)
+	}
+}
+
+func TestFaultsWithStorageAreNotMixed(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 0))
+	all := 0
+	for range 1000 {
+		storage := 0
+		mix := mixed(random, faults)
+		for _, f := range mix {
+			if f.storage {
+				storage++
+			}
+		}
+		all += storage
+		if storage > 1 || len(mix) < 2 || len(mix) > together {
+			t.Fatalf("mixed: %s", names(mix))
+		}
+	}
+	if all == 0 {
+		t.Error("they are never in a mix")
 	}
 }

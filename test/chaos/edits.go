@@ -2,11 +2,14 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"strings"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -25,8 +28,15 @@ const (
 	foreignLabel = "chaos.example.com/foreign"
 	// conflictLabel is on the namespaces that have such an object.
 	conflictLabel = "chaos.example.com/conflict"
-	// ownersLabel is on a namespace whose owner set a stricter level.
+	// ownersLabel is on a namespace whose owner set a stricter level, and one to be
+	// warned of.
 	ownersLabel = "chaos.example.com/owner"
+	warnLabel   = "pod-security.kubernetes.io/warn"
+	// special is how many namespaces are never made again, nor relabelled.
+	special = 5
+	// podName is that of pods that violate what strict asks for, and workloadName that
+	// of a Deployment that changes when they go.
+	podName, workloadName = "dirty", "workload"
 )
 
 // edit is something that somebody does to what the operator put in place.
@@ -36,6 +46,9 @@ type edit struct {
 	// deletes the object where it is empty.
 	patch string
 }
+
+// theirApp labels what is theirs.
+var theirApp = map[string]string{"app": "web"}
 
 // defaultDeny is the name of the policy that denies, after the prefix.
 const defaultDeny = "default-deny"
@@ -56,6 +69,8 @@ var edits = []edit{
 	{kindResourceQuota, "quota", `{"metadata":%s,"spec":{"hard":{"pods":"1k"}}}`},
 	{kindServiceAccount, "", `{"metadata":%s,"automountServiceAccountToken":true}`},
 	{kindNamespace, "", `{"metadata":%s}`},
+	{kindBaselineReport, "", `{"metadata":%s,"drifts":null,"state":"Failed"}`},
+	{kindBaselineReport, "", ""},
 }
 
 // labels that are taken off a namespace or changed.
@@ -81,6 +96,8 @@ func (h *harness) edit(ctx context.Context) error {
 	switch e.kind {
 	case kindServiceAccount:
 		k.name = "default"
+	case kindBaselineReport:
+		k.name = v1alpha1.ReportName
 	case kindNamespace:
 		k = key{e.kind, "", namespace}
 		if label := rand.IntN(2 * len(labelEdits)); label < len(labelEdits) {
@@ -94,8 +111,7 @@ func (h *harness) edit(ctx context.Context) error {
 	h.watcher.mutex.Lock()
 	object := h.watcher.objects[k]
 	if object != nil && e.patch == "" {
-		h.invariants.deleting[object.GetUID()] = true
-		h.invariants.noteDeletion(k)
+		h.invariants.deletes(k, object, time.Now())
 	}
 	h.watcher.mutex.Unlock()
 	if object == nil || object.GetLabels()[foreignLabel] != "" {
@@ -105,10 +121,25 @@ func (h *harness) edit(ctx context.Context) error {
 	var err error
 	if e.patch == "" {
 		err = h.admin.Delete(ctx, object, client.Preconditions{UID: new(object.GetUID())})
+		if refused(err) {
+			h.watcher.mutex.Lock()
+			h.invariants.deletesNot(k, object)
+			h.watcher.mutex.Unlock()
+		}
 	} else {
 		err = h.admin.Patch(ctx, object, client.RawPatch(types.MergePatchType, fmt.Appendf(nil, e.patch, h.annotated(labels))), client.FieldOwner(editManager))
 	}
+	if err == nil {
+		h.made.Add(1)
+	}
 	return tolerated(err)
+}
+
+// refused says whether the API server did not do what it was asked to: without an answer,
+// or when etcd did not answer it in time, it may do so yet.
+func refused(err error) bool {
+	var status apierrors.APIStatus
+	return errors.As(err, &status) && status.Status().Code < http.StatusInternalServerError
 }
 
 // tolerated passes only the errors that the harness's own mistakes lead to: while the
@@ -138,6 +169,10 @@ func namespaceName(i int) string { return fmt.Sprintf("chaos-%02d", i) }
 
 func (h *harness) anyNamespace() string { return namespaceName(rand.IntN(h.settings.namespaces)) }
 
+func (h *harness) anyPlainNamespace() string {
+	return namespaceName(special + rand.IntN(h.settings.namespaces-special))
+}
+
 // namespace returns the namespace of a number, as it is made.
 func (h *harness) namespace(name string) *corev1.Namespace {
 	labels := map[string]string{governedLabel: yes}
@@ -153,7 +188,7 @@ func (h *harness) namespace(name string) *corev1.Namespace {
 	case 2:
 		labels[conflictLabel] = yes
 	case 4:
-		labels[ownersLabel], labels[enforceLabel] = yes, "restricted"
+		labels[ownersLabel], labels[enforceLabel], labels[warnLabel] = yes, restricted, restricted
 	}
 	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
 		Name: name, Labels: labels, Annotations: map[string]string{editAnnotation: fmt.Sprint(h.edits.Add(1)), "owner.example.com/contact": "team@example.com"},
@@ -169,9 +204,13 @@ func (h *harness) populate(ctx context.Context, name string) error {
 	objects := []client.Object{
 		namespace,
 		&networkingv1.NetworkPolicy{ObjectMeta: meta("their-own"), Spec: networkingv1.NetworkPolicySpec{
-			PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}, Ingress: []networkingv1.NetworkPolicyIngressRule{{}},
+			PodSelector: metav1.LabelSelector{MatchLabels: theirApp}, Ingress: []networkingv1.NetworkPolicyIngressRule{{}},
 		}},
 		&rbacv1.RoleBinding{ObjectMeta: meta("their-own"), RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "view"}},
+		&appsv1.Deployment{ObjectMeta: meta(workloadName), Spec: appsv1.DeploymentSpec{
+			Replicas: new(int32(0)), Selector: &metav1.LabelSelector{MatchLabels: theirApp},
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: theirApp}, Spec: dirty()},
+		}},
 	}
 	if namespace.Labels[conflictLabel] != "" {
 		theirs := &networkingv1.NetworkPolicy{ObjectMeta: meta(prefix + "from-gateway")}
@@ -196,7 +235,7 @@ func (h *harness) populate(ctx context.Context, name string) error {
 // recreate deletes a namespace and makes it again under the same name. Where it is
 // stuck, an object in it holds it up for a while.
 func (h *harness) recreate(ctx context.Context, stuck time.Duration) error {
-	name := namespaceName(5 + rand.IntN(h.settings.namespaces-5))
+	name := h.anyPlainNamespace()
 	if _, already := h.recreating.LoadOrStore(name, true); already {
 		return nil
 	}
@@ -297,18 +336,63 @@ func (h *harness) toggle(ctx context.Context, name string) error {
 	return tolerated(err)
 }
 
+// reselect has another baseline govern a namespace, or not any more.
+func (h *harness) reselect(ctx context.Context) error {
+	namespace := &corev1.Namespace{}
+	if err := h.admin.Get(ctx, client.ObjectKey{Name: h.anyPlainNamespace()}, namespace); err != nil {
+		return tolerated(err)
+	}
+	label, value := tierLabel, `"`+strictBaseline+`"`
+	if rand.IntN(2) == 0 {
+		label, value = extraLabel, `"`+yes+`"`
+	}
+	if namespace.Labels[label] != "" {
+		value = "null"
+	}
+	patch := fmt.Sprintf(`{"metadata":%s}`, h.annotated(fmt.Sprintf(`,%q:%s`, label, value)))
+	return tolerated(h.admin.Patch(ctx, namespace, client.RawPatch(types.MergePatchType, []byte(patch)), client.FieldOwner(editManager)))
+}
+
+// dirty is what violates the level restricted, and no other.
+func dirty() corev1.PodSpec {
+	return corev1.PodSpec{Containers: []corev1.Container{{Name: "a", Image: "example.com/a"}}}
+}
+
+// pollute makes a pod that violates what strict asks for or, if it is there, deletes it.
+func (h *harness) pollute(ctx context.Context) error {
+	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: h.anyNamespace(), Name: podName}, Spec: dirty()}
+	err := h.admin.Create(ctx, pod)
+	if !apierrors.IsAlreadyExists(err) {
+		if err == nil {
+			h.count("pods that violate a level")
+		}
+		return tolerated(err)
+	}
+	if err := h.admin.Delete(ctx, pod); err != nil {
+		return tolerated(err)
+	}
+	// Only a workload that changes tells the operators.
+	workload := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: workloadName}}
+	patch := fmt.Sprintf(`{"metadata":%s}`, h.annotated(""))
+	return tolerated(h.admin.Patch(ctx, workload, client.RawPatch(types.MergePatchType, []byte(patch)), client.FieldOwner(editManager)))
+}
+
 // churn is what goes on all the time: what users do, and now and then something that
-// they should not.
+// they should not. Baselines change seldom enough for what they ask for to be known.
 func (h *harness) churn(ctx context.Context) error {
-	switch rand.IntN(40) {
-	case 0:
+	switch n := rand.IntN(200); {
+	case n < 1:
 		return h.swap(ctx)
-	case 1:
+	case n < 4:
 		return h.toggle(ctx, extraBaseline)
-	case 2:
+	case n < 7:
 		return h.except(ctx)
-	case 3:
+	case n < 10:
 		return h.toggle(ctx, trialBaseline)
+	case n < 20:
+		return h.reselect(ctx)
+	case n < 40:
+		return h.pollute(ctx)
 	}
 	return h.edit(ctx)
 }

@@ -26,28 +26,31 @@ type fault struct {
 	what string
 	// lasts is how long it is left to work, unless stated.
 	lasts time.Duration
-	run   func(ctx context.Context, h *harness) error
+	// storage says that it needs etcd, or the API server, as the other faults with
+	// storage leave it not: an API server that starts with etcd frozen gives up.
+	storage bool
+	run     func(ctx context.Context, h *harness) error
 }
 
 // faults are all that can go wrong.
 var faults = []fault{
-	{"kill", "SIGKILL of a replica, the leader mostly, at random moments", 0, harnessed((*harness).kill)},
-	{"freeze", "SIGSTOP of the leader past its lease, SIGCONT while another leads", 0, harnessed((*harness).freeze)},
-	{"api-server", "kill -9 and start of kube-apiserver", 0, harnessed((*harness).killAPIServer)},
-	{"etcd", "etcd frozen", 32 * time.Second, harnessed((*harness).freezeEtcd)},
-	{"errors", "answers 409, 429, 500, 503, one of three requests", 0, failing(3, failConflict, failTooMany, failInternal, failUnavailable)},
-	{"network", "connections cut, answers lost after the write, requests that never come back, one of four", 0, failing(4, failCut, failLost, failTimeout)},
-	{"lost", "every other answer to a write lost", 0, failing(2, failLost)},
-	{"late", "requests that reach the API server up to 0.9 s late, one of four", 0, failing(4, failLate)},
-	{"watches", "watches cut every second, and told one of eight times that their resourceVersion is too old", 0, harnessed((*harness).breakWatches)},
-	{"permissions", "all permissions on one kind revoked and given back", 0, harnessed((*harness).revoke)},
-	{"recreate", "namespaces deleted and made again under the same name", 0, harnessed((*harness).recreateAll)},
-	{"terminating", "namespaces stuck in Terminating", 0, harnessed((*harness).terminate)},
-	{"crds", "the CRDs removed, with all baselines and reports, and restored", 0, harnessed((*harness).removeCRDs)},
-	{"priorities", "two baselines swapped in priority twenty times a second", 0, harnessed((*harness).swapAll)},
-	{"storm", "hostile edits as fast as they can, 1,000 a second at most", time.Minute, harnessed((*harness).storm)},
-	{"clock", "the operators' clock set an hour ahead and back, back and ahead", 0, harnessed((*harness).stepClock)},
-	{"quota", "etcd's alarm that it has no space: it takes no writes", 0, harnessed((*harness).fillEtcd)},
+	{name: "kill", what: "SIGKILL of the leader, now and then of the other, at random moments", run: harnessed((*harness).kill)},
+	{name: "freeze", what: "SIGSTOP of the leader past its lease, SIGCONT while another leads", run: harnessed((*harness).freeze)},
+	{name: "api-server", what: "kill -9 and start of kube-apiserver", storage: true, run: harnessed((*harness).killAPIServer)},
+	{name: "etcd", what: "etcd frozen", lasts: 32 * time.Second, storage: true, run: harnessed((*harness).freezeEtcd)},
+	{name: "errors", what: "answers 409, 429, 500, 503, one of three requests", run: failing(3, failConflict, failTooMany, failInternal, failUnavailable)},
+	{name: "network", what: "connections cut, answers lost after the write, requests that never come back, one of four", run: failing(4, failCut, failLost, failTimeout)},
+	{name: "lost", what: "every other answer to a write lost", run: failing(2, failLost)},
+	{name: "late", what: "requests that reach the API server up to 0.9 s late, one of four", run: failing(4, failLate)},
+	{name: "watches", what: "watches cut every second, and told one of eight times that their resourceVersion is too old", run: harnessed((*harness).breakWatches)},
+	{name: "permissions", what: "all permissions on one kind revoked and given back", run: harnessed((*harness).revoke)},
+	{name: "recreate", what: "namespaces deleted and made again under the same name", run: harnessed((*harness).recreateAll)},
+	{name: "terminating", what: "namespaces stuck in Terminating", run: harnessed((*harness).terminate)},
+	{name: "crds", what: "the CRDs removed, with all baselines and reports, and restored", run: harnessed((*harness).removeCRDs)},
+	{name: "priorities", what: "two baselines swapped in priority twenty times a second", run: harnessed((*harness).swapAll)},
+	{name: "storm", what: "hostile edits, 1,000 a second are tried", lasts: time.Minute, run: harnessed((*harness).storm)},
+	{name: "clock", what: "the operators' clock set an hour ahead and back, back and ahead", run: harnessed((*harness).stepClock)},
+	{name: "quota", what: "etcd's alarm that it has no space: it takes no writes", storage: true, run: harnessed((*harness).fillEtcd)},
 }
 
 // harnessed turns a method into a function.
@@ -66,10 +69,20 @@ func times(ctx context.Context, every time.Duration, do func() error) error {
 	return nil
 }
 
+// kill kills an operator a second after one was elected on average, ten at most.
 func (h *harness) kill(ctx context.Context) error {
-	return times(ctx, 400*time.Millisecond, func() error {
-		if h.fleet.signal(h.fleet.leader(), syscall.SIGKILL) {
-			h.count("kills")
+	return times(ctx, 50*time.Millisecond, func() error {
+		leader := h.fleet.leader()
+		if leader == 0 {
+			return nil
+		}
+		pause(ctx, min(time.Duration(rand.ExpFloat64()*float64(time.Second)), 10*time.Second))
+		victim, what := leader, "kills of the leader"
+		if rand.IntN(6) == 0 {
+			victim, what = h.fleet.other(leader), "kills of the other"
+		}
+		if ctx.Err() == nil && h.fleet.signal(victim, syscall.SIGKILL) {
+			h.count(what)
 		}
 		return nil
 	})
@@ -98,8 +111,6 @@ func (h *harness) freeze(ctx context.Context) error {
 }
 
 func (h *harness) killAPIServer(ctx context.Context) error {
-	h.apiServer.Lock()
-	defer h.apiServer.Unlock()
 	return times(ctx, 2*time.Second, func() error {
 		if err := h.local.Signal("kube-apiserver", syscall.SIGKILL); err != nil {
 			return err
@@ -110,12 +121,6 @@ func (h *harness) killAPIServer(ctx context.Context) error {
 }
 
 func (h *harness) freezeEtcd(ctx context.Context) error {
-	// An API server that starts with etcd frozen gives up.
-	h.apiServer.Lock()
-	defer h.apiServer.Unlock()
-	if ctx.Err() != nil {
-		return nil
-	}
 	if err := h.local.Signal("etcd", syscall.SIGSTOP); err != nil {
 		return err
 	}
@@ -127,16 +132,14 @@ func (h *harness) freezeEtcd(ctx context.Context) error {
 // failing is a fault of the network between the operators and the API server.
 func failing(oneOf int, ways ...failure) func(context.Context, *harness) error {
 	return func(ctx context.Context, h *harness) error {
-		h.proxy.fail(oneOf, ways...)
+		defer h.proxy.fail(oneOf, ways...)()
 		<-ctx.Done()
-		h.proxy.fail(0)
 		return nil
 	}
 }
 
 func (h *harness) breakWatches(ctx context.Context) error {
-	h.proxy.fail(8, failTooOld)
-	defer h.proxy.fail(0)
+	defer h.proxy.fail(8, failTooOld)()
 	return times(ctx, time.Second, func() error {
 		h.proxy.cutWatches()
 		return nil
@@ -147,8 +150,6 @@ func (h *harness) breakWatches(ctx context.Context) error {
 const operatorRole = "securitybaseline-manager"
 
 func (h *harness) revoke(ctx context.Context) error {
-	h.role.Lock()
-	defer h.role.Unlock()
 	kinds := []string{"networkpolicies", "rolebindings", "limitranges", "resourcequotas", "serviceaccounts", "namespaces", "baselinereports"}
 	var whole rbacv1.ClusterRole
 	if err := retried(ctx, func() error { return h.admin.Get(ctx, client.ObjectKey{Name: operatorRole}, &whole) }); err != nil {
@@ -271,8 +272,8 @@ func (h *harness) swapAll(ctx context.Context) error {
 func (h *harness) storm(ctx context.Context) error {
 	ticks := time.NewTicker(time.Millisecond)
 	defer ticks.Stop()
-	var done atomic.Int64
-	start := time.Now()
+	var tried atomic.Int64
+	start, before := time.Now(), h.made.Load()
 	err := several(32, func() error {
 		for {
 			select {
@@ -283,10 +284,11 @@ func (h *harness) storm(ctx context.Context) error {
 			if err := h.edit(ctx); err != nil && ctx.Err() == nil {
 				return err
 			}
-			done.Add(1)
+			tried.Add(1)
 		}
 	})
-	h.say("storm: %.0f edits a second for %s", float64(done.Load())/time.Since(start).Seconds(), time.Since(start).Round(time.Second))
+	took := time.Since(start)
+	h.say("storm: %.0f edits a second tried, %.0f made, for %s", float64(tried.Load())/took.Seconds(), float64(h.made.Load()-before)/took.Seconds(), took.Round(time.Second))
 	return err
 }
 
@@ -301,8 +303,6 @@ func (h *harness) stepClock(ctx context.Context) error {
 // fillEtcd raises the alarm that a full disk or a database beyond its quota does.
 // https://etcd.io/docs/v3.6/op-guide/maintenance/#space-quota
 func (h *harness) fillEtcd(ctx context.Context) error {
-	h.apiServer.Lock()
-	defer h.apiServer.Unlock()
 	members, err := h.watcher.etcd.MemberList(ctx)
 	if err != nil {
 		return unlessOver(ctx, err)

@@ -26,6 +26,8 @@ const (
 	replicas = 2
 	// settleWithin is how soon everything is as desired once faults stop.
 	settleWithin = 30 * time.Second
+	// fewest is how many namespaces are needed: some are special.
+	fewest = 10
 	// together is how many faults are mixed, at most.
 	together = 4
 	// longestMix is how long a mix lasts, at most.
@@ -55,9 +57,8 @@ type harness struct {
 	watcher    *watcher
 	invariants *invariants
 
-	edits atomic.Int64
-	// apiServer and role are for one fault at a time.
-	apiServer, role sync.Mutex
+	// edits are numbered, and made those that the API server took.
+	edits, made atomic.Int64
 	// recreating are the namespaces that are being made again.
 	recreating sync.Map
 
@@ -94,19 +95,31 @@ func run(ctx context.Context, s settings) (err error) {
 	if err != nil {
 		return err
 	}
+	if s.namespaces < fewest {
+		return fmt.Errorf("%d namespaces are too few: %d at least are needed", s.namespaces, fewest)
+	}
 	if s.dir == "" {
 		if s.dir, err = os.MkdirTemp("", "chaos-"); err != nil {
 			return err
 		}
-		defer func() { err = errors.Join(err, os.RemoveAll(s.dir)) }()
+		defer func() {
+			if err == nil {
+				err = os.RemoveAll(s.dir)
+			} else {
+				err = fmt.Errorf("%w\nthe operators' log is in %s", err, s.dir)
+			}
+		}()
 	}
+	_, _ = fmt.Fprintf(s.out, "seed %d\n", s.seed)
 	h, err := newHarness(ctx, s)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = h.local.Stop() }()
-	defer h.fleet.stop()
-	h.say("seed %d", s.seed)
+	defer func() {
+		h.fleet.stop()
+		err = errors.Join(err, h.fleet.complaints())
+	}()
 	random := rand.New(rand.NewPCG(s.seed, 0))
 	if s.alone > 0 {
 		for _, f := range chosen {
@@ -116,17 +129,27 @@ func run(ctx context.Context, s settings) (err error) {
 		}
 	}
 	for end := time.Now().Add(s.mixed); time.Now().Before(end); {
-		var mix []fault
-		for _, i := range random.Perm(len(chosen))[:min(len(chosen), 2+random.IntN(together-1))] {
-			mix = append(mix, chosen[i])
-		}
+		mix := mixed(random, chosen)
 		if err := h.round(ctx, longestMix/4+time.Duration(random.Int64N(int64(longestMix*3/4))), mix...); err != nil {
 			return err
 		}
 	}
 	h.fleet.stop()
 	h.summary()
-	return h.fleet.complaints()
+	return nil
+}
+
+// mixed returns some of the faults, and at most one of those with storage.
+func mixed(random *rand.Rand, chosen []fault) []fault {
+	size := min(len(chosen), 2+random.IntN(together-1))
+	var mix []fault
+	for _, i := range random.Perm(len(chosen)) {
+		another := slices.ContainsFunc(mix, func(f fault) bool { return f.storage })
+		if len(mix) < size && (!chosen[i].storage || !another) {
+			mix = append(mix, chosen[i])
+		}
+	}
+	return mix
 }
 
 // choose returns the faults of these names; all, if there are none.
@@ -288,7 +311,7 @@ func (h *harness) summary() {
 	h.watcher.mutex.Lock()
 	defer h.watcher.mutex.Unlock()
 	healed := slices.Sorted(slices.Values(h.invariants.healed))
-	h.say("%d edits, %d writes of the operators and Kubernetes checked, %d operators ended", h.edits.Load(), h.invariants.writes, h.fleet.ended)
+	h.say("%d edits, %d writes of the operators and Kubernetes checked, %d operators ended", h.made.Load(), h.invariants.writes, h.fleet.ended)
 	if n := len(healed); n > 0 {
 		h.say("%d times a namespace was opened; it was closed again within %s in half of the cases, %s in 99 of 100, %s at most, faults and all",
 			n, healed[n/2].Round(time.Millisecond), healed[n*99/100].Round(time.Millisecond), healed[n-1].Round(time.Millisecond))

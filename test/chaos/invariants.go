@@ -11,6 +11,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -24,7 +25,7 @@ import (
 //	I2  No object or field that is not the operator's ever changes.
 //	I3  When faults stop, everything is as desired within 30 s: see settled.
 //	I4  No report or record of a drift that was written is lost or wrong.
-//	I5  The enforce label never drops below what a baseline asks for.
+//	I5  The enforce label never drops below what a baseline asks for and the pods met.
 //
 // What the harness does itself it says in an annotation or, where it deletes, before
 // it does. Everything else is the operator's doing, or Kubernetes' own.
@@ -39,6 +40,9 @@ const (
 	// known is how long the operators have to learn of a change of the baselines
 	// before they are held to it.
 	known = 10 * time.Second
+	// doneWithin is how long the API server may take to do what it was asked to and
+	// did not answer.
+	doneWithin = time.Minute
 )
 
 // invariants checks each change as it happens. The watcher's lock guards it.
@@ -47,26 +51,32 @@ type invariants struct {
 	violations []string
 	// made are the objects that the operators made, by UID.
 	made map[types.UID]bool
-	// deleting are the objects that the harness deletes, by UID.
-	deleting map[types.UID]bool
+	// deleting is when the harness asked for an object to be deleted, by UID.
+	deleting map[types.UID]time.Time
 	// edited is how often the harness changed an object of a namespace, by its UID.
 	edited map[types.UID]map[string]int
 	// open is since when a namespace is open by the harness's doing.
 	open map[types.UID]time.Time
 	// healed is how long each was.
 	healed []time.Duration
-	// changed is when baselines last changed.
-	changed time.Time
+	// reigns are who governs the level of a namespace, by its UID.
+	reigns map[types.UID]reign
 	// withoutCRDs says that the harness has removed the CRDs, and with them all
 	// baselines and reports.
 	withoutCRDs bool
 	writes      int
 }
 
+// reign is who governs a control, and since when.
+type reign struct {
+	baseline string
+	since    time.Time
+}
+
 func newInvariants() *invariants {
 	return &invariants{
-		made: map[types.UID]bool{}, deleting: map[types.UID]bool{},
-		edited: map[types.UID]map[string]int{}, open: map[types.UID]time.Time{},
+		made: map[types.UID]bool{}, deleting: map[types.UID]time.Time{},
+		edited: map[types.UID]map[string]int{}, open: map[types.UID]time.Time{}, reigns: map[types.UID]reign{},
 	}
 }
 
@@ -97,9 +107,14 @@ func (i *invariants) baselines() []*v1alpha1.SecurityBaseline {
 
 // on checks a change.
 func (i *invariants) on(c *change) {
-	if c.key.kind == kindSecurityBaseline {
-		if c.before == nil || c.after == nil || c.before.GetGeneration() != c.after.GetGeneration() {
-			i.changed = c.at
+	switch c.key.kind {
+	case kindPod:
+		return
+	case kindSecurityBaseline:
+		for _, object := range i.objects {
+			if namespace, ok := object.(*corev1.Namespace); ok {
+				i.govern(namespace, c.at)
+			}
 		}
 		return
 	}
@@ -109,13 +124,16 @@ func (i *invariants) on(c *change) {
 		if namespace == nil || !namespace.DeletionTimestamp.IsZero() || namespace.Labels[governedLabel] != yes {
 			return
 		}
+		i.govern(namespace, c.at)
 	}
 	if namespace == nil {
 		return // not one of ours, or going with all that is in it
 	}
 	ours := i.byHarness(c)
 	if ours {
-		i.note(namespace, c)
+		if c.after != nil { // deletions are counted when they are asked for
+			i.note(namespace, c.key, 1)
+		}
 	} else {
 		i.writes++
 		i.foreign(c)
@@ -135,27 +153,42 @@ func (i *invariants) on(c *change) {
 // byHarness says whether the harness made a change.
 func (i *invariants) byHarness(c *change) bool {
 	if c.after == nil {
-		return i.deleting[c.before.GetUID()]
+		asked, ok := i.deleting[c.before.GetUID()]
+		return ok && c.at.Sub(asked) < doneWithin
 	}
 	edit := c.after.GetAnnotations()[editAnnotation]
 	return edit != "" && (c.before == nil || c.before.GetAnnotations()[editAnnotation] != edit)
 }
 
-// note counts an edit of the harness.
-func (i *invariants) note(namespace *corev1.Namespace, c *change) {
+// govern notes who governs the level of a namespace now.
+func (i *invariants) govern(namespace *corev1.Namespace, now time.Time) {
+	baseline := governing(enforcing(i.baselines(), namespace.Labels), "PodSecurity", namespace.Name, now)
+	if i.reigns[namespace.UID].baseline != baseline {
+		i.reigns[namespace.UID] = reign{baseline, now}
+	}
+}
+
+// note counts edits of the harness.
+func (i *invariants) note(namespace *corev1.Namespace, k key, n int) {
 	if i.edited[namespace.UID] == nil {
 		i.edited[namespace.UID] = map[string]int{}
 	}
-	i.edited[namespace.UID][c.key.kind+"/"+c.key.name]++
+	i.edited[namespace.UID][k.kind+"/"+k.name] += n
 }
 
-// noteDeletion counts a deletion that the harness is about to ask for.
-func (i *invariants) noteDeletion(k key) {
+// deletes is told of a deletion that the harness is about to ask for.
+func (i *invariants) deletes(k key, object client.Object, now time.Time) {
+	i.deleting[object.GetUID()] = now
 	if namespace := i.namespace(k.namespace); namespace != nil {
-		if i.edited[namespace.UID] == nil {
-			i.edited[namespace.UID] = map[string]int{}
-		}
-		i.edited[namespace.UID][k.kind+"/"+k.name]++
+		i.note(namespace, k, 1)
+	}
+}
+
+// deletesNot is told that it was refused.
+func (i *invariants) deletesNot(k key, object client.Object) {
+	delete(i.deleting, object.GetUID())
+	if namespace := i.namespace(k.namespace); namespace != nil {
+		i.note(namespace, k, -1)
 	}
 }
 
@@ -188,7 +221,8 @@ func theirs(object client.Object) client.Object {
 	labels := rest.GetLabels()
 	maps.DeleteFunc(labels, func(label, _ string) bool {
 		domain, _, _ := strings.Cut(label, "/")
-		return domain == "pod-security.kubernetes.io" || domain == "app.kubernetes.io" || strings.HasSuffix(domain, "securitybaseline.io")
+		owners := label == warnLabel && labels[ownersLabel] != ""
+		return domain == "pod-security.kubernetes.io" && !owners || domain == "app.kubernetes.io" || strings.HasSuffix(domain, "securitybaseline.io")
 	})
 	if len(labels) == 0 {
 		rest.SetLabels(nil)
@@ -232,11 +266,11 @@ func denies(object client.Object) bool {
 
 // deny checks I1.
 func (i *invariants) deny(namespace *corev1.Namespace, c *change, ours bool) {
-	before, after := false, denies(c.after)
+	before, after := denies(c.before), false
 	for k, object := range i.objects {
 		if k.kind == kindNetworkPolicy && k.namespace == c.key.namespace && denies(object) {
-			before = true
-			after = after || k != c.key
+			before = before || k != c.key
+			after = true
 		}
 	}
 	if since, open := i.open[namespace.UID]; open && after {
@@ -246,21 +280,29 @@ func (i *invariants) deny(namespace *corev1.Namespace, c *change, ours bool) {
 	if !before || after {
 		return
 	}
-	long := slices.ContainsFunc(enforcing(i.baselines(), namespace.Labels), func(baseline *v1alpha1.SecurityBaseline) bool {
-		return c.at.Sub(baseline.CreationTimestamp.Time) > known
-	})
 	switch {
 	case ours:
 		i.open[namespace.UID] = c.at
-	case long:
+	case i.governed(namespace, c.at):
 		i.violated("I1", c, "the namespace is open")
 	}
 }
 
-// levels are the Pod Security Standards, the laxest first.
-var levels = []string{"", "privileged", "baseline", "restricted"}
+// governed says whether some baseline has long selected a namespace. All of them deny, and
+// none whose selection changes is the only one.
+func (i *invariants) governed(namespace *corev1.Namespace, now time.Time) bool {
+	return slices.ContainsFunc(enforcing(i.baselines(), namespace.Labels), func(baseline *v1alpha1.SecurityBaseline) bool {
+		return now.Sub(baseline.CreationTimestamp.Time) > known
+	})
+}
 
-const enforceLabel = "pod-security.kubernetes.io/enforce"
+// levels are the Pod Security Standards, the laxest first.
+var levels = []string{"", "privileged", "baseline", restricted}
+
+const (
+	restricted   = "restricted"
+	enforceLabel = "pod-security.kubernetes.io/enforce"
+)
 
 // level checks I5.
 func (i *invariants) level(namespace *corev1.Namespace, c *change, ours bool) {
@@ -274,15 +316,14 @@ func (i *invariants) level(namespace *corev1.Namespace, c *change, ours bool) {
 		i.violated("I5", c, "lowered a level that the namespace's owner set")
 		return
 	}
-	all := enforcing(i.baselines(), namespace.Labels)
-	if len(all) == 0 {
+	reign := i.reigns[namespace.UID]
+	if reign.baseline == "" {
 		return
 	}
-	// What any of them asks for, and, where they have long been as they are, the one
-	// that governs.
+	// What any of them asks for or, where it has long been so, the one that governs.
 	needed := slices.Index(levels, "baseline")
-	if governing := governing(all, "PodSecurity", namespace.Name, c.at); governing == strictBaseline && c.at.Sub(i.changed) > known {
-		needed = slices.Index(levels, "restricted")
+	if reign.baseline == strictBaseline && c.at.Sub(reign.since) > known {
+		needed = slices.Index(levels, restricted)
 	}
 	if !ours && level(c.after) < level(c.before) && level(c.after) < needed {
 		i.violated("I5", c, "lowered to %q", levels[level(c.after)])
@@ -312,7 +353,7 @@ func (i *invariants) report(namespace *corev1.Namespace, c *change) {
 	before, _ := c.before.(*v1alpha1.BaselineReport)
 	after, _ := c.after.(*v1alpha1.BaselineReport)
 	if after == nil {
-		if !i.withoutCRDs && len(enforcing(i.baselines(), namespace.Labels)) > 0 && c.at.Sub(i.changed) > known {
+		if !i.withoutCRDs && i.governed(namespace, c.at) {
 			i.violated("I4", c, "the report is lost")
 		}
 		return
@@ -343,9 +384,16 @@ func (i *invariants) report(namespace *corev1.Namespace, c *change) {
 			i.violated("I4", c, "nobody did what is recorded: %s", asText(drift))
 		}
 	}
+	recorded := map[string]int64{}
+	for d := range after.Drifts {
+		recorded[after.Drifts[d].Object] += count(&after.Drifts[d])
+	}
 	edits := 0
-	for _, n := range i.edited[namespace.UID] {
+	for object, n := range i.edited[namespace.UID] {
 		edits += n
+		if recorded[object] > int64(n) {
+			i.violated("I4", c, "%d drifts of %s are recorded, but it was changed no more than %d times", recorded[object], object, n)
+		}
 	}
 	if after.Summary.Drifts > int64(edits) {
 		i.violated("I4", c, "%d drifts were counted, but nothing was changed more than %d times", after.Summary.Drifts, edits)
@@ -360,19 +408,32 @@ func sameRecord(a, b *v1alpha1.Drift) bool {
 	return a.Control == b.Control && a.Baseline == b.Baseline && a.Object == b.Object && a.Manager == b.Manager && a.Operation == b.Operation && a.Action == b.Action
 }
 
+// dirty says whether a pod violates what strict asks for.
+func (i *invariants) dirty(namespace string) bool {
+	return i.objects[key{kindPod, namespace, podName}] != nil
+}
+
 // settled says what is not as desired; empty if everything is.
 func (i *invariants) settled(now time.Time) string {
 	var all []string
 	baselines := i.baselines()
-	for k, object := range i.objects {
-		switch object := object.(type) {
-		case *v1alpha1.SecurityBaseline:
-			if problem := statusProblem(object); problem != "" {
-				all = append(all, fmt.Sprintf("%s: %s", k, problem))
+	governed := map[string]int32{}
+	for _, object := range i.objects {
+		namespace, ok := object.(*corev1.Namespace)
+		if !ok || namespace.Labels[governedLabel] != yes || !namespace.DeletionTimestamp.IsZero() {
+			continue
+		}
+		all = append(all, i.problems(namespace, baselines, now)...)
+		for _, baseline := range baselines {
+			if baseline.Name == trialBaseline || governsAny(baseline.Name, enforcing(baselines, namespace.Labels), namespace.Name, now) {
+				governed[baseline.Name]++
 			}
-		case *corev1.Namespace:
-			if object.Labels[governedLabel] == yes && object.DeletionTimestamp.IsZero() {
-				all = append(all, i.problems(object, baselines, now)...)
+		}
+	}
+	for k, object := range i.objects {
+		if baseline, ok := object.(*v1alpha1.SecurityBaseline); ok {
+			if problem := statusProblem(baseline, governed[baseline.Name]); problem != "" {
+				all = append(all, fmt.Sprintf("%s: %s", k, problem))
 			}
 		}
 	}
@@ -383,8 +444,17 @@ func (i *invariants) settled(now time.Time) string {
 	return strings.Join(all, "\n  ")
 }
 
-// statusProblem says what the status of a baseline still lacks.
-func statusProblem(baseline *v1alpha1.SecurityBaseline) string {
+// allControls are those of which the baselines here declare any.
+var allControls = []string{"PodSecurity", "Network", "RBAC", "ServiceAccounts", "Resources"}
+
+// governsAny says whether a baseline governs anything in a namespace.
+func governsAny(baseline string, enforcing []*v1alpha1.SecurityBaseline, namespace string, now time.Time) bool {
+	return slices.ContainsFunc(allControls, func(control string) bool { return governing(enforcing, control, namespace, now) == baseline })
+}
+
+// statusProblem says what the status of a baseline still lacks, that governs something in
+// so many namespaces.
+func statusProblem(baseline *v1alpha1.SecurityBaseline, governed int32) string {
 	switch {
 	case !baseline.DeletionTimestamp.IsZero():
 		return "is still being deleted"
@@ -392,6 +462,10 @@ func statusProblem(baseline *v1alpha1.SecurityBaseline) string {
 		return fmt.Sprintf("its status is of generation %d, not %d", baseline.Status.ObservedGeneration, baseline.Generation)
 	case baseline.Status.Namespaces.Pending > 0:
 		return fmt.Sprintf("%d namespaces are pending", baseline.Status.Namespaces.Pending)
+	case baseline.Status.Namespaces.Governed != governed:
+		return fmt.Sprintf("it says that it governs %d namespaces, not %d", baseline.Status.Namespaces.Governed, governed)
+	case !meta.IsStatusConditionTrue(baseline.Status.Conditions, v1alpha1.ConditionReady):
+		return "is not ready: " + asText(baseline.Status.Conditions)
 	}
 	for _, condition := range baseline.Status.Conditions {
 		if condition.Type == v1alpha1.ConditionReconciling {
@@ -409,13 +483,13 @@ func (i *invariants) problems(namespace *corev1.Namespace, baselines []*v1alpha1
 	}
 	all := enforcing(baselines, namespace.Labels)
 	want := map[string]bool{}
-	for _, control := range []string{"PodSecurity", "Network", "RBAC", "ServiceAccounts", "Resources"} {
+	for _, control := range allControls {
 		baseline := governing(all, control, namespace.Name, now)
 		for _, object := range wanted[baseline][control] {
 			k := keyIn(namespace.Name, object)
 			want[k.String()] = true
 			if have := i.objects[k]; have == nil || have.GetLabels()[foreignLabel] == "" {
-				if problem := differs(have, object, baseline); problem != "" {
+				if problem := differs(have, object, baseline, i.dirty(namespace.Name)); problem != "" {
 					add("%s of baseline %s %s", k, baseline, problem)
 				}
 			}
@@ -437,7 +511,11 @@ func (i *invariants) problems(namespace *corev1.Namespace, baselines []*v1alpha1
 			add("its report is not of baseline %s at generation %d: %s", baseline.Name, baseline.Generation, asText(report.Observed))
 		}
 	}
-	if state := report.State; state != v1alpha1.StateCompliant && state != v1alpha1.StateContested && state != v1alpha1.StateExcepted && namespace.Labels[conflictLabel] == "" {
+	fine := []v1alpha1.State{v1alpha1.StateCompliant, v1alpha1.StateContested, v1alpha1.StateExcepted}
+	if i.dirty(namespace.Name) {
+		fine = append(fine, v1alpha1.StateViolating)
+	}
+	if !slices.Contains(fine, report.State) && namespace.Labels[conflictLabel] == "" {
 		add("is %s: %s", report.State, asText(report.Controls))
 	}
 	return problems
@@ -452,8 +530,9 @@ func keyIn(namespace string, object client.Object) key {
 	return key{kind, namespace, object.GetName()}
 }
 
-// differs says how an object is not as wanted; empty if it is.
-func differs(have, want client.Object, baseline string) string {
+// differs says how an object is not as wanted; empty if it is. Where pods violate what is
+// wanted, the level of the other baseline may still be enforced.
+func differs(have, want client.Object, baseline string, dirty bool) string {
 	if have == nil {
 		return "is missing"
 	}
@@ -464,6 +543,9 @@ func differs(have, want client.Object, baseline string) string {
 		labels[v1alpha1.BaselineLabel] = baseline
 	}
 	for label, value := range labels {
+		if dirty && label == enforceLabel && have.GetLabels()[label] == "baseline" {
+			continue
+		}
 		if have.GetLabels()[label] != value && have.GetLabels()[ownersLabel] == "" {
 			return fmt.Sprintf("has %s=%q, not %q", label, have.GetLabels()[label], value)
 		}

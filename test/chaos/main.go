@@ -31,9 +31,9 @@ func main() {
 	flag.Uint64Var(&s.seed, "seed", uint64(time.Now().UnixNano()), "The `seed` by which faults are mixed.")
 	flag.DurationVar(&s.alone, "alone", 12*time.Second, "How long each fault is left to work alone; 0 leaves that out.")
 	flag.DurationVar(&s.mixed, "mixed", 10*time.Minute, "How long faults are mixed.")
-	flag.IntVar(&s.namespaces, "n", 40, "How many namespaces are governed, ten at least.")
+	flag.IntVar(&s.namespaces, "n", 40, fmt.Sprintf("How many namespaces are governed, %d at least.", fewest))
 	flag.StringVar(&only, "faults", "", "The `names` of the faults, separated by commas; all, unless stated.")
-	flag.StringVar(&s.dir, "dir", "", "The `directory` of the operators' log; a temporary one that is removed, unless stated.")
+	flag.StringVar(&s.dir, "dir", "", "The `directory` of the operators' log; a temporary one, which is removed if the invariants held, unless stated.")
 	flag.Parse()
 	if only != "" {
 		s.faults = strings.Split(only, ",")

@@ -184,6 +184,18 @@ func (f *fleet) leader() int {
 	return pid
 }
 
+// other returns a process that runs and is not this one; zero if there is none.
+func (f *fleet) other(pid int) int {
+	f.mutex.Lock()
+	defer f.mutex.Unlock()
+	for other := range f.running {
+		if other != pid {
+			return other
+		}
+	}
+	return 0
+}
+
 // signal sends a replica a signal, if it is running.
 func (f *fleet) signal(pid int, signal syscall.Signal) bool {
 	f.mutex.Lock()

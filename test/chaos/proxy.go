@@ -14,6 +14,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"path"
+	"slices"
 	"sync"
 	"time"
 
@@ -53,15 +54,20 @@ const (
 	latest = leaseDuration - renewDeadline - 100*time.Millisecond
 )
 
+// failures are the ways in which one of so many requests fails.
+type failures struct {
+	oneOf int
+	ways  []failure
+}
+
 // proxy stands between the operators and the API server.
 type proxy struct {
 	config  *rest.Config
 	forward *httputil.ReverseProxy
 
 	mutex sync.Mutex
-	// failing are the ways in which one of so many requests fails.
-	failing []failure
-	oneOf   int
+	// failing are the faults that are at work.
+	failing []*failures
 	watches map[*http.Request]context.CancelFunc
 	failed  map[failure]int
 }
@@ -109,11 +115,18 @@ func newProxy(ctx context.Context, admin *rest.Config) (*proxy, error) {
 	return p, nil
 }
 
-// fail has one of so many requests fail in one of these ways; none, with none.
-func (p *proxy) fail(oneOf int, ways ...failure) {
+// fail has one of so many requests fail in one of these ways, until the function that it
+// returns is called.
+func (p *proxy) fail(oneOf int, ways ...failure) (end func()) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	p.failing, p.oneOf = ways, oneOf
+	f := &failures{oneOf, ways}
+	p.failing = append(p.failing, f)
+	return func() {
+		p.mutex.Lock()
+		defer p.mutex.Unlock()
+		p.failing = slices.DeleteFunc(p.failing, func(other *failures) bool { return other == f })
+	}
 }
 
 // cutWatches ends every watch.
@@ -130,16 +143,16 @@ func (p *proxy) cutWatches() {
 func (p *proxy) chosen(request *http.Request, watch bool) failure {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	if len(p.failing) == 0 || rand.IntN(p.oneOf) > 0 {
-		return ""
-	}
-	way := p.failing[rand.IntN(len(p.failing))]
 	reads := request.Method == http.MethodGet
-	if way == failTooOld && (!watch || request.URL.Query().Get("resourceVersion") == "") || way == failConflict && reads || way == failLost && watch {
-		return ""
+	for _, f := range p.failing {
+		way := f.ways[rand.IntN(len(f.ways))]
+		never := way == failTooOld && (!watch || request.URL.Query().Get("resourceVersion") == "") || way == failConflict && reads || way == failLost && watch
+		if !never && rand.IntN(f.oneOf) == 0 {
+			p.failed[way]++
+			return way
+		}
 	}
-	p.failed[way]++
-	return way
+	return ""
 }
 
 func (p *proxy) ServeHTTP(response http.ResponseWriter, request *http.Request) {

@@ -1,6 +1,8 @@
 package main
 
 import (
+	"maps"
+	"strings"
 	"testing"
 	"time"
 
@@ -24,9 +26,7 @@ func newViolating(t *testing.T) *violating {
 	t.Helper()
 	v := &violating{newInvariants(), time.Now().Add(time.Hour)}
 	v.objects = map[key]client.Object{}
-	floor := baseline(floorBaseline)
-	floor.CreationTimestamp = metav1.Now()
-	v.do(key{"SecurityBaseline", "", floor.Name}, floor)
+	v.make(floorBaseline)
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: violated, Labels: map[string]string{
 		governedLabel: yes, governedLabel + "-too": yes, enforceLabel: "baseline",
 	}}}
@@ -53,12 +53,31 @@ func (v *violating) do(k key, after client.Object) {
 	if after != nil && c.before == nil {
 		after.SetUID(types.UID(k.String()))
 	}
-	v.on(c)
 	if after == nil {
 		delete(v.objects, k)
-		return
+	} else {
+		v.objects[k] = after
 	}
-	v.objects[k] = after
+	v.on(c)
+}
+
+// make makes a baseline long ago.
+func (v *violating) make(name string) {
+	made := baseline(name)
+	made.CreationTimestamp = metav1.NewTime(v.now)
+	v.do(key{kindSecurityBaseline, "", name}, made)
+	v.now = v.now.Add(time.Minute)
+}
+
+// edits has the harness change a policy.
+func (v *violating) edits(name string) {
+	k := v.key(kindNetworkPolicy, name)
+	after := v.objects[k].DeepCopyObject().(client.Object)
+	annotations := map[string]string{}
+	maps.Copy(annotations, after.GetAnnotations())
+	annotations[editAnnotation] += "1"
+	after.SetAnnotations(annotations)
+	v.do(k, after)
 }
 
 func (v *violating) key(kind, name string) key {
@@ -87,9 +106,118 @@ func (v *violating) relabel(kind, name, label, value string) {
 	v.do(k, after)
 }
 
-func (v *violating) record(object string) {
+// record has a drift that came so often recorded, or none.
+func (v *violating) record(object string, times int64) {
 	k := v.key("BaselineReport", v1alpha1.ReportName)
 	after := v.objects[k].DeepCopyObject().(*v1alpha1.BaselineReport)
-	after.Drifts = append(after.Drifts, v1alpha1.Drift{Time: metav1.NewTime(v.now), Object: object, Action: v1alpha1.DriftCreated})
+	after.Drifts = nil
+	if times > 0 {
+		after.Drifts = []v1alpha1.Drift{{Time: metav1.NewTime(v.now), Object: object, Action: v1alpha1.DriftCreated, Count: times}}
+	}
+	after.Summary.Drifts = max(after.Summary.Drifts, times)
 	v.do(k, after)
+}
+
+// count has so many drifts counted.
+func (v *violating) count(drifts int64) {
+	k := v.key("BaselineReport", v1alpha1.ReportName)
+	after := v.objects[k].DeepCopyObject().(*v1alpha1.BaselineReport)
+	after.Summary.Drifts = drifts
+	v.do(k, after)
+}
+
+// own has the owner set a level that is stricter, and one to be warned of.
+func (v *violating) own() {
+	k := v.key("Namespace", "")
+	after := v.objects[k].DeepCopyObject().(client.Object)
+	labels := maps.Clone(after.GetLabels())
+	labels[ownersLabel], labels[enforceLabel], labels[warnLabel] = yes, "restricted", "restricted"
+	after.SetLabels(labels)
+	after.SetAnnotations(map[string]string{editAnnotation: "own"})
+	v.do(k, after)
+}
+
+// strict has strict govern the namespace from now on, whose pods meet what it asks for.
+func (v *violating) strict() {
+	v.make(strictBaseline)
+	k := v.key("Namespace", "")
+	after := v.objects[k].DeepCopyObject().(client.Object)
+	labels := maps.Clone(after.GetLabels())
+	labels[tierLabel], labels[enforceLabel] = strictBaseline, "restricted"
+	after.SetLabels(labels)
+	after.SetAnnotations(map[string]string{editAnnotation: "strict"})
+	v.do(k, after)
+}
+
+// newSettled is a namespace in which everything is as the floor asks.
+func newSettled(t *testing.T) *violating {
+	t.Helper()
+	v := newViolating(t)
+	v.remove("NetworkPolicy", "their-own")
+	for _, objects := range wanted[floorBaseline] {
+		for _, object := range objects {
+			k := keyIn(violated, object)
+			made := object.DeepCopyObject().(client.Object)
+			made.SetLabels(maps.Clone(made.GetLabels()))
+			made.GetLabels()[v1alpha1.BaselineLabel] = floorBaseline
+			if k.kind == kindNamespace {
+				k.name = violated
+				made.SetName(violated)
+				made.GetLabels()[governedLabel] = yes
+			}
+			v.objects[k] = made
+		}
+	}
+	floor := v.floor()
+	floor.Status.Namespaces.Governed = 1
+	floor.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue}}
+	report := v.objects[v.key(kindBaselineReport, v1alpha1.ReportName)].(*v1alpha1.BaselineReport)
+	report.State, report.Observed = v1alpha1.StateCompliant, []v1alpha1.ObservedBaseline{{Name: floorBaseline}}
+	return v
+}
+
+func TestWhatIsNotAsDesiredIsSeen(t *testing.T) {
+	if problem := newSettled(t).settled(time.Now()); problem != "" {
+		t.Fatalf("everything is as desired, but: %s", problem)
+	}
+	for _, test := range []struct {
+		want   string
+		change func(*violating)
+	}{
+		{"LimitRange/security-baseline-limits of baseline floor is missing", func(v *violating) { delete(v.objects, v.key(kindLimitRange, prefix+"limits")) }},
+		{`has securitybaseline.io/baseline="strict", not "floor"`, func(v *violating) {
+			v.objects[v.key(kindRoleBinding, prefix+"team")].GetLabels()[v1alpha1.BaselineLabel] = strictBaseline
+		}},
+		{"ServiceAccount/default of baseline floor is null, not false", func(v *violating) {
+			v.objects[v.key(kindServiceAccount, "default")].(*corev1.ServiceAccount).AutomountServiceAccountToken = nil
+		}},
+		{"NetworkPolicy/security-baseline-from-mesh is left over", func(v *violating) {
+			v.objects[v.key(kindNetworkPolicy, prefix+"from-mesh")] = v.objects[v.key(kindNetworkPolicy, prefix+defaultDeny)]
+		}},
+		{`has pod-security.kubernetes.io/enforce="privileged", not "baseline"`, func(v *violating) { v.objects[v.key(kindNamespace, "")].GetLabels()[enforceLabel] = "privileged" }},
+		{"has no report", func(v *violating) { delete(v.objects, v.key(kindBaselineReport, v1alpha1.ReportName)) }},
+		{"its report is not of baseline floor at generation 2", func(v *violating) {
+			v.floor().Generation, v.floor().Status.ObservedGeneration = 2, 2
+		}},
+		{"is Drifted", func(v *violating) {
+			v.objects[v.key(kindBaselineReport, v1alpha1.ReportName)].(*v1alpha1.BaselineReport).State = v1alpha1.StateDrifted
+		}},
+		{"its status is of generation 1, not 0", func(v *violating) { v.floor().Status.ObservedGeneration = 1 }},
+		{"1 namespaces are pending", func(v *violating) { v.floor().Status.Namespaces.Pending = 1 }},
+		{"it says that it governs 2 namespaces, not 1", func(v *violating) { v.floor().Status.Namespaces.Governed = 2 }},
+		{"is not ready", func(v *violating) { v.floor().Status.Conditions = nil }},
+		{"is still being deleted", func(v *violating) { v.floor().DeletionTimestamp = new(metav1.Now()) }},
+	} {
+		t.Run(test.want, func(t *testing.T) {
+			v := newSettled(t)
+			test.change(v)
+			if problem := v.settled(time.Now()); !strings.Contains(problem, test.want) {
+				t.Errorf("it says: %s", problem)
+			}
+		})
+	}
+}
+
+func (v *violating) floor() *v1alpha1.SecurityBaseline {
+	return v.objects[key{kindSecurityBaseline, "", floorBaseline}].(*v1alpha1.SecurityBaseline)
 }

@@ -32,6 +32,7 @@ const (
 	kindResourceQuota    = "ResourceQuota"
 	kindSecurityBaseline = "SecurityBaseline"
 	kindBaselineReport   = "BaselineReport"
+	kindPod              = "Pod"
 )
 
 // prefixes are where the API server keeps what is watched, by kind.
@@ -42,6 +43,7 @@ var prefixes = map[string]string{
 	"serviceaccounts/":                       kindServiceAccount,
 	"limitranges/":                           kindLimitRange,
 	"resourcequotas/":                        kindResourceQuota,
+	"pods/":                                  kindPod,
 	"securitybaseline.io/securitybaselines/": kindSecurityBaseline,
 	"securitybaseline.io/baselinereports/":   kindBaselineReport,
 }
@@ -86,7 +88,7 @@ type change struct {
 // of the API server and of etcd itself.
 type watcher struct {
 	etcd *clientv3.Client
-	// on is told of every change, with the state before it.
+	// on is told of every change when it is in objects.
 	on func(*change)
 
 	mutex    sync.Mutex
@@ -142,11 +144,9 @@ func newWatcher(ctx context.Context, endpoint string, on func(*change)) (*watche
 func (w *watcher) watch(ctx context.Context, answers clientv3.WatchChan) {
 	for answer := range answers {
 		w.mutex.Lock()
-		w.err = answer.Err()
+		w.err = errors.Join(w.err, answer.Err())
 		for _, event := range answer.Events {
-			if err := w.see(event); err != nil {
-				w.err = err
-			}
+			w.err = errors.Join(w.err, w.see(event))
 		}
 		w.revision = max(w.revision, answer.Header.Revision)
 		w.changed.Broadcast()
@@ -173,12 +173,12 @@ func (w *watcher) see(event *clientv3.Event) error {
 			return fmt.Errorf("decoding %s: %w", k, err)
 		}
 	}
-	w.on(c)
 	if c.after == nil {
 		delete(w.objects, k)
 	} else {
 		w.objects[k] = c.after
 	}
+	w.on(c)
 	return nil
 }
 

@@ -32,7 +32,8 @@ const (
 
 // baselineYAML is each baseline. Both floor and strict deny, so that no namespace is
 // ever without; which of them governs changes with their priorities. What extra gave is
-// removed with it. trial only audits.
+// removed with it. trial only audits. The level that strict asks for is enforced when the
+// pods meet it, those of the others at once.
 var baselineYAML = map[string]string{
 	floorBaseline: `
 apiVersion: securitybaseline.io/v1alpha1
@@ -61,7 +62,7 @@ metadata: {name: strict}
 spec:
   priority: 10
   namespaceSelector: {matchLabels: {chaos.example.com/tier: strict}}
-  podSecurity: {enforce: restricted}
+  podSecurity: {enforce: restricted, rollout: WhenClean}
   network:
     defaultDeny: [Ingress, Egress]
     allow: {dns: false, sameNamespace: true}
@@ -189,6 +190,10 @@ metadata:
   labels:
     pod-security.kubernetes.io/enforce: restricted
     pod-security.kubernetes.io/enforce-version: latest
+    pod-security.kubernetes.io/audit: restricted
+    pod-security.kubernetes.io/audit-version: latest
+    pod-security.kubernetes.io/warn: restricted
+    pod-security.kubernetes.io/warn-version: latest
     podsecurity.securitybaseline.io/baseline: strict
     securitybaseline.io/control: PodSecurity
 `,
