@@ -134,7 +134,7 @@ test-tools: $(HELM) $(KUSTOMIZE) $(PROMTOOL) $(MONITORING_CRDS) ## Build what th
 .PHONY: bench
 bench: controlplane ## Measure the operator at N namespaces beside what the API server can do at all, and fail on a regression.
 	@go build -o $(LOCALBIN)/scale ./test/scale
-	$(LOCALBIN)/scale -n $(N) -json $(LOCALBIN)/scale-$(N).json -range test/scale/range.yaml
+	$(LOCALBIN)/scale -n $(N) -json $(LOCALBIN)/scale-$(N).json -docs docs/performance.md -range test/scale/range.yaml
 
 .PHONY: chaos
 chaos: controlplane ## Do to the operator everything that can go wrong, with the race detector on: each fault alone, then mixed for DURATION. SEED says how.

@@ -4,7 +4,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/controllers/enforce"
@@ -118,6 +121,36 @@ func TestDriftNote(t *testing.T) {
 	} {
 		if note := driftNote(&test.drift); note != test.want {
 			t.Errorf("want %q\ngot  %q", test.want, note)
+		}
+	}
+}
+
+// enqueued holds what is to be looked at later.
+type enqueued struct {
+	queue
+	after map[string]time.Duration
+}
+
+func (e enqueued) AddAfter(request reconcile.Request, after time.Duration) {
+	e.after[request.Name] = after
+}
+
+func TestWhatFailedIsTriedAgainWhenPermissionsChange(t *testing.T) {
+	r := &namespaceReconciler{failing: &failing{}}
+	for _, namespace := range []string{"a", "b", "c"} {
+		r.failing.mark(namespace, time.Unix(0, 0))
+	}
+	r.failing.forget("b")
+	handler := r.maySucceed()
+	for change, do := range map[string]func(queue){
+		"made":    func(q queue) { handler.Create(t.Context(), event.CreateEvent{}, q) },
+		"changed": func(q queue) { handler.Update(t.Context(), event.UpdateEvent{}, q) },
+		"gone":    func(q queue) { handler.Delete(t.Context(), event.DeleteEvent{}, q) },
+	} {
+		q := enqueued{after: map[string]time.Duration{}}
+		do(q)
+		if diff := cmp.Diff(map[string]time.Duration{"a": heeded, "c": heeded}, q.after); diff != "" {
+			t.Errorf("a ClusterRole is %s (-want +got):\n%s", change, diff)
 		}
 	}
 }

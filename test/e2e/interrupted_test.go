@@ -4,14 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers"
 )
 
 // These are what test/chaos found: what an operator leaves behind that is ended between
@@ -56,5 +60,44 @@ func TestWhatTheOperatorDoesItselfIsNoDrift(t *testing.T) {
 	reportLag.Store(0)
 	if current := evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant); current.Summary.Drifts > 0 {
 		t.Errorf("drifts: %+v", current.Drifts)
+	}
+}
+
+// An operator that is ended while it replaces a RoleBinding leaves the stand-in. It stops
+// the operator, so it runs alone.
+func TestAStandInThatWasLeftBehindIsInNobodysWay(t *testing.T) {
+	namespace := newNamespace(t, "a", nil)
+	baseline := newBaseline(t, "all", everything())
+	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	watcher, err := client.NewWithWatch(local.Admin, client.Options{Scheme: controllers.Scheme()})
+	must(t, err)
+	reports, err := watcher.Watch(t.Context(), &v1alpha1.BaselineReportList{}, client.InNamespace(namespace.Name))
+	must(t, err)
+	defer reports.Stop()
+	must(t, stopOperator())
+	left := get(t, namespace.Name, "security-baseline-developers", &rbacv1.RoleBinding{}).DeepCopy()
+	left.ObjectMeta = metav1.ObjectMeta{Namespace: namespace.Name, Name: left.Name + ":stand-in", Labels: left.Labels}
+	left.RoleRef.Name = "view"
+	must(t, admin.Create(t.Context(), left))
+	change(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.RBAC.RoleBindings[0].RoleRef.Name = "view" })
+	stop, err := startOperator(context.Background())
+	must(t, err)
+	stopOperator = stop
+	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	equal(t, "the role", "view", get(t, namespace.Name, "security-baseline-developers", &rbacv1.RoleBinding{}).RoleRef.Name)
+	absent(t, namespace.Name, left.Name, &rbacv1.RoleBinding{})
+	for {
+		select {
+		case event := <-reports.ResultChan():
+			current := event.Object.(*v1alpha1.BaselineReport)
+			if current.State == v1alpha1.StateConflict || current.State == v1alpha1.StateFailed {
+				t.Fatalf("the report said: %+v", current.Controls)
+			}
+			if slices.Contains(current.Observed, v1alpha1.ObservedBaseline{Name: baseline.Name, Generation: baseline.Generation}) && current.State == v1alpha1.StateCompliant {
+				return
+			}
+		case <-t.Context().Done():
+			t.Fatal("the report was not seen")
+		}
 	}
 }

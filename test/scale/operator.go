@@ -13,6 +13,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/yaml"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
@@ -87,16 +88,21 @@ func all(labels []string, holds func(string) bool) bool {
 	return true
 }
 
+// leads waits until an operator has the lease.
+func (s *scraper) leads(ctx context.Context, manager *cluster.Manager) error {
+	return s.until(ctx, func() bool { return s.sum(ctx, manager, "leader_election_master_status") > 0 })
+}
+
 // evaluated waits until an operator has found a baseline evaluated everywhere.
 func (s *scraper) evaluated(ctx context.Context, manager *cluster.Manager, baseline string) error {
-	for s.sum(ctx, manager, "securitybaseline_last_full_evaluation_timestamp_seconds", `baseline="`+baseline+`"`) == 0 {
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-	return nil
+	return s.until(ctx, func() bool {
+		return s.sum(ctx, manager, "securitybaseline_last_full_evaluation_timestamp_seconds", `baseline="`+baseline+`"`) > 0
+	})
+}
+
+// until looks every 50 ms whether something holds, until it does.
+func (s *scraper) until(ctx context.Context, holds func() bool) error {
+	return wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(context.Context) (bool, error) { return holds(), nil })
 }
 
 // resident returns the memory of a process in MiB: now, and at its peak.
