@@ -135,11 +135,12 @@ func (h *harness) edit(ctx context.Context) error {
 	return tolerated(err)
 }
 
-// refused says whether the API server did not do what it was asked to: without an answer,
-// or when etcd did not answer it in time, it may do so yet.
+// refused says whether the API server did not delete what it was asked to: without an
+// answer, or when etcd did not answer it in time, it may do so yet. What is gone already
+// may be so by the harness's own other hand.
 func refused(err error) bool {
 	var status apierrors.APIStatus
-	return errors.As(err, &status) && status.Status().Code < http.StatusInternalServerError
+	return errors.As(err, &status) && status.Status().Code < http.StatusInternalServerError && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err)
 }
 
 // tolerated passes only the errors that the harness's own mistakes lead to: while the
