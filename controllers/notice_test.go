@@ -1,11 +1,15 @@
 package controllers
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	appsv1 "k8s.io/api/apps/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -152,5 +156,27 @@ func TestWhatFailedIsTriedAgainWhenPermissionsChange(t *testing.T) {
 		if diff := cmp.Diff(map[string]time.Duration{"a": heeded, "c": heeded}, q.after); diff != "" {
 			t.Errorf("a ClusterRole is %s (-want +got):\n%s", change, diff)
 		}
+	}
+}
+
+// reportless is a cache without reports.
+type reportless struct{ client.Client }
+
+func (reportless) Get(context.Context, client.ObjectKey, client.Object, ...client.GetOption) error {
+	return apierrors.NewNotFound(v1alpha1.GroupVersion.WithResource("baselinereports").GroupResource(), v1alpha1.ReportName)
+}
+
+// An evaluation that asked before the pods went, and writes its report after, must be
+// followed by another one soon.
+func TestPodsThatGoWhileThereIsNoReportAreRemembered(t *testing.T) {
+	r := &namespaceReconciler{client: reportless{}, workloads: &workloads{}, now: func() time.Time { return now }}
+	q := enqueued{after: map[string]time.Duration{}}
+	r.podsMayHaveChanged().Update(t.Context(), event.UpdateEvent{ObjectNew: &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "n"}}}, q)
+	if len(q.after) > 0 {
+		t.Errorf("a namespace that is not governed is looked at: %v", q.after)
+	}
+	done := evaluation{namespace: &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "n"}}, outcomes: []enforce.Outcome{{Unsettled: true}}}
+	if after := r.lookAgain(done, v1alpha1.BaselineReportData{}, now); after < firstLook || after > 2*firstLook {
+		t.Errorf("it is looked at again in %s", after)
 	}
 }

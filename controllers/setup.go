@@ -423,15 +423,16 @@ func requestFor(name string) reconcile.Request {
 }
 
 // podsMayHaveChanged enqueues the namespace of a workload a while after it
-// changed, if pods there stand in the way of a pod-security level.
+// changed, if pods there stand in the way of a pod-security level. Where that is not
+// known, it is remembered: an evaluation may be under way that asked before.
 func (r *namespaceReconciler) podsMayHaveChanged() handler.EventHandler {
 	enqueue := func(ctx context.Context, q queue, workload client.Object) {
 		namespace := workload.GetNamespace()
+		r.workloads.mark(namespace, r.now())
 		current := &v1alpha1.BaselineReport{}
 		if err := r.client.Get(ctx, reportKey(namespace), current, client.UnsafeDisableDeepCopy); err != nil || !report.Unsettled(current.BaselineReportData) {
 			return // not governed, or nothing stands in the way
 		}
-		r.workloads.mark(namespace, r.now())
 		q.AddAfter(requestFor(namespace), workloadsSettle)
 	}
 	return handler.Funcs{

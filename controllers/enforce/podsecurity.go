@@ -84,19 +84,17 @@ func (r *run) survey(ctx context.Context) *podSecurity {
 	}
 	levels := controls.Rollout(spec, p.reached)
 	p.rollout = len(levels) > 0
-	due := true
-	if said, ok := r.answers.recent(r.paceKey(p.want.String()), r.Now()); ok {
+	said, asked := r.answers.recent(r.paceKey(p.want.String()), r.Now())
+	if asked {
 		// The report may not show yet what was said a moment ago.
-		p.known, p.verdict, due = true, said, false
+		p.known, p.verdict = true, said
 	}
 	switch {
 	case p.want.Level == podsecurityapi.LevelPrivileged:
 		p.known = true
-	case p.rollout && due:
+	case p.rollout:
 		r.climb(ctx, p, levels)
-	case p.rollout && p.clean():
-		p.enforced = p.want // it was asked a moment ago
-	case p.rollout, !due, p.settled():
+	case asked, p.settled():
 	case !r.audits() && controls.Below(current, p.want):
 		// The change of the labels will tell.
 	default:
@@ -105,17 +103,22 @@ func (r *run) survey(ctx context.Context) *podSecurity {
 	return p
 }
 
-// climb asks about levels, the highest first, until the running pods meet one.
+// climb asks about levels, the highest first, of which it was not told a moment ago, until
+// the running pods meet one.
 func (r *run) climb(ctx context.Context, p *podSecurity, levels []podsecurityapi.LevelVersion) {
 	for _, level := range levels {
-		v, err := r.ask(ctx, level)
-		if err != nil {
-			r.note(r.namespaceID(), fmt.Errorf("asking which running pods violate %s: %w", level, err))
-			return
-		}
-		if level == p.want {
-			p.known, p.verdict, p.provisional = true, v, false
-			r.answers.set(r.paceKey(level.String()), v, r.Now())
+		question := r.paceKey(level.String())
+		v, asked := r.answers.recent(question, r.Now())
+		if !asked {
+			var err error
+			if v, err = r.ask(ctx, level); err != nil {
+				r.note(r.namespaceID(), fmt.Errorf("asking which running pods violate %s: %w", level, err))
+				return
+			}
+			r.answers.set(question, v, r.Now())
+			if level == p.want {
+				p.known, p.verdict, p.provisional = true, v, false
+			}
 		}
 		if v.clean() {
 			p.enforced = level

@@ -133,6 +133,23 @@ func TestALevelThatRejectsNothingIsReached(t *testing.T) {
 	}
 }
 
+// Where the label and the report that say what was reached are both gone, what pods meet
+// is enforced again, though it was asked a moment ago.
+func TestALevelIsReachedAgainAtOnce(t *testing.T) {
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	baseline := &v1alpha1.SecurityBaseline{Spec: v1alpha1.SecurityBaselineSpec{PodSecurity: &v1alpha1.PodSecurity{Enforce: "restricted", Rollout: v1alpha1.RolloutWhenClean}}}
+	namespace := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "n", UID: "u"}}
+	i := slices.IndexFunc(controls.All, func(control controls.Control) bool { return control.Name == v1alpha1.ControlPodSecurity })
+	r := &run{Enforcer: &Enforcer{Now: func() time.Time { return now }}, Task: &Task{Control: controls.All[i], Baseline: baseline}, namespace: namespace}
+	r.answers.set("u/restricted:latest", verdict{violations: []v1alpha1.PodViolation{{Pods: "a", Reasons: "seccompProfile"}}}, now)
+	r.answers.set("u/baseline:latest", verdict{}, now)
+	now = now.Add(askEvery / 2)
+	p := r.survey(t.Context()) // and nobody is asked: there is no client
+	if p.enforced.String() != "baseline:latest" || p.known && p.clean() {
+		t.Errorf("%s is enforced; %+v", p.enforced, p.verdict)
+	}
+}
+
 func TestCompares(t *testing.T) {
 	level := func(text string) podsecurityapi.LevelVersion {
 		name, version, _ := strings.Cut(text, ":")

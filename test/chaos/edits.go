@@ -374,8 +374,11 @@ func (h *harness) pollute(ctx context.Context) error {
 	}
 	// Only a workload that changes tells the operators.
 	workload := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: workloadName}}
-	patch := fmt.Sprintf(`{"metadata":%s}`, h.annotated(""))
-	return tolerated(h.admin.Patch(ctx, workload, client.RawPatch(types.MergePatchType, []byte(patch)), client.FieldOwner(editManager)))
+	patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"metadata":%s}`, h.annotated("")))
+	ctx = context.WithoutCancel(ctx)
+	return retried(ctx, func() error {
+		return client.IgnoreNotFound(h.admin.Patch(ctx, workload, patch, client.FieldOwner(editManager)))
+	})
 }
 
 // churn is what goes on all the time: what users do, and now and then something that
