@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync/atomic"
@@ -231,27 +232,37 @@ func (h *harness) removeCRDs(ctx context.Context) error {
 		}
 	}
 	pause(ctx, rand.N(3*time.Second))
-	for _, crd := range kept {
-		made := &unstructured.Unstructured{Object: map[string]any{"spec": crd.Object["spec"]}}
-		made.SetGroupVersionKind(crd.GroupVersionKind())
-		made.SetName(crd.GetName())
-		made.SetAnnotations(crd.GetAnnotations())
-		err := retried(ctx, func() error {
-			// One that is going still waits for what bears finalizers.
-			err := h.admin.Create(ctx, made.DeepCopy())
-			if apierrors.IsAlreadyExists(err) {
-				current := made.DeepCopy()
-				if h.admin.Get(ctx, client.ObjectKeyFromObject(made), current) == nil && current.GetDeletionTimestamp() == nil {
-					return nil
-				}
+	// One after the other again and again, as kubectl apply would: one that is going still
+	// waits for the operator to let go of what has its finalizer, and an operator that was
+	// just started waits for the other.
+	for len(kept) > 0 {
+		var missing []*unstructured.Unstructured
+		for _, crd := range kept {
+			if err := h.restore(ctx, crd); err != nil {
+				missing = append(missing, crd)
 			}
-			return err
-		})
-		if err != nil {
-			return err
 		}
+		kept = missing
+		pause(ctx, 200*time.Millisecond)
 	}
 	return errors.Join(h.ensure(ctx, floorBaseline), h.ensure(ctx, strictBaseline))
+}
+
+// restore makes a CRD again. It is an error if the one that was is still going.
+func (h *harness) restore(ctx context.Context, crd *unstructured.Unstructured) error {
+	made := &unstructured.Unstructured{Object: map[string]any{"spec": crd.Object["spec"]}}
+	made.SetGroupVersionKind(crd.GroupVersionKind())
+	made.SetName(crd.GetName())
+	made.SetAnnotations(crd.GetAnnotations())
+	current := made.DeepCopy()
+	err := h.admin.Get(ctx, client.ObjectKeyFromObject(made), current)
+	if apierrors.IsNotFound(err) {
+		return h.admin.Create(ctx, made)
+	}
+	if err == nil && current.GetDeletionTimestamp() != nil {
+		return fmt.Errorf("%s is going", crd.GetName())
+	}
+	return err
 }
 
 // withoutCRDs tells the watcher whether reports may vanish.
