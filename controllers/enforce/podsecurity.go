@@ -76,7 +76,7 @@ func (v verdict) clean() bool {
 func (r *run) survey(ctx context.Context) *podSecurity {
 	spec := &r.Baseline.Spec
 	current := enforcedIn(r.namespace.Labels)
-	p := &podSecurity{want: r.Control.EnforcedLevel(spec), reached: r.reached(current)}
+	p := &podSecurity{want: r.Control.EnforcedLevel(spec), reached: r.reached(current, r.Control.EnforcedLevel(spec).Version)}
 	p.enforced, p.guarded = p.reached, !controls.Below(current, p.want)
 	if r.Ledger != nil && r.Ledger.PodSecurity != nil && r.Ledger.PodSecurity.Level == p.want.String() {
 		p.known, p.verdict = true, verdict{r.Ledger.PodSecurity.Violations, r.Ledger.PodSecurity.Incomplete}
@@ -128,11 +128,15 @@ func (r *run) climb(ctx context.Context, p *podSecurity, levels []podsecurityapi
 }
 
 // reached returns the level whose enforcement was reached, as the report or the
-// operator's own label says. Of the two the higher: either may be old.
-func (r *run) reached(current podsecurityapi.LevelVersion) podsecurityapi.LevelVersion {
+// operator's own label says. Of the two the higher: either may be old. Where somebody else
+// wrote the label of the version, it was the wanted one.
+func (r *run) reached(current podsecurityapi.LevelVersion, wanted podsecurityapi.Version) podsecurityapi.LevelVersion {
 	reached := controls.NoLevel
 	if r.ownLabels.Has(podsecurityapi.EnforceLevelLabel) {
 		reached = current
+		if !r.ownLabels.Has(podsecurityapi.EnforceVersionLabel) {
+			reached.Version = wanted
+		}
 	}
 	if recorded, ok := r.recorded(); ok && controls.Below(reached, recorded) {
 		return recorded

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
 	podsecurityapi "k8s.io/pod-security-admission/api"
 	podsecuritypolicy "k8s.io/pod-security-admission/policy"
 
@@ -130,6 +131,19 @@ func TestALevelThatRejectsNothingIsReached(t *testing.T) {
 		if got := r.desired.NamespaceLabels[key]; got != value {
 			t.Errorf("%s=%s", key, got)
 		}
+	}
+}
+
+// Where no report says what was reached, somebody's older version of the standards is not it.
+func TestAVersionOfSomebodyElseWasNotReached(t *testing.T) {
+	older := podsecurityapi.LevelVersion{Level: podsecurityapi.LevelRestricted, Version: podsecurityapi.MajorMinorVersion(1, 20)}
+	r := &run{Task: &Task{}, ownLabels: sets.New(podsecurityapi.EnforceLevelLabel)}
+	if reached := r.reached(older, podsecurityapi.LatestVersion()); reached.String() != "restricted:latest" {
+		t.Errorf("%s was reached", reached)
+	}
+	r.ownLabels.Insert(podsecurityapi.EnforceVersionLabel)
+	if reached := r.reached(older, podsecurityapi.LatestVersion()); reached != older {
+		t.Errorf("%s was reached", reached)
 	}
 }
 
