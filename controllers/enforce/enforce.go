@@ -138,7 +138,7 @@ type Outcome struct {
 func (e *Enforcer) Enforce(
 	ctx context.Context, namespace *metav1.PartialObjectMetadata, tasks []Task, gone func(baseline string) bool,
 ) (outcomes []Outcome, again bool, err error) {
-	have, err := e.observe(ctx, namespace)
+	have, err := e.observe(ctx, namespace, listed(tasks))
 	if err != nil {
 		return nil, false, err
 	}
@@ -223,25 +223,58 @@ func (e *Enforcer) wanted(w world) sets.Set[string] {
 	return wanted
 }
 
+// listed returns the UIDs of what the ledger says is in place.
+func listed(tasks []Task) sets.Set[types.UID] {
+	uids := sets.New[types.UID]()
+	for i := range tasks {
+		if ledger := tasks[i].Ledger; ledger != nil {
+			for j := range ledger.Placed {
+				uids.Insert(ledger.Placed[j].UID)
+			}
+		}
+	}
+	return uids
+}
+
 // observe returns every object, of the kinds that the operator makes, in a
-// namespace.
-func (e *Enforcer) observe(ctx context.Context, namespace *metav1.PartialObjectMetadata) (map[string]client.Object, error) {
+// namespace. listed are the UIDs of those that are known to be.
+func (e *Enforcer) observe(ctx context.Context, namespace *metav1.PartialObjectMetadata, listed sets.Set[types.UID]) (map[string]client.Object, error) {
 	have := map[string]client.Object{}
 	for _, list := range lists() {
 		if err := e.Client.List(ctx, list, client.InNamespace(namespace.Name)); err != nil {
 			return nil, fmt.Errorf("listing the objects of namespace %s: %w", namespace.Name, err)
 		}
 		err := meta.EachListItem(list, func(item runtime.Object) error {
-			if object := item.(client.Object); !Precedes(object, namespace) {
+			object := item.(client.Object)
+			there, err := e.there(ctx, object, namespace, listed)
+			if there {
 				have[e.id(object)] = object
 			}
-			return nil
+			return err
 		})
 		if err != nil {
 			return nil, fmt.Errorf("reading the objects of namespace %s: %w", namespace.Name, err)
 		}
 	}
 	return have, nil
+}
+
+// there says whether an object of the cache is in this namespace and was not in a former
+// one. Of the second in which the namespace was made times do not tell: what looks like
+// the operator's own, and is not in the ledger yet, the API server is asked about.
+func (e *Enforcer) there(ctx context.Context, object, namespace client.Object, listed sets.Set[types.UID]) (bool, error) {
+	made, born := object.GetCreationTimestamp(), namespace.GetCreationTimestamp()
+	switch {
+	case Precedes(object, namespace):
+		return false, nil
+	case !made.Equal(&born), !labelled(object), listed.Has(object.GetUID()):
+		return true, nil
+	}
+	live, err := e.live(ctx, object)
+	if err != nil {
+		return false, client.IgnoreNotFound(err)
+	}
+	return live.GetUID() == object.GetUID(), nil
 }
 
 // Precedes says whether an object was in a former namespace of the same name, which the

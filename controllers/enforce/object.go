@@ -155,14 +155,14 @@ func (r *run) ours(object client.Object) bool {
 }
 
 // live reads an object from the API server.
-func (r *run) live(ctx context.Context, object client.Object) (client.Object, error) {
+func (e *Enforcer) live(ctx context.Context, object client.Object) (client.Object, error) {
 	// Read into an empty one: decoding adds to the maps that it finds.
-	empty, err := r.Client.Scheme().New(r.kind(object))
+	empty, err := e.Client.Scheme().New(e.kind(object))
 	if err != nil {
 		return nil, err
 	}
 	live := empty.(client.Object)
-	return live, r.Live.Get(ctx, client.ObjectKeyFromObject(object), live)
+	return live, e.Live.Get(ctx, client.ObjectKeyFromObject(object), live)
 }
 
 func (r *run) heal(ctx context.Context, have, want client.Object, action v1alpha1.DriftAction) (types.UID, error) {
