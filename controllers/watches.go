@@ -19,8 +19,8 @@ import (
 // client-go's reflector tries again ever later, up to a minute, and forgets failures
 // only when all was well for two: an operator would be blind so long after a control
 // plane was upgraded node by node. So the reflector is not told of what is over in a
-// while: only that a resourceVersion is too old or, after etcd was restored, too new, whereupon it
-// lists anew, and that its request is wrong.
+// while: only that a resourceVersion is too old or, after etcd was restored, too new,
+// whereupon it lists anew, and that its request is wrong.
 
 const (
 	// firstTry and lastTry bound how soon a list or a watch is tried again; half as

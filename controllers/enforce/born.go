@@ -17,8 +17,9 @@ import (
 
 // takeOver makes labels that the API server gave a namespace at its creation, by
 // the policy born.securitybaseline.io, the operator's own, and returns the
-// namespace as it is then, or as it was with an error that bears on its labels only. What admission adds is recorded as the creator's, who
-// never stated it: as long as it is, it cannot be released.
+// namespace as it is then, or as it was with an error that bears on its labels only.
+// What admission adds is recorded as the creator's, who never stated it: as long as it
+// is, it cannot be released.
 //
 // Anybody who may write the namespace can write the annotation that says which
 // labels these are. So only those are taken over that are as a baseline asks that

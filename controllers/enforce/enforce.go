@@ -138,7 +138,7 @@ type Outcome struct {
 func (e *Enforcer) Enforce(
 	ctx context.Context, namespace *metav1.PartialObjectMetadata, tasks []Task, gone func(baseline string) bool,
 ) (outcomes []Outcome, again bool, err error) {
-	have, err := e.observe(ctx, namespace, listed(tasks))
+	have, err := e.observe(ctx, namespace, placedIn(tasks))
 	if err != nil {
 		return nil, false, err
 	}
@@ -223,8 +223,8 @@ func (e *Enforcer) wanted(w world) sets.Set[string] {
 	return wanted
 }
 
-// listed returns the UIDs of what the ledger says is in place.
-func listed(tasks []Task) sets.Set[types.UID] {
+// placedIn returns the UIDs of what the ledger says is in place.
+func placedIn(tasks []Task) sets.Set[types.UID] {
 	uids := sets.New[types.UID]()
 	for i := range tasks {
 		if ledger := tasks[i].Ledger; ledger != nil {
@@ -237,8 +237,8 @@ func listed(tasks []Task) sets.Set[types.UID] {
 }
 
 // observe returns every object, of the kinds that the operator makes, in a
-// namespace. listed are the UIDs of those that are known to be.
-func (e *Enforcer) observe(ctx context.Context, namespace *metav1.PartialObjectMetadata, listed sets.Set[types.UID]) (map[string]client.Object, error) {
+// namespace. placed are the UIDs of those that are known to be.
+func (e *Enforcer) observe(ctx context.Context, namespace *metav1.PartialObjectMetadata, placed sets.Set[types.UID]) (map[string]client.Object, error) {
 	have := map[string]client.Object{}
 	for _, list := range lists() {
 		if err := e.Client.List(ctx, list, client.InNamespace(namespace.Name)); err != nil {
@@ -246,7 +246,7 @@ func (e *Enforcer) observe(ctx context.Context, namespace *metav1.PartialObjectM
 		}
 		err := meta.EachListItem(list, func(item runtime.Object) error {
 			object := item.(client.Object)
-			there, err := e.there(ctx, object, namespace, listed)
+			there, err := e.there(ctx, object, namespace, placed)
 			if there {
 				have[e.id(object)] = object
 			}
@@ -262,12 +262,12 @@ func (e *Enforcer) observe(ctx context.Context, namespace *metav1.PartialObjectM
 // there says whether an object of the cache is in this namespace and was not in a former
 // one. Of the second in which the namespace was made times do not tell: what looks like
 // the operator's own, and is not in the ledger yet, the API server is asked about.
-func (e *Enforcer) there(ctx context.Context, object, namespace client.Object, listed sets.Set[types.UID]) (bool, error) {
+func (e *Enforcer) there(ctx context.Context, object, namespace client.Object, placed sets.Set[types.UID]) (bool, error) {
 	made, born := object.GetCreationTimestamp(), namespace.GetCreationTimestamp()
 	switch {
 	case Precedes(object, namespace):
 		return false, nil
-	case !made.Equal(&born), !labelled(object), listed.Has(object.GetUID()):
+	case !made.Equal(&born), !labelled(object), placed.Has(object.GetUID()):
 		return true, nil
 	}
 	live, err := e.live(ctx, object)

@@ -75,8 +75,8 @@ func (v verdict) clean() bool {
 // labels that is due will not tell.
 func (r *run) survey(ctx context.Context) *podSecurity {
 	spec := &r.Baseline.Spec
-	current := enforcedIn(r.namespace.Labels)
-	p := &podSecurity{want: r.Control.EnforcedLevel(spec), reached: r.reached(current, r.Control.EnforcedLevel(spec).Version)}
+	current, want := enforcedIn(r.namespace.Labels), r.Control.EnforcedLevel(spec)
+	p := &podSecurity{want: want, reached: r.reached(current, want.Version)}
 	p.enforced, p.guarded = p.reached, !controls.Below(current, p.want)
 	if r.Ledger != nil && r.Ledger.PodSecurity != nil && r.Ledger.PodSecurity.Level == p.want.String() {
 		p.known, p.verdict = true, verdict{r.Ledger.PodSecurity.Violations, r.Ledger.PodSecurity.Incomplete}
