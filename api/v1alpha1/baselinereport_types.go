@@ -231,6 +231,8 @@ type PodSecurityReport struct {
 
 	// What the API server did not look at or left out of its answer, if anything:
 	// it looks at 3,000 pods for a second, and its answers hold 4,096 characters.
+	// With rollout WhenClean also the workload that is being rolled out, whose pods
+	// may not be there yet.
 	// +optional
 	Incomplete string `json:"incomplete,omitempty"`
 

@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -271,7 +272,11 @@ func (e *Enforcer) there(ctx context.Context, object, namespace client.Object, p
 		return true, nil
 	}
 	live, err := e.live(ctx, object)
-	if err != nil {
+	switch {
+	case apierrors.IsForbidden(err):
+		// What the operator may not read fails the controls that want it, not all.
+		return true, nil
+	case err != nil:
 		return false, client.IgnoreNotFound(err)
 	}
 	return live.GetUID() == object.GetUID(), nil

@@ -1,18 +1,22 @@
 package enforce
 
 import (
+	"context"
+	"errors"
 	"maps"
 	"slices"
 	"testing"
 	"time"
 
 	networkingv1 "k8s.io/api/networking/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
@@ -63,14 +67,21 @@ func TestWhatIsOfAFormerNamespaceIsNotThere(t *testing.T) {
 	cached := fake.NewClientBuilder().WithScheme(clientgoscheme.Scheme).WithObjects(
 		policy("before", "b", metav1.NewTime(second.Add(-time.Second))), policy("gone", "g", second), policy("another", "old", second),
 		policy("same", "s", second), policy("listed", "l", second), policy("later", "t", metav1.NewTime(second.Add(time.Second))),
+		policy("secret", "f", second),
 	).Build()
-	live := fake.NewClientBuilder().WithScheme(clientgoscheme.Scheme).WithObjects(policy("another", "new", second), policy("same", "s", second)).Build()
+	live := fake.NewClientBuilder().WithScheme(clientgoscheme.Scheme).WithObjects(policy("another", "new", second), policy("same", "s", second)).
+		WithInterceptorFuncs(interceptor.Funcs{Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, object client.Object, options ...client.GetOption) error {
+			if key.Name == "secret" {
+				return apierrors.NewForbidden(networkingv1.Resource("networkpolicies"), key.Name, errors.New("revoked"))
+			}
+			return c.Get(ctx, key, object, options...)
+		}}).Build()
 	e := &Enforcer{Client: cached, Live: live}
 	have, err := e.observe(t.Context(), namespace, sets.New[types.UID]("l"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"NetworkPolicy/later", "NetworkPolicy/listed", "NetworkPolicy/same"}
+	want := []string{"NetworkPolicy/later", "NetworkPolicy/listed", "NetworkPolicy/same", "NetworkPolicy/secret"}
 	if got := slices.Sorted(maps.Keys(have)); !slices.Equal(got, want) {
 		t.Errorf("%v are there, not %v", got, want)
 	}

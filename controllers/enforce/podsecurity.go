@@ -104,16 +104,25 @@ func (r *run) survey(ctx context.Context) *podSecurity {
 }
 
 // climb asks about levels, the highest first, of which it was not told a moment ago, until
-// the running pods meet one.
+// the running pods meet one. While some are being replaced, they are not known to meet any.
 func (r *run) climb(ctx context.Context, p *podSecurity, levels []podsecurityapi.LevelVersion) {
 	for _, level := range levels {
 		question := r.paceKey(level.String())
 		v, asked := r.answers.recent(question, r.Now())
 		if !asked {
-			var err error
-			if v, err = r.ask(ctx, level); err != nil {
+			replaced, err := "", error(nil)
+			if p.rollout {
+				replaced, err = r.underway(ctx)
+			}
+			if err == nil {
+				v, err = r.ask(ctx, level)
+			}
+			if err != nil {
 				r.note(r.namespaceID(), fmt.Errorf("asking which running pods violate %s: %w", level, err))
 				return
+			}
+			if v.clean() && replaced != "" {
+				v.incomplete = replaced + " is being rolled out"
 			}
 			r.answers.set(question, v, r.Now())
 			if level == p.want {

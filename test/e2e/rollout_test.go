@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
@@ -18,8 +19,9 @@ import (
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
 
-func whenClean(level v1alpha1.PodSecurityLevel) v1alpha1.SecurityBaselineSpec {
-	return v1alpha1.SecurityBaselineSpec{PodSecurity: &v1alpha1.PodSecurity{Enforce: level, Rollout: v1alpha1.RolloutWhenClean}}
+// whenClean asks for restricted where the pods meet it.
+func whenClean() v1alpha1.SecurityBaselineSpec {
+	return v1alpha1.SecurityBaselineSpec{PodSecurity: &v1alpha1.PodSecurity{Enforce: "restricted", Rollout: v1alpha1.RolloutWhenClean}}
 }
 
 // levels waits until a namespace's labels say so: enforce, audit, warn.
@@ -46,7 +48,7 @@ func TestALevelIsRaisedWhenTheRunningPodsMeetIt(t *testing.T) {
 	clean := newNamespace(t, "clean", nil)
 	deployment := deploy(t, namespace.Name, privilegedPod())
 	deploy(t, clean.Name, restrictedPod())
-	baseline := newBaseline(t, "all", whenClean("restricted"))
+	baseline := newBaseline(t, "all", whenClean())
 
 	// Nothing that runs is refused its successor, but everybody is warned.
 	levels(t, namespace.Name, "", "restricted", "restricted")
@@ -105,11 +107,47 @@ func TestALevelIsRaisedWhenTheRunningPodsMeetIt(t *testing.T) {
 	levels(t, namespace.Name, "baseline", "baseline", "baseline")
 }
 
+// Between the pods that were and those that are to be there may be none, as long as
+// making them takes: a quota stands for what delays it.
+func TestALevelIsNotRaisedInTheMiddleOfADeploymentsRollout(t *testing.T) {
+	t.Parallel()
+	namespace := newNamespace(t, "a", nil)
+	deployment := deploy(t, namespace.Name, privilegedPod())
+	baseline := newBaseline(t, "all", whenClean())
+	levels(t, namespace.Name, "", "restricted", "restricted")
+	entry(t, namespace.Name, baseline, v1alpha1.ControlPodSecurity, inState(v1alpha1.StateViolating))
+
+	quota := &corev1.ResourceQuota{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Name, Name: "none"},
+		Spec:       corev1.ResourceQuotaSpec{Hard: list("pods", "0")},
+	}
+	must(t, admin.Create(t.Context(), quota))
+	redeploy(t, deployment, baselinePod())
+	control := entry(t, namespace.Name, baseline, v1alpha1.ControlPodSecurity, func(control *v1alpha1.ControlReport) error {
+		if control.PodSecurity == nil || len(control.PodSecurity.Violations) > 0 {
+			return errors.New("the pods have not gone")
+		}
+		return nil
+	})
+	equal(t, "the level that was reached", "", control.PodSecurity.Enforced)
+	equal(t, "the state", v1alpha1.StateViolating, control.State)
+	equal(t, "the message", "whether all running pods meet restricted:latest is not known: Deployment/web is being rolled out", control.Message)
+	levels(t, namespace.Name, "", "restricted", "restricted")
+
+	must(t, admin.Delete(t.Context(), quota))
+	levels(t, namespace.Name, "baseline", "restricted", "restricted")
+	entry(t, namespace.Name, baseline, v1alpha1.ControlPodSecurity, inState(v1alpha1.StateViolating))
+
+	// What wants no pods is not waited for.
+	change(t, deployment, func(d *appsv1.Deployment) { d.Spec.Replicas = new(int32(0)) })
+	levels(t, namespace.Name, "restricted", "restricted", "restricted")
+}
+
 // It makes the operator see old reports, so it runs alone.
 func TestAnOldReportLowersNothing(t *testing.T) {
 	namespace := newNamespace(t, "a", nil)
 	deployment := deploy(t, namespace.Name, baselinePod())
-	baseline := newBaseline(t, "all", whenClean("restricted"))
+	baseline := newBaseline(t, "all", whenClean())
 	levels(t, namespace.Name, "baseline", "restricted", "restricted")
 	entry(t, namespace.Name, baseline, v1alpha1.ControlPodSecurity, inState(v1alpha1.StateViolating))
 	reportLag.Store(int64(200 * time.Millisecond))
@@ -169,7 +207,7 @@ func TestItIsSaidWhereTheAnswerWasCut(t *testing.T) {
 		}
 		eventually(t, func(ctx context.Context) error { return admin.Create(ctx, pod) })
 	}
-	baseline := newBaseline(t, "all", whenClean("restricted"))
+	baseline := newBaseline(t, "all", whenClean())
 	control := entry(t, namespace.Name, baseline, v1alpha1.ControlPodSecurity, inState(v1alpha1.StateViolating))
 	equal(t, "what is said of the rest", "the API server's answer was too long and is cut", control.PodSecurity.Incomplete)
 	if named := len(control.PodSecurity.Violations); named < 10 || named >= 64 {

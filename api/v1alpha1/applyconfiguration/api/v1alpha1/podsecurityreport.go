@@ -19,6 +19,8 @@ type PodSecurityReportApplyConfiguration struct {
 	Violations []PodViolationApplyConfiguration `json:"violations,omitempty"`
 	// What the API server did not look at or left out of its answer, if anything:
 	// it looks at 3,000 pods for a second, and its answers hold 4,096 characters.
+	// With rollout WhenClean also the workload that is being rolled out, whose pods
+	// may not be there yet.
 	Incomplete *string `json:"incomplete,omitempty"`
 	// Somebody changed what is enforced, and pods may have come in before it was
 	// put right that the API server did not see then: it is asked again soon.

@@ -1,0 +1,70 @@
+package enforce
+
+import (
+	"context"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// In the middle of a workload's rollout the pods that a level would reject may be gone
+// and not have been made again: that none of them runs says nothing then.
+
+// underway returns what is being rolled out in a namespace, as Kind/name; nothing if
+// nothing is. Workloads are cached by their metadata, which does not tell, so the API
+// server is asked where there are any.
+func (r *run) underway(ctx context.Context) (string, error) {
+	found := ""
+	for _, workloads := range []client.ObjectList{&appsv1.DeploymentList{}, &appsv1.StatefulSetList{}, &appsv1.DaemonSetList{}} {
+		known := &metav1.PartialObjectMetadataList{}
+		known.SetGroupVersionKind(r.kind(workloads))
+		if err := r.Client.List(ctx, known, client.InNamespace(r.namespace.Name), client.Limit(1), client.UnsafeDisableDeepCopy); err != nil {
+			return "", fmt.Errorf("listing workloads: %w", err)
+		}
+		if len(known.Items) == 0 {
+			continue
+		}
+		if err := r.Live.List(ctx, workloads, client.InNamespace(r.namespace.Name)); err != nil {
+			return "", fmt.Errorf("reading workloads: %w", err)
+		}
+		err := meta.EachListItem(workloads, func(item runtime.Object) error {
+			if workload := item.(client.Object); found == "" && !rolledOut(workload) {
+				found = r.id(workload)
+			}
+			return nil
+		})
+		if err != nil {
+			return "", err
+		}
+	}
+	return found, nil
+}
+
+// rolledOut says whether all pods that a workload wants have been made of its present
+// template, ready or not. Where somebody decides which are, it says whether all have been
+// made.
+func rolledOut(workload client.Object) bool {
+	var seen int64
+	var made, wanted int32
+	switch w := workload.(type) {
+	case *appsv1.Deployment:
+		seen, made, wanted = w.Status.ObservedGeneration, w.Status.UpdatedReplicas, ptr.Deref(w.Spec.Replicas, 1)
+	case *appsv1.StatefulSet:
+		seen, made, wanted = w.Status.ObservedGeneration, w.Status.UpdatedReplicas, ptr.Deref(w.Spec.Replicas, 1)
+		update := w.Spec.UpdateStrategy
+		if update.Type == appsv1.OnDeleteStatefulSetStrategyType || update.RollingUpdate != nil && ptr.Deref(update.RollingUpdate.Partition, 0) > 0 {
+			made = w.Status.Replicas
+		}
+	case *appsv1.DaemonSet:
+		seen, made, wanted = w.Status.ObservedGeneration, w.Status.UpdatedNumberScheduled, w.Status.DesiredNumberScheduled
+		if w.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType {
+			made = w.Status.CurrentNumberScheduled
+		}
+	}
+	return seen >= workload.GetGeneration() && made >= wanted
+}
