@@ -65,6 +65,9 @@ func rolledOut(workload client.Object) bool {
 		if w.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType {
 			made = w.Status.CurrentNumberScheduled
 		}
+		if seen < workload.GetGeneration() {
+			return false // how many it wants only its controller says
+		}
 	}
-	return seen >= workload.GetGeneration() && made >= wanted
+	return wanted == 0 || seen >= workload.GetGeneration() && made >= wanted
 }

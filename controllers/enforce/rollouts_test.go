@@ -32,7 +32,7 @@ func TestRolledOut(t *testing.T) {
 	}{
 		{"all pods are of the present template", deployment(new(int32(3)), appsv1.DeploymentStatus{ObservedGeneration: 2, Replicas: 3, UpdatedReplicas: 3}), true},
 		{"one pod is wanted where nothing is said", deployment(nil, appsv1.DeploymentStatus{ObservedGeneration: 2}), false},
-		{"nothing is wanted", deployment(new(int32(0)), appsv1.DeploymentStatus{ObservedGeneration: 2}), true},
+		{"nothing is wanted, whether the controller has seen it or not", deployment(new(int32(0)), appsv1.DeploymentStatus{}), true},
 		{"the controller has not seen it", deployment(new(int32(3)), appsv1.DeploymentStatus{ObservedGeneration: 1, Replicas: 3, UpdatedReplicas: 3}), false},
 		{"the status still counts the former pods", deployment(new(int32(3)), appsv1.DeploymentStatus{ObservedGeneration: 2, Replicas: 3}), false},
 		{"all pods of a StatefulSet", statefulSet(rolling, appsv1.StatefulSetStatus{Replicas: 3, UpdatedReplicas: 3}), true},
@@ -41,6 +41,8 @@ func TestRolledOut(t *testing.T) {
 		{"a pod is missing all the same", statefulSet(partition, appsv1.StatefulSetStatus{Replicas: 2, UpdatedReplicas: 1}), false},
 		{"pods that somebody has yet to delete", statefulSet(onDelete, appsv1.StatefulSetStatus{Replicas: 3}), true},
 		{"a pod on each node", daemonSet(appsv1.RollingUpdateDaemonSetStrategyType, appsv1.DaemonSetStatus{DesiredNumberScheduled: 2, UpdatedNumberScheduled: 2}), true},
+		{"no node", daemonSet(appsv1.RollingUpdateDaemonSetStrategyType, appsv1.DaemonSetStatus{}), true},
+		{"nodes that the controller has not counted", &appsv1.DaemonSet{ObjectMeta: second, Status: appsv1.DaemonSetStatus{ObservedGeneration: 1}}, false},
 		{"a former pod on a node", daemonSet(appsv1.RollingUpdateDaemonSetStrategyType, appsv1.DaemonSetStatus{DesiredNumberScheduled: 2, CurrentNumberScheduled: 2, UpdatedNumberScheduled: 1}), false},
 		{"a former pod that somebody has yet to delete", daemonSet(appsv1.OnDeleteDaemonSetStrategyType, appsv1.DaemonSetStatus{DesiredNumberScheduled: 2, CurrentNumberScheduled: 2}), true},
 		{"no pod on a node", daemonSet(appsv1.OnDeleteDaemonSetStrategyType, appsv1.DaemonSetStatus{DesiredNumberScheduled: 2, CurrentNumberScheduled: 1}), false},

@@ -246,7 +246,7 @@ func (h *harness) recreate(ctx context.Context, stuck time.Duration) error {
 	}
 	// Whatever else ends, the namespace must neither stay nor be missing.
 	over := ctx
-	ctx = context.WithoutCancel(ctx)
+	ctx = h.whole
 	holder := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: "holder", Finalizers: []string{"chaos.example.com/holder"}}}
 	if stuck > 0 {
 		if err := retried(ctx, func() error { return client.IgnoreAlreadyExists(h.admin.Create(ctx, holder.DeepCopy())) }); err != nil {
@@ -375,7 +375,7 @@ func (h *harness) pollute(ctx context.Context) error {
 	// Only a workload that changes tells the operators.
 	workload := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: workloadName}}
 	patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"metadata":%s}`, h.annotated("")))
-	ctx = context.WithoutCancel(ctx)
+	ctx = h.whole
 	return retried(ctx, func() error {
 		return client.IgnoreNotFound(h.admin.Patch(ctx, workload, patch, client.FieldOwner(editManager)))
 	})

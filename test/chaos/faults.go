@@ -176,7 +176,7 @@ func (h *harness) revoke(ctx context.Context) error {
 		h.count("permissions revoked")
 		return give(ctx, less.Rules)
 	})
-	return errors.Join(err, give(context.WithoutCancel(ctx), whole.Rules))
+	return errors.Join(err, give(h.whole, whole.Rules))
 }
 
 func (h *harness) recreateAll(ctx context.Context) error {
@@ -223,7 +223,7 @@ func (h *harness) removeCRDs(ctx context.Context) error {
 	}
 	h.count("CRDs removed")
 	// Whatever else ends, they must come back.
-	ctx = context.WithoutCancel(ctx)
+	ctx = h.whole
 	h.withoutCRDs(true)
 	defer h.withoutCRDs(false)
 	for _, crd := range kept {
@@ -327,7 +327,7 @@ func (h *harness) fillEtcd(ctx context.Context) error {
 		<-ctx.Done()
 	}
 	// Also if the answer did not come in time.
-	_, disarmed := h.watcher.etcd.AlarmDisarm(context.WithoutCancel(ctx), &clientv3.AlarmMember{})
+	_, disarmed := h.watcher.etcd.AlarmDisarm(h.whole, &clientv3.AlarmMember{})
 	return errors.Join(unlessOver(ctx, err), disarmed)
 }
 

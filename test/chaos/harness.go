@@ -49,6 +49,9 @@ type settings struct {
 
 // harness does what goes wrong and has it watched.
 type harness struct {
+	// whole is the context of the run: what a fault must put back goes on when the fault
+	// is over, and not when the run is.
+	whole      context.Context
 	settings   settings
 	local      *cluster.Cluster
 	admin      client.Client
@@ -179,7 +182,7 @@ func names(faults []fault) string {
 
 // newHarness starts everything and waits until it is as desired.
 func newHarness(ctx context.Context, s settings) (_ *harness, err error) {
-	h := &harness{settings: s, counts: map[string]int{}, invariants: newInvariants()}
+	h := &harness{whole: ctx, settings: s, counts: map[string]int{}, invariants: newInvariants()}
 	if h.local, err = cluster.Start(ctx); err != nil {
 		return nil, err
 	}

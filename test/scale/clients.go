@@ -9,9 +9,12 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -78,11 +81,11 @@ func parallel(ctx context.Context, n int, do func(ctx context.Context, i int) er
 
 func namespaceName(i int) string { return fmt.Sprintf("scale-%05d", i) }
 
-// namespaces makes so many, of one stage, and waits until Kubernetes' own controllers
-// are done with them: each makes an object in every namespace.
-func (c *clients) namespaces(ctx context.Context, n int, stage string) error {
-	err := parallel(ctx, n, func(ctx context.Context, i int) error {
-		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespaceName(i), Labels: map[string]string{stageLabel: stage}}}
+// namespaces makes those from one number to before another, of one stage, and waits until
+// Kubernetes' own controllers are done with all: each makes an object in every namespace.
+func (c *clients) namespaces(ctx context.Context, from, to int, stage string) error {
+	err := parallel(ctx, to-from, func(ctx context.Context, i int) error {
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespaceName(from + i), Labels: map[string]string{stageLabel: stage}}}
 		_, err := c.core.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{})
 		return err
 	})
@@ -95,8 +98,31 @@ func (c *clients) namespaces(ctx context.Context, n int, stage string) error {
 			return false, err
 		}
 		roots, err := c.core.CoreV1().ConfigMaps("").List(ctx, metav1.ListOptions{FieldSelector: "metadata.name=kube-root-ca.crt"})
-		return err == nil && len(accounts.Items) >= n && len(roots.Items) >= n, err
+		return err == nil && len(accounts.Items) >= to && len(roots.Items) >= to, err
 	})
+}
+
+// countChanges counts the changes of what the operator writes, from a version on.
+func (c *clients) countChanges(ctx context.Context, version string) (*atomic.Int64, func(), error) {
+	ctx, cancel := context.WithCancel(ctx)
+	var changes atomic.Int64
+	for _, list := range []client.ObjectList{
+		&networkingv1.NetworkPolicyList{}, &rbacv1.RoleBindingList{}, &corev1.NamespaceList{}, &v1alpha1.BaselineReportList{}, &v1alpha1.SecurityBaselineList{},
+	} {
+		watched, err := c.custom.Watch(ctx, list, &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: version}})
+		if err != nil {
+			cancel()
+			return nil, nil, err
+		}
+		go func() {
+			for event := range watched.ResultChan() {
+				if event.Type != watch.Bookmark && event.Type != watch.Error {
+					changes.Add(1)
+				}
+			}
+		}()
+	}
+	return &changes, cancel, nil
 }
 
 // ready waits until every one of n namespaces is as a baseline says at its

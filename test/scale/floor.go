@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -10,7 +11,9 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
+	podsecurityapi "k8s.io/pod-security-admission/api"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
@@ -34,14 +37,19 @@ type floor struct {
 	namespaces int
 	given      given
 	// all is how long everything takes, one how long one object a namespace does, and
-	// both how long that and the ledger of it do.
-	all, one, both time.Duration
+	// both how long that and the ledger of it do. burdened is how long everything takes
+	// with what the operator asks besides.
+	all, one, both, burdened time.Duration
 }
 
 func (f *floor) figures() []figure {
 	return []figure{
 		{Name: "floor_seconds", What: fmt.Sprintf("floor: %d writes for each of %d namespaces, by 32 writers", f.given.writes(), f.namespaces), Value: f.all.Seconds(), Unit: "s"},
 		{Name: "floor_one_seconds", What: "floor: one policy for each", Value: f.one.Seconds(), Unit: "s"},
+		{
+			Name: "floor_burdened_seconds", Value: f.burdened.Seconds(), Unit: "s",
+			What: "floor: everything, the labels as a dry run before, and watches of what is written",
+		},
 		{Name: "floor_both_seconds", What: "floor: one policy for each and an update of its report", Value: f.both.Seconds(), Unit: "s"},
 	}
 }
@@ -65,7 +73,7 @@ func measureFloor(ctx context.Context, n int) (*floor, error) {
 	if f.given, err = pilot(ctx, local, c); err != nil {
 		return nil, fmt.Errorf("learning what the operator writes: %w", err)
 	}
-	if err := c.namespaces(ctx, n, "floor"); err != nil {
+	if err := c.namespaces(ctx, 0, n, "floor"); err != nil {
 		return nil, fmt.Errorf("making namespaces: %w", err)
 	}
 	start := time.Now()
@@ -73,6 +81,9 @@ func measureFloor(ctx context.Context, n int) (*floor, error) {
 		return nil, err
 	}
 	f.all = time.Since(start)
+	if f.burdened, err = f.measureBurdened(ctx, c); err != nil {
+		return nil, fmt.Errorf("writing what the operator does, as it does: %w", err)
+	}
 	start = time.Now()
 	one := func(ctx context.Context, i int, name string) error {
 		policy := networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: f.given.policies[0].Spec}
@@ -98,6 +109,31 @@ func measureFloor(ctx context.Context, n int) (*floor, error) {
 	})
 	f.both = time.Since(start)
 	return f, err
+}
+
+// measureBurdened has the client write into n more namespaces what it wrote into the
+// first, and ask and watch what the operator asks and watches besides.
+func (f *floor) measureBurdened(ctx context.Context, c *clients) (time.Duration, error) {
+	n := f.namespaces
+	if err := c.namespaces(ctx, n, 2*n, "burdened"); err != nil {
+		return 0, fmt.Errorf("making namespaces: %w", err)
+	}
+	_, stop, err := c.countChanges(ctx, "")
+	if err != nil {
+		return 0, err
+	}
+	defer stop()
+	question, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": map[string]string{podsecurityapi.EnforceLevelLabel: "restricted"}}})
+	if err != nil {
+		return 0, err
+	}
+	start := time.Now()
+	err = parallel(ctx, n, func(ctx context.Context, i int) error {
+		name := namespaceName(n + i)
+		_, err := c.core.CoreV1().Namespaces().Patch(ctx, name, types.MergePatchType, question, metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}})
+		return errors.Join(err, f.given.write(ctx, c, name))
+	})
+	return time.Since(start), err
 }
 
 // pilot returns what the operator writes into a namespace.
