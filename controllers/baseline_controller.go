@@ -62,9 +62,9 @@ func (r *baselineReconciler) Reconcile(ctx context.Context, request ctrl.Request
 	if left := r.respite.left(); left > 0 {
 		return ctrl.Result{RequeueAfter: left}, nil
 	}
-	defer r.respite.after(time.Now())
-	now := r.now()
-	status, err := r.status(ctx, baseline, now)
+	start, now := time.Now(), r.now()
+	status, err := r.status(ctx, baseline, now) // without waiting for anybody
+	r.respite.after(start)
 	if err != nil {
 		return ctrl.Result{}, err
 	}

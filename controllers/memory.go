@@ -16,17 +16,27 @@ const startLasts = 15 * time.Second
 // again as the caches hold. By itself Go keeps it for minutes.
 type thrift struct{ mgr ctrl.Manager }
 
-// Start waits until the operator has started.
+// Start waits until the caches are filled and, for as long as it takes, until this
+// operator leads.
 func (t thrift) Start(ctx context.Context) error {
 	if !t.mgr.GetCache().WaitForCacheSync(ctx) {
 		return nil
 	}
+	giveBack(ctx)
+	select {
+	case <-ctx.Done():
+	case <-t.mgr.Elected():
+		giveBack(ctx)
+	}
+	return nil
+}
+
+func giveBack(ctx context.Context) {
 	select {
 	case <-ctx.Done():
 	case <-time.After(startLasts):
 		debug.FreeOSMemory()
 	}
-	return nil
 }
 
 // NeedLeaderElection says that a standby, which has the same caches, does it too.

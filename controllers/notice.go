@@ -77,11 +77,22 @@ const (
 	lastLook  = 5 * time.Minute
 )
 
-// workloads knows when the workloads of a namespace last changed.
-type workloads struct{ moments }
+// workloads knows when the workloads of a namespace last changed, if that is not long ago.
+type workloads struct {
+	moments
+	forgot time.Time
+}
 
 // mark notes that they changed.
-func (w *workloads) mark(namespace string, at time.Time) { w.set(namespace, at, false) }
+func (w *workloads) mark(namespace string, at time.Time) {
+	w.set(namespace, at, false)
+	w.mutex.Lock()
+	defer w.mutex.Unlock()
+	if at.Sub(w.forgot) > lastLook {
+		maps.DeleteFunc(w.times, func(_ string, changed time.Time) bool { return at.Sub(changed) > lastLook })
+		w.forgot = at
+	}
+}
 
 // lookAgain returns how soon the pods of a namespace are to be looked at again.
 func (w *workloads) lookAgain(namespace string, now time.Time) time.Duration {

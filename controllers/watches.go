@@ -28,8 +28,12 @@ const (
 	firstTry = 200 * time.Millisecond
 	lastTry  = 3 * time.Second
 	lateness = .5
-	// resumeAfter is how soon a watch that ended is begun again.
+	// resumeAfter is how soon a watch that ended is begun again; later, up to lastTry,
+	// while nothing comes of it.
 	resumeAfter = 100 * time.Millisecond
+	// inVain is how often an error may end a watch before anything came of it: what
+	// comes next may be what cannot be read, and all must be listed anew.
+	inVain = 5
 )
 
 // newInformer returns an informer that is not blind for longer than an outage lasts,
@@ -90,18 +94,24 @@ func resumed(ctx context.Context, current watch.Interface, options metav1.ListOp
 	stop := proxy.StopChan()
 	go func() {
 		defer close(events)
+		again := wait.Backoff{Duration: resumeAfter, Factor: 2, Cap: lastTry, Steps: math.MaxInt}
+		tries, vain := again, 0
 		for {
-			resume := forward(current, events, stop, &options)
+			from := options.ResourceVersion
+			resume := forward(current, events, stop, &options, vain < inVain)
 			current.Stop()
 			if !resume {
 				return
+			}
+			if vain++; options.ResourceVersion != from {
+				tries, vain = again, 0
 			}
 			select {
 			case <-stop:
 				return
 			case <-ctx.Done():
 				return
-			case <-time.After(resumeAfter):
+			case <-time.After(tries.Step()):
 			}
 			var err error
 			if current, err = begin(options); err != nil {
@@ -114,8 +124,9 @@ func resumed(ctx context.Context, current watch.Interface, options metav1.ListOp
 }
 
 // forward passes the events of a watch on until it ends, and says whether it can be
-// resumed. options are then such that it goes on from there.
-func forward(current watch.Interface, events chan<- watch.Event, stop <-chan struct{}, options *metav1.ListOptions) (resume bool) {
+// resumed. options are then such that it goes on from there. An error ends it for good
+// where no patience is left.
+func forward(current watch.Interface, events chan<- watch.Event, stop <-chan struct{}, options *metav1.ListOptions, patience bool) (resume bool) {
 	for {
 		var event watch.Event
 		select {
@@ -127,7 +138,7 @@ func forward(current watch.Interface, events chan<- watch.Event, stop <-chan str
 			}
 			event = next
 		}
-		if event.Type == watch.Error && known(options) {
+		if event.Type == watch.Error && known(options) && patience {
 			status := apierrors.FromObject(event.Object)
 			if reason, ok := status.(apierrors.APIStatus); !ok || reason.Status().Code >= http.StatusInternalServerError && !isTooNew(status) {
 				return true // cut off in the middle, mostly

@@ -82,6 +82,43 @@ func TestAWatchGoesOnWhereItWas(t *testing.T) {
 	}
 }
 
+func TestAWatchThatNothingComesOfIsBegunAgainLater(t *testing.T) {
+	broken := watch.Event{Type: watch.Error, Object: new(apierrors.NewInternalError(errors.New("unable to decode an event")).Status())}
+	for _, test := range []struct {
+		name  string
+		first func() watch.Interface
+		// begun is how often it is begun again, of 20 times at most.
+		begun int
+	}{
+		{"it is closed at once", func() watch.Interface { return ended() }, 20},
+		{"it says what cannot be read: all is listed anew", func() watch.Interface { return ended(broken) }, inVain},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				start, begun := time.Now(), 0
+				watched := resumed(t.Context(), test.first(), metav1.ListOptions{ResourceVersion: "1"}, func(metav1.ListOptions) (watch.Interface, error) {
+					if begun++; begun == 20 {
+						return nil, apierrors.NewResourceExpired("too old resource version")
+					}
+					return test.first(), nil
+				})
+				events := 0
+				for event := range watched.ResultChan() {
+					if events++; event.Type != watch.Error {
+						t.Errorf("it says %s", event.Type)
+					}
+				}
+				if begun != test.begun || events != 1 {
+					t.Errorf("it is begun again %d times and says %d things", begun, events)
+				}
+				if took := time.Since(start); took < time.Duration(begun-5)*lastTry || took > time.Duration(begun)*lastTry {
+					t.Errorf("%d times took %s", begun, took)
+				}
+			})
+		})
+	}
+}
+
 func TestListingIsTriedUntilItSucceeds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		answers := []error{errors.New("connection refused"), apierrors.NewServiceUnavailable("down"), apierrors.NewForbidden(corev1.Resource("pods"), "", nil), nil}

@@ -59,7 +59,7 @@ func (e *Enforcer) noteLabels(w world, written bool, warned []string, err error)
 	for _, r := range w.runs {
 		r.noteLabels(err)
 		if written && err == nil && r.podSecurity != nil && r.podSecurity.written(r.namespace.Labels, r.wantedLabels(), warned) {
-			r.answers.set(r.paceKey(r.podSecurity.want.String()), r.podSecurity.verdict, r.Now())
+			r.answers.set(r.paceKey(r.podSecurity.want.String()), answer{verdict: r.podSecurity.verdict}, r.Now())
 		}
 	}
 }

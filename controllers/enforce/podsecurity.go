@@ -6,6 +6,7 @@ import (
 	"maps"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -33,8 +34,8 @@ type podSecurity struct {
 	want podsecurityapi.LevelVersion
 
 	// rollout is what the label says meanwhile, where the level is enforced only
-	// when the pods meet it.
-	rollout bool
+	// when the pods meet it; raises says that it may be raised.
+	rollout, raises bool
 
 	// enforced is what is to be enforced now, reached what was before.
 	enforced, reached podsecurityapi.LevelVersion
@@ -57,11 +58,26 @@ type verdict struct {
 	incomplete string
 }
 
-// answers are the verdicts of the last moments, by namespace and level.
-type answers struct{ memory[verdict] }
+// answer is a verdict, and what was being rolled out when it was asked for.
+type answer struct {
+	verdict
+	underway string
+}
+
+// judged returns the verdict: where a level is to be raised by it, and pods are about to
+// be made, they are not known to meet any.
+func (a answer) judged(raises bool) verdict {
+	if raises && a.underway != "" && a.clean() {
+		return verdict{incomplete: a.underway + " is being rolled out"}
+	}
+	return a.verdict
+}
+
+// answers are those of the last moments, by namespace and level.
+type answers struct{ memory[answer] }
 
 // recent returns what was said less than askEvery ago.
-func (a *answers) recent(question string, now time.Time) (verdict, bool) {
+func (a *answers) recent(question string, now time.Time) (answer, bool) {
 	said, ago, ok := a.ago(question, now)
 	return said, ok && ago < askEvery
 }
@@ -84,10 +100,11 @@ func (r *run) survey(ctx context.Context) *podSecurity {
 	}
 	levels := controls.Rollout(spec, p.reached)
 	p.rollout = len(levels) > 0
+	p.raises = p.rollout && !r.audits()
 	said, asked := r.answers.recent(r.paceKey(p.want.String()), r.Now())
 	if asked {
 		// The report may not show yet what was said a moment ago.
-		p.known, p.verdict = true, said
+		p.known, p.verdict = true, said.judged(p.raises)
 	}
 	switch {
 	case p.want.Level == podsecurityapi.LevelPrivileged:
@@ -104,32 +121,28 @@ func (r *run) survey(ctx context.Context) *podSecurity {
 }
 
 // climb asks about levels, the highest first, of which it was not told a moment ago, until
-// the running pods meet one. While some are being replaced, they are not known to meet any.
+// the running pods meet one. What is being rolled out is found out first, for if it ends
+// in between, its pods are there to be looked at.
 func (r *run) climb(ctx context.Context, p *podSecurity, levels []podsecurityapi.LevelVersion) {
+	underway := sync.OnceValues(func() (string, error) { return r.underway(ctx) })
 	for _, level := range levels {
 		question := r.paceKey(level.String())
-		v, asked := r.answers.recent(question, r.Now())
+		said, asked := r.answers.recent(question, r.Now())
 		if !asked {
-			replaced, err := "", error(nil)
-			if p.rollout {
-				replaced, err = r.underway(ctx)
-			}
-			if err == nil {
-				v, err = r.ask(ctx, level)
+			var err error
+			if said.underway, err = underway(); err == nil {
+				said.verdict, err = r.ask(ctx, level)
 			}
 			if err != nil {
 				r.note(r.namespaceID(), fmt.Errorf("asking which running pods violate %s: %w", level, err))
 				return
 			}
-			if v.clean() && replaced != "" {
-				v.incomplete = replaced + " is being rolled out"
-			}
-			r.answers.set(question, v, r.Now())
+			r.answers.set(question, said, r.Now())
 			if level == p.want {
-				p.known, p.verdict, p.provisional = true, v, false
+				p.known, p.verdict, p.provisional = true, said.judged(p.raises), false
 			}
 		}
-		if v.clean() {
+		if said.judged(p.raises).clean() {
 			p.enforced = level
 			return
 		}

@@ -155,8 +155,8 @@ func TestALevelIsReachedAgainAtOnce(t *testing.T) {
 	namespace := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "n", UID: "u"}}
 	i := slices.IndexFunc(controls.All, func(control controls.Control) bool { return control.Name == v1alpha1.ControlPodSecurity })
 	r := &run{Enforcer: &Enforcer{Now: func() time.Time { return now }}, Task: &Task{Control: controls.All[i], Baseline: baseline}, namespace: namespace}
-	r.answers.set("u/restricted:latest", verdict{violations: []v1alpha1.PodViolation{{Pods: "a", Reasons: "seccompProfile"}}}, now)
-	r.answers.set("u/baseline:latest", verdict{}, now)
+	r.answers.set("u/restricted:latest", answer{verdict: verdict{violations: []v1alpha1.PodViolation{{Pods: "a", Reasons: "seccompProfile"}}}}, now)
+	r.answers.set("u/baseline:latest", answer{}, now)
 	now = now.Add(askEvery / 2)
 	p := r.survey(t.Context()) // and nobody is asked: there is no client
 	if p.enforced.String() != "baseline:latest" || p.known && p.clean() {
@@ -187,5 +187,28 @@ func TestCompares(t *testing.T) {
 		if got := compares(level(test.from), level(test.to)); got != test.want {
 			t.Errorf("from %s to %s: %t", test.from, test.to, got)
 		}
+	}
+}
+
+// What was asked for one baseline is an answer for another, too.
+func TestNoLevelIsRaisedByAnAnswerOfARollout(t *testing.T) {
+	violated := verdict{violations: []v1alpha1.PodViolation{{Pods: "a", Reasons: "seccompProfile"}}}
+	replaced := verdict{incomplete: "Deployment/web is being rolled out"}
+	for _, test := range []struct {
+		name   string
+		said   answer
+		raises bool
+		want   verdict
+	}{
+		{"nothing is rolled out", answer{}, true, verdict{}},
+		{"something is", answer{underway: "Deployment/web"}, true, replaced},
+		{"something is, and nothing to be raised", answer{underway: "Deployment/web"}, false, verdict{}},
+		{"pods that violate are there all the same", answer{violated, "Deployment/web"}, true, violated},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if diff := cmp.Diff(test.want, test.said.judged(test.raises), cmp.AllowUnexported(verdict{})); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
 	}
 }

@@ -33,7 +33,7 @@ func (r *run) underway(ctx context.Context) (string, error) {
 			return "", fmt.Errorf("reading workloads: %w", err)
 		}
 		err := meta.EachListItem(workloads, func(item runtime.Object) error {
-			if workload := item.(client.Object); found == "" && !rolledOut(workload) {
+			if workload := item.(client.Object); found == "" && workload.GetDeletionTimestamp() == nil && !seen(workload) {
 				found = r.id(workload)
 			}
 			return nil
@@ -45,29 +45,30 @@ func (r *run) underway(ctx context.Context) (string, error) {
 	return found, nil
 }
 
-// rolledOut says whether all pods that a workload wants have been made of its present
-// template, ready or not. Where somebody decides which are, it says whether all have been
-// made.
-func rolledOut(workload client.Object) bool {
-	var seen int64
-	var made, wanted int32
+// seen says whether the pods of a workload's present template are there to be looked at:
+// one will do, ready or not, for they are alike. Where somebody decides which pods are
+// made of it, so that there may be none, it says whether all pods have been made.
+func seen(workload client.Object) bool {
+	var observed int64
+	var made, updated, wanted int32
+	held := false
 	switch w := workload.(type) {
 	case *appsv1.Deployment:
-		seen, made, wanted = w.Status.ObservedGeneration, w.Status.UpdatedReplicas, ptr.Deref(w.Spec.Replicas, 1)
+		observed, made, updated, wanted = w.Status.ObservedGeneration, w.Status.Replicas, w.Status.UpdatedReplicas, ptr.Deref(w.Spec.Replicas, 1)
+		held = w.Spec.Paused
 	case *appsv1.StatefulSet:
-		seen, made, wanted = w.Status.ObservedGeneration, w.Status.UpdatedReplicas, ptr.Deref(w.Spec.Replicas, 1)
+		observed, made, updated, wanted = w.Status.ObservedGeneration, w.Status.Replicas, w.Status.UpdatedReplicas, ptr.Deref(w.Spec.Replicas, 1)
 		update := w.Spec.UpdateStrategy
-		if update.Type == appsv1.OnDeleteStatefulSetStrategyType || update.RollingUpdate != nil && ptr.Deref(update.RollingUpdate.Partition, 0) > 0 {
-			made = w.Status.Replicas
-		}
+		held = update.Type == appsv1.OnDeleteStatefulSetStrategyType || update.RollingUpdate != nil && ptr.Deref(update.RollingUpdate.Partition, 0) > 0
 	case *appsv1.DaemonSet:
-		seen, made, wanted = w.Status.ObservedGeneration, w.Status.UpdatedNumberScheduled, w.Status.DesiredNumberScheduled
-		if w.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType {
-			made = w.Status.CurrentNumberScheduled
-		}
-		if seen < workload.GetGeneration() {
+		observed, made, updated, wanted = w.Status.ObservedGeneration, w.Status.CurrentNumberScheduled, w.Status.UpdatedNumberScheduled, w.Status.DesiredNumberScheduled
+		held = w.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType
+		if observed < workload.GetGeneration() {
 			return false // how many it wants only its controller says
 		}
 	}
-	return wanted == 0 || seen >= workload.GetGeneration() && made >= wanted
+	if wanted == 0 {
+		return true
+	}
+	return observed >= workload.GetGeneration() && (updated > 0 || held && made >= wanted)
 }

@@ -10,6 +10,11 @@ time=$1
 
 bin=$(mktemp -d)
 trap 'rm -rf "$bin"' EXIT
+# On a busy machine Go before 1.27 takes the end of the time for a failure of what is
+# under way: https://github.com/golang/go/issues/75804
+timed_out() {
+	grep -q 'context deadline exceeded' "$bin/out" && ! grep -Eq 'Failing input written|panic|hung or terminated' "$bin/out"
+}
 cache=$(realpath -m "${FUZZCACHE:-$bin/cache}")
 for dir in $(git grep --untracked -l '^func Fuzz' -- '*_test.go' | xargs -n1 dirname | sort -u); do
 	# Built once a package: go test would link it anew for each target.
@@ -19,7 +24,7 @@ for dir in $(git grep --untracked -l '^func Fuzz' -- '*_test.go' | xargs -n1 dir
 		# Of an input that is new, a few ways to make it smaller will do: most are as
 		# small as they get.
 		if ! (cd "$dir" && "$bin/fuzz" -test.run='^$' -test.fuzz="^$target\$" -test.fuzztime="$time" -test.fuzzminimizetime=10x \
-			-test.fuzzcachedir="$cache") > "$bin/out" 2>&1; then
+			-test.fuzzcachedir="$cache") > "$bin/out" 2>&1 && ! timed_out; then
 			echo "failed"
 			cat "$bin/out"
 			exit 1
