@@ -3,6 +3,8 @@ package main
 import (
 	"math/rand/v2"
 	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,15 +23,20 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// What goes wrong here is little of what make chaos does, in the same mixes each time.
+// What goes wrong here is little of what make chaos does, in the same mixes each time, and
+// it may take longer until all is as desired: other tests run beside it, on any machine.
 func TestTheInvariantsHold(t *testing.T) {
+	dir := t.TempDir()
 	err := run(t.Context(), settings{
-		seed: 1, alone: 3 * time.Second, mixed: 30 * time.Second, namespaces: 20,
+		seed: 1, alone: 3 * time.Second, mixed: 30 * time.Second, namespaces: 20, within: 3 * settleWithin,
 		faults: []string{"kill", "freeze", "errors", "lost", "permissions", "recreate", "crds", "priorities", "clock"},
-		dir:    t.TempDir(), out: t.Output(),
+		dir:    dir, out: t.Output(),
 	})
 	if err != nil {
 		t.Error(err)
+		log, err := os.ReadFile(filepath.Join(dir, "operator.log"))
+		lines := strings.Split(string(log), "\n")
+		t.Logf("the end of the operators' log (%v):\n%s", err, strings.Join(lines[max(0, len(lines)-200):], "\n"))
 	}
 }
 

@@ -135,6 +135,13 @@ func (h *harness) edit(ctx context.Context) error {
 	return tolerated(err)
 }
 
+// open opens a namespace, and returns nil if it did.
+func (h *harness) open(ctx context.Context) error {
+	policy := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: h.anyPlainNamespace(), Name: prefix + defaultDeny}}
+	patch := fmt.Appendf(nil, `{"metadata":%s,"spec":{"ingress":[{}]}}`, h.annotated(""))
+	return h.admin.Patch(ctx, policy, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(editManager))
+}
+
 // refused says whether the API server did not delete what it was asked to: without an
 // answer, or when etcd did not answer it in time, it may do so yet. What is gone already
 // may be so by the harness's own other hand.
@@ -153,15 +160,20 @@ func tolerated(err error) error {
 	return nil
 }
 
+// patience is how long something is tried that must succeed in the end.
+const patience = 2 * time.Minute
+
 // retried does something until it succeeds.
 func retried(ctx context.Context, do func() error) error {
 	var last error
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
 	err := wait.PollUntilContextCancel(ctx, 100*time.Millisecond, true, func(context.Context) (bool, error) {
 		last = do()
 		return last == nil, nil
 	})
-	if err != nil && last != nil && ctx.Err() == nil {
-		return last
+	if err != nil && last != nil {
+		return fmt.Errorf("%w; at last: %w", err, last)
 	}
 	return err
 }

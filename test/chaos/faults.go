@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -30,28 +31,36 @@ type fault struct {
 	// storage says that it needs etcd, or the API server, as the other faults with
 	// storage leave it not: an API server that starts with etcd frozen gives up.
 	storage bool
-	run     func(ctx context.Context, h *harness) error
+	// counts is what begins the names of what it counts, unless it is the proxy that does.
+	counts string
+	run    func(ctx context.Context, h *harness) error
 }
 
 // faults are all that can go wrong.
 var faults = []fault{
-	{name: "kill", what: "SIGKILL of the leader, now and then of the other, at random moments", run: harnessed((*harness).kill)},
-	{name: "freeze", what: "SIGSTOP of the leader past its lease, SIGCONT while another leads", run: harnessed((*harness).freeze)},
-	{name: "api-server", what: "kill -9 and start of kube-apiserver", storage: true, run: harnessed((*harness).killAPIServer)},
-	{name: "etcd", what: "etcd frozen", lasts: 32 * time.Second, storage: true, run: harnessed((*harness).freezeEtcd)},
+	{name: "kill", what: "SIGKILL of the leader, now and then of the other, at random moments", counts: "kills", run: harnessed((*harness).kill)},
+	{name: "freeze", what: "SIGSTOP of the leader past its lease, SIGCONT while another leads", lasts: 3 * leaseDuration, counts: "freezes", run: harnessed((*harness).freeze)},
+	{name: "api-server", what: "kill -9 and start of kube-apiserver", storage: true, counts: "API server restarts", run: harnessed((*harness).killAPIServer)},
+	{
+		name: "etcd", what: "etcd frozen for half a minute, or again and again for seconds", lasts: frozenAlone + 15*time.Second, storage: true,
+		counts: "etcd freezes", run: harnessed((*harness).freezeEtcd),
+	},
 	{name: "errors", what: "answers 409, 429, 500, 503, one of three requests", run: failing(3, failConflict, failTooMany, failInternal, failUnavailable)},
 	{name: "network", what: "connections cut, answers lost after the write, requests that never come back, one of four", run: failing(4, failCut, failLost, failTimeout)},
 	{name: "lost", what: "every other answer to a write lost", run: failing(2, failLost)},
 	{name: "late", what: "requests that reach the API server up to 0.9 s late, one of four", run: failing(4, failLate)},
-	{name: "watches", what: "watches cut every second, and told one of eight times that their resourceVersion is too old", run: harnessed((*harness).breakWatches)},
-	{name: "permissions", what: "all permissions on one kind revoked and given back", run: harnessed((*harness).revoke)},
-	{name: "recreate", what: "namespaces deleted and made again under the same name", run: harnessed((*harness).recreateAll)},
-	{name: "terminating", what: "namespaces stuck in Terminating", run: harnessed((*harness).terminate)},
-	{name: "crds", what: "the CRDs removed, with all baselines and reports, and restored", run: harnessed((*harness).removeCRDs)},
-	{name: "priorities", what: "two baselines swapped in priority twenty times a second", run: harnessed((*harness).swapAll)},
-	{name: "storm", what: "hostile edits, 1,000 a second are tried", lasts: time.Minute, run: harnessed((*harness).storm)},
-	{name: "clock", what: "the operators' clock set an hour ahead and back, back and ahead", run: harnessed((*harness).stepClock)},
-	{name: "quota", what: "etcd's alarm that it has no space: it takes no writes", storage: true, run: harnessed((*harness).fillEtcd)},
+	{
+		name: "watches", what: "watches cut every second, and told one of eight times that their resourceVersion is too old",
+		counts: "watches cut", run: harnessed((*harness).breakWatches),
+	},
+	{name: "permissions", what: "all permissions on one kind revoked and given back", counts: "permissions revoked", run: harnessed((*harness).revoke)},
+	{name: "recreate", what: "namespaces deleted and made again under the same name", counts: "namespaces made again", run: harnessed((*harness).recreateAll)},
+	{name: "terminating", what: "namespaces stuck in Terminating", counts: "namespaces stuck", run: harnessed((*harness).terminate)},
+	{name: "crds", what: "the CRDs removed, with all baselines and reports, and restored", counts: "CRDs removed", run: harnessed((*harness).removeCRDs)},
+	{name: "priorities", what: "two baselines swapped in priority twenty times a second", counts: "priorities swapped", run: harnessed((*harness).swapAll)},
+	{name: "storm", what: "hostile edits, 1,000 a second are tried", lasts: time.Minute, counts: "hostile edits", run: harnessed((*harness).storm)},
+	{name: "clock", what: "the operators' clock set an hour ahead and back, back and ahead", counts: "clock steps", run: harnessed((*harness).stepClock)},
+	{name: "quota", what: "etcd's alarm that it has no space: it takes no writes", storage: true, counts: "etcd without space", run: harnessed((*harness).fillEtcd)},
 }
 
 // harnessed turns a method into a function.
@@ -70,14 +79,20 @@ func times(ctx context.Context, every time.Duration, do func() error) error {
 	return nil
 }
 
-// kill kills an operator a second after one was elected on average, ten at most.
+// left returns how long a fault has still to work.
+func left(ctx context.Context) time.Duration {
+	end, _ := ctx.Deadline()
+	return time.Until(end)
+}
+
+// kill kills an operator a second after one was elected on average.
 func (h *harness) kill(ctx context.Context) error {
 	return times(ctx, 50*time.Millisecond, func() error {
 		leader := h.fleet.leader()
 		if leader == 0 {
 			return nil
 		}
-		pause(ctx, min(time.Duration(rand.ExpFloat64()*float64(time.Second)), 10*time.Second))
+		pause(ctx, min(time.Duration(rand.ExpFloat64()*float64(time.Second)), left(ctx)/2))
 		victim, what := leader, "kills of the leader"
 		if rand.IntN(6) == 0 {
 			victim, what = h.fleet.other(leader), "kills of the other"
@@ -112,22 +127,43 @@ func (h *harness) freeze(ctx context.Context) error {
 }
 
 func (h *harness) killAPIServer(ctx context.Context) error {
-	return times(ctx, 2*time.Second, func() error {
+	var down error
+	err := times(ctx, 2*time.Second, func() error {
 		if err := h.local.Signal("kube-apiserver", syscall.SIGKILL); err != nil {
 			return err
 		}
 		h.count("API server restarts")
-		return h.local.StartAPIServer()
+		down = h.local.StartAPIServer()
+		return down
 	})
+	return cmp.Or(err, down) // also if the fault was over by then
 }
 
+// frozenAlone is how long etcd is frozen where there is time for it.
+const frozenAlone = 30 * time.Second
+
+// freezeEtcd lets things go on for a while before it, and between one time and the next,
+// for nothing happens while etcd is frozen.
 func (h *harness) freezeEtcd(ctx context.Context) error {
-	if err := h.local.Signal("etcd", syscall.SIGSTOP); err != nil {
-		return err
-	}
-	h.count("etcd freezes")
-	<-ctx.Done()
-	return h.local.Signal("etcd", syscall.SIGCONT)
+	return times(ctx, 2*time.Second, func() error {
+		pause(ctx, time.Second)
+		if ctx.Err() != nil {
+			return nil
+		}
+		frozen := time.Second + rand.N(4*time.Second)
+		if left(ctx) > frozenAlone {
+			frozen = frozenAlone
+		}
+		if err := h.local.Signal("etcd", syscall.SIGSTOP); err != nil {
+			return err
+		}
+		h.count("etcd freezes")
+		pause(ctx, frozen)
+		if err := h.local.Signal("etcd", syscall.SIGCONT); err != nil {
+			return fmt.Errorf("etcd stays frozen: %w", err)
+		}
+		return nil
+	})
 }
 
 // failing is a fault of the network between the operators and the API server.
@@ -142,6 +178,7 @@ func failing(oneOf int, ways ...failure) func(context.Context, *harness) error {
 func (h *harness) breakWatches(ctx context.Context) error {
 	defer h.proxy.fail(8, failTooOld)()
 	return times(ctx, time.Second, func() error {
+		h.count("watches cut")
 		h.proxy.cutWatches()
 		return nil
 	})
@@ -235,15 +272,15 @@ func (h *harness) removeCRDs(ctx context.Context) error {
 	// One after the other again and again, as kubectl apply would: one that is going still
 	// waits for the operator to let go of what has its finalizer, and an operator that was
 	// just started waits for the other.
-	for len(kept) > 0 {
-		var missing []*unstructured.Unstructured
+	err := retried(ctx, func() error {
+		errs := make([]error, 0, len(kept))
 		for _, crd := range kept {
-			if err := h.restore(ctx, crd); err != nil {
-				missing = append(missing, crd)
-			}
+			errs = append(errs, h.restore(ctx, crd))
 		}
-		kept = missing
-		pause(ctx, 200*time.Millisecond)
+		return errors.Join(errs...)
+	})
+	if err != nil {
+		return fmt.Errorf("restoring the CRDs: %w", err)
 	}
 	return errors.Join(h.ensure(ctx, floorBaseline), h.ensure(ctx, strictBaseline))
 }
@@ -295,6 +332,7 @@ func (h *harness) storm(ctx context.Context) error {
 			if err := h.edit(ctx); err != nil && ctx.Err() == nil {
 				return err
 			}
+			h.count("hostile edits tried")
 			tried.Add(1)
 		}
 	})
@@ -305,9 +343,11 @@ func (h *harness) storm(ctx context.Context) error {
 
 func (h *harness) stepClock(ctx context.Context) error {
 	defer func() { _ = h.fleet.setClock(0) }()
+	ahead := 0 // hours, from 1 back to 1 ahead, another each time
 	return times(ctx, 2*time.Second, func() error {
+		ahead = (ahead+2+rand.IntN(2))%3 - 1
 		h.count("clock steps")
-		return h.fleet.setClock(time.Duration(rand.IntN(3)-1) * time.Hour)
+		return h.fleet.setClock(time.Duration(ahead) * time.Hour)
 	})
 }
 

@@ -24,7 +24,7 @@ import (
 const (
 	// replicas of the operator run, of which one leads.
 	replicas = 2
-	// settleWithin is how soon everything is as desired once faults stop.
+	// settleWithin is how soon everything is to be as desired once faults stop.
 	settleWithin = 30 * time.Second
 	// fewest is how many namespaces are needed: some are special.
 	fewest = 10
@@ -41,6 +41,8 @@ type settings struct {
 	seed         uint64
 	alone, mixed time.Duration
 	namespaces   int
+	// within is how soon everything must be as desired once faults stop.
+	within time.Duration
 	// faults are the names of those that are tried; all, if there are none.
 	faults []string
 	dir    string
@@ -139,7 +141,7 @@ func run(ctx context.Context, s settings) (err error) {
 	}
 	h.fleet.stop()
 	h.summary()
-	return nil
+	return h.idle(chosen)
 }
 
 // mixed returns some of the faults, and at most one of those with storage.
@@ -280,12 +282,19 @@ func (h *harness) round(ctx context.Context, lasts time.Duration, mix ...fault) 
 }
 
 // settle waits until everything is as desired, and says how long that took. It is an
-// error if an invariant was violated.
+// error if an invariant was violated. A namespace is opened first, so that what was as
+// desired all the time is not taken for an operator that works.
 func (h *harness) settle(ctx context.Context) (time.Duration, error) {
 	start := time.Now()
+	probed, cancel := context.WithTimeout(ctx, h.settings.within)
+	err := retried(probed, func() error { return h.open(probed) })
+	cancel()
+	if err != nil {
+		return 0, fmt.Errorf("opening a namespace: %w", err)
+	}
 	var problem string
-	for time.Since(start) < settleWithin && ctx.Err() == nil {
-		limited, cancel := context.WithTimeout(ctx, settleWithin)
+	for time.Since(start) < h.settings.within && ctx.Err() == nil {
+		limited, cancel := context.WithTimeout(ctx, h.settings.within)
 		err := h.watcher.upToDate(limited)
 		cancel()
 		if err != nil {
@@ -306,7 +315,28 @@ func (h *harness) settle(ctx context.Context) (time.Duration, error) {
 	if ctx.Err() != nil {
 		return 0, ctx.Err()
 	}
-	return 0, fmt.Errorf("I3: %s after the faults stopped:\n  %s", settleWithin, problem)
+	return 0, fmt.Errorf("I3: %s after the faults stopped:\n  %s", h.settings.within, problem)
+}
+
+// idle returns an error if a fault did nothing, or nothing was done while they worked.
+func (h *harness) idle(chosen []fault) error {
+	h.mutex.Lock()
+	counted := slices.Collect(maps.Keys(h.counts))
+	h.mutex.Unlock()
+	for _, f := range chosen {
+		if f.counts != "" && !slices.ContainsFunc(counted, func(what string) bool { return strings.HasPrefix(what, f.counts) }) {
+			return fmt.Errorf("%s did nothing", f.name)
+		}
+		if f.counts == "" && len(h.proxy.failures()) == 0 {
+			return fmt.Errorf("%s failed no request", f.name)
+		}
+	}
+	h.watcher.mutex.Lock()
+	defer h.watcher.mutex.Unlock()
+	if h.made.Load() == 0 || h.invariants.writes == 0 || len(h.invariants.healed) == 0 {
+		return fmt.Errorf("%d edits were made, %d writes checked, %d namespaces closed again", h.made.Load(), h.invariants.writes, len(h.invariants.healed))
+	}
+	return nil
 }
 
 // summary says what was done.
@@ -323,7 +353,8 @@ func (h *harness) summary() {
 	for _, what := range slices.Sorted(maps.Keys(h.counts)) {
 		h.say("%6d %s", h.counts[what], what)
 	}
-	for _, way := range slices.Sorted(maps.Keys(h.proxy.failed)) {
-		h.say("%6d requests: %s", h.proxy.failed[way], way)
+	failed := h.proxy.failures()
+	for _, way := range slices.Sorted(maps.Keys(failed)) {
+		h.say("%6d requests: %s", failed[way], way)
 	}
 }

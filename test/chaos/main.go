@@ -26,7 +26,7 @@ var discardLog = log.New(io.Discard, "", 0)
 func main() {
 	cluster.Main()
 	operatorMain()
-	s := settings{out: os.Stdout}
+	s := settings{within: settleWithin, out: os.Stdout}
 	var only string
 	flag.Uint64Var(&s.seed, "seed", uint64(time.Now().UnixNano()), "The `seed` by which faults are mixed.")
 	flag.DurationVar(&s.alone, "alone", 12*time.Second, "How long each fault is left to work alone; 0 leaves that out.")

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -70,6 +71,13 @@ type proxy struct {
 	failing []*failures
 	watches map[*http.Request]context.CancelFunc
 	failed  map[failure]int
+}
+
+// failures returns how many requests failed, and how.
+func (p *proxy) failures() map[failure]int {
+	p.mutex.Lock()
+	defer p.mutex.Unlock()
+	return maps.Clone(p.failed)
 }
 
 // newProxy serves on loopback until the context is done. Who asks is known to the API

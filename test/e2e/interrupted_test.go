@@ -86,17 +86,22 @@ func TestAStandInThatWasLeftBehindIsInNobodysWay(t *testing.T) {
 	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 	equal(t, "the role", "view", get(t, namespace.Name, "security-baseline-developers", &rbacv1.RoleBinding{}).RoleRef.Name)
 	absent(t, namespace.Name, left.Name, &rbacv1.RoleBinding{})
+	seen, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
 	for {
 		select {
 		case event := <-reports.ResultChan():
-			current := event.Object.(*v1alpha1.BaselineReport)
+			current, ok := event.Object.(*v1alpha1.BaselineReport)
+			if !ok {
+				t.Fatalf("the watch ended: %+v", event)
+			}
 			if current.State == v1alpha1.StateConflict || current.State == v1alpha1.StateFailed {
 				t.Fatalf("the report said: %+v", current.Controls)
 			}
 			if slices.Contains(current.Observed, v1alpha1.ObservedBaseline{Name: baseline.Name, Generation: baseline.Generation}) && current.State == v1alpha1.StateCompliant {
 				return
 			}
-		case <-t.Context().Done():
+		case <-seen.Done():
 			t.Fatal("the report was not seen")
 		}
 	}

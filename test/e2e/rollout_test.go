@@ -10,6 +10,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 	podsecurityapi "k8s.io/pod-security-admission/api"
@@ -122,6 +123,13 @@ func TestALevelIsNotRaisedInTheMiddleOfADeploymentsRollout(t *testing.T) {
 		Spec:       corev1.ResourceQuotaSpec{Hard: list("pods", "0")},
 	}
 	must(t, admin.Create(t.Context(), quota))
+	eventually(t, func(ctx context.Context) error {
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Name, Name: "another"}, Spec: baselinePod()}
+		if err := admin.Create(ctx, pod, client.DryRunAll); !apierrors.IsForbidden(err) {
+			return fmt.Errorf("the quota is not in force: %w", err)
+		}
+		return nil
+	})
 	redeploy(t, deployment, baselinePod())
 	control := entry(t, namespace.Name, baseline, v1alpha1.ControlPodSecurity, func(control *v1alpha1.ControlReport) error {
 		if control.PodSecurity == nil || len(control.PodSecurity.Violations) > 0 {

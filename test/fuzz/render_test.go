@@ -25,36 +25,47 @@ import (
 // header is a baseline that selects everything and says nothing yet.
 const header = "{apiVersion: securitybaseline.io/v1alpha1, kind: SecurityBaseline, metadata: {name: a}, spec: {namespaceSelector: {}, %s}}"
 
-// edges are specs at the edge of what may be taken.
-var edges = []string{
-	`resources: {quota: {hard: {pods: "1e1.5"}}}`,
-	`resources: {quota: {hard: {pods: "1e100"}}}`,
-	`resources: {quota: {hard: {pods: "1e-100"}}}`,
-	`resources: {quota: {hard: {pods: -1}}}`,
-	`resources: {quota: {hard: {pods: 500m}}}`,
-	`resources: {quota: {hard: {pods: 9007199254740993000}}}`,
-	`resources: {quota: {hard: {foo: 1}}}`,
-	`resources: {quota: {hard: {services: 1}, scopes: [Terminating]}}`,
-	`resources: {quota: {hard: {services: 1}, scopeSelector: {matchExpressions: [{scopeName: PriorityClass, operator: Exists}]}}}`,
-	`resources: {quota: {hard: {pods: 1}, scopeSelector: {matchExpressions: [{scopeName: Foo, operator: Exists}]}}}`,
-	`resources: {quota: {hard: {pods: 1}, scopeSelector: {matchExpressions: [{scopeName: Terminating, operator: In, values: [a]}]}}}`,
-	`resources: {quota: {hard: {pods: 1}, scopeSelector: {matchExpressions: [{scopeName: PriorityClass, operator: In}]}}}`,
-	`resources: {limitRange: {limits: [{type: Container, max: {pods: 1}}]}}`,
-	`resources: {limitRange: {limits: [{type: Container, min: {ephemeral-storage: 2Gi}, max: {ephemeral-storage: 1Gi}}]}}`,
-	`resources: {limitRange: {limits: [{type: Container, defaultRequest: {cpu: 2}, max: {cpu: 1}}]}}`,
-	`resources: {limitRange: {limits: [{type: Container, min: {cpu: 2}, default: {cpu: 1}}]}}`,
-	`resources: {limitRange: {limits: [{type: Container, min: {cpu: 2}, defaultRequest: {cpu: 1}}]}}`,
-	`resources: {limitRange: {limits: [{type: Container, maxLimitRequestRatio: {cpu: 500m}}]}}`,
-	`resources: {limitRange: {limits: [{type: Container, min: {cpu: 1}, max: {cpu: 2}, maxLimitRequestRatio: {cpu: 3}}]}}`,
-	`resources: {limitRange: {limits: [{type: Container, min: {cpu: 0}, max: {cpu: 1e30}, maxLimitRequestRatio: {cpu: 3E}}]}}`,
-	`resources: {limitRange: {limits: [{type: Container, min: {cpu: 1n}, max: {cpu: 100u}, maxLimitRequestRatio: {cpu: 2}}]}}`,
-	`resources: {limitRange: {limits: [{type: Container, defaultRequest: {example.com/gpu: 1}, max: {example.com/gpu: 2}}]}}`,
-	`resources: {limitRange: {limits: [{type: PersistentVolumeClaim, max: {storage: 1Gi, foo: 1}}]}}`,
-	`guard: {}, exceptions: [{name: a, namespaces: [a], controls: [Guard], reason: ten letters, expires: "2025-02-30T00:00:00Z"}]`,
-	`guard: {}, exceptions: [{name: a, namespaces: [a], controls: [Guard], reason: ten letters, expires: "0000-00-01T00:00:00Z"}]`,
-	`guard: {}, exceptions: [{name: a, namespaces: [a], controls: [Guard], reason: ten letters, expires: "9999-12-31T23:59:59-23:59"}]`,
-	`guard: {}, priority: 1e9`,
-	`network: {policies: [{name: a, spec: {podSelector: {matchExpressions: [{operator: Exists, key: ` + longLabel + `}]}}}]}`,
+// edges are what fuzzing found, by the field that the CRD names as it refuses it; what it
+// takes has none.
+var edges = map[string][]string{
+	"spec.resources.quota": {
+		`resources: {quota: {hard: {pods: "1e1.5"}}}`,
+		`resources: {quota: {hard: {pods: "1e100"}}}`,
+		`resources: {quota: {hard: {pods: "1e-100"}}}`,
+		`resources: {quota: {hard: {pods: -1}}}`,
+		`resources: {quota: {hard: {pods: 500m}}}`,
+		`resources: {quota: {hard: {pods: 9007199254740993000}}}`,
+		`resources: {quota: {hard: {foo: 1}}}`,
+		`resources: {quota: {hard: {services: 1}, scopes: [Terminating]}}`,
+		`resources: {quota: {hard: {services: 1}, scopeSelector: {matchExpressions: [{scopeName: PriorityClass, operator: Exists}]}}}`,
+		`resources: {quota: {hard: {pods: 1}, scopeSelector: {matchExpressions: [{scopeName: Foo, operator: Exists}]}}}`,
+		`resources: {quota: {hard: {pods: 1}, scopeSelector: {matchExpressions: [{scopeName: Terminating, operator: In, values: [a]}]}}}`,
+		`resources: {quota: {hard: {pods: 1}, scopeSelector: {matchExpressions: [{scopeName: PriorityClass, operator: In}]}}}`,
+	},
+	"spec.resources.limitRange.limits[0]": {
+		`resources: {limitRange: {limits: [{type: Container, max: {pods: 1}}]}}`,
+		`resources: {limitRange: {limits: [{type: Container, min: {ephemeral-storage: 2Gi}, max: {ephemeral-storage: 1Gi}}]}}`,
+		`resources: {limitRange: {limits: [{type: Container, defaultRequest: {cpu: 2}, max: {cpu: 1}}]}}`,
+		`resources: {limitRange: {limits: [{type: Container, min: {cpu: 2}, default: {cpu: 1}}]}}`,
+		`resources: {limitRange: {limits: [{type: Container, min: {cpu: 2}, defaultRequest: {cpu: 1}}]}}`,
+		`resources: {limitRange: {limits: [{type: Container, maxLimitRequestRatio: {cpu: 500m}}]}}`,
+		`resources: {limitRange: {limits: [{type: Container, min: {cpu: 1}, max: {cpu: 2}, maxLimitRequestRatio: {cpu: 3}}]}}`,
+		`resources: {limitRange: {limits: [{type: Container, min: {cpu: 0}, max: {cpu: 1e30}, maxLimitRequestRatio: {cpu: 3E}}]}}`,
+		`resources: {limitRange: {limits: [{type: Container, min: {cpu: 1n}, max: {cpu: 100u}, maxLimitRequestRatio: {cpu: 2}}]}}`,
+		`resources: {limitRange: {limits: [{type: Container, defaultRequest: {example.com/gpu: 1}, max: {example.com/gpu: 2}}]}}`,
+		`resources: {limitRange: {limits: [{type: PersistentVolumeClaim, max: {storage: 1Gi, foo: 1}}]}}`,
+	},
+	"spec.exceptions[0].expires": {
+		`guard: {}, exceptions: [{name: a, namespaces: [a], controls: [Guard], reason: ten letters, expires: "2025-02-30T00:00:00Z"}]`,
+		`guard: {}, exceptions: [{name: a, namespaces: [a], controls: [Guard], reason: ten letters, expires: "0000-00-01T00:00:00Z"}]`,
+		`guard: {}, exceptions: [{name: a, namespaces: [a], controls: [Guard], reason: ten letters, expires: "9999-12-31T23:59:59-23:59"}]`,
+	},
+	"spec.network.policies[0].spec.podSelector.matchExpressions[0].key": {
+		`network: {policies: [{name: a, spec: {podSelector: {matchExpressions: [{operator: Exists, key: ` + longLabel + `}]}}}]}`,
+	},
+	"": {
+		`guard: {}, priority: 1e9`,
+	},
 }
 
 // samples are the documents of config/samples, by name.
@@ -113,11 +124,20 @@ func FuzzRender(f *testing.F) {
 // What fuzzing found: it was taken once, and then refused in each namespace, or could
 // not be read or written.
 func TestEdges(t *testing.T) {
-	for _, edge := range edges {
-		t.Run(edge, func(t *testing.T) {
-			object, namespace := mixed(t, fmt.Appendf(nil, header, edge), nil)
-			check(t, object, namespace)
-		})
+	for field, specs := range edges {
+		for _, edge := range specs {
+			t.Run(edge, func(t *testing.T) {
+				object, namespace := mixed(t, fmt.Appendf(nil, header, edge), nil)
+				switch _, err := take(object); {
+				case field == "" && err != nil:
+					t.Errorf("it is refused: %v", err)
+				case field == "":
+					check(t, object, namespace)
+				case err == nil || !strings.Contains(err.Error(), field):
+					t.Errorf("it is not refused for its %s: %v", field, err)
+				}
+			})
+		}
 	}
 }
 

@@ -102,8 +102,21 @@ func (c *clients) namespaces(ctx context.Context, from, to int, stage string) er
 	})
 }
 
-// countChanges counts the changes of what the operator writes, from a version on.
-func (c *clients) countChanges(ctx context.Context, version string) (*atomic.Int64, func(), error) {
+// version is the API server's latest.
+func (c *clients) version(ctx context.Context) (string, error) {
+	list, err := c.core.NetworkingV1().NetworkPolicies("kube-public").List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return "", err
+	}
+	return list.ResourceVersion, nil
+}
+
+// countChanges counts the changes of what the operator writes, from now on.
+func (c *clients) countChanges(ctx context.Context) (*atomic.Int64, func(), error) {
+	version, err := c.version(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	var changes atomic.Int64
 	for _, list := range []client.ObjectList{

@@ -118,7 +118,7 @@ func (f *floor) measureBurdened(ctx context.Context, c *clients) (time.Duration,
 	if err := c.namespaces(ctx, n, 2*n, "burdened"); err != nil {
 		return 0, fmt.Errorf("making namespaces: %w", err)
 	}
-	_, stop, err := c.countChanges(ctx, "")
+	_, stop, err := c.countChanges(ctx)
 	if err != nil {
 		return 0, err
 	}

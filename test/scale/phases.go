@@ -207,7 +207,7 @@ func allowance(name, from string) v1alpha1.NamedNetworkPolicy {
 // born measures from a namespace's creation to the last of its policies, each made
 // when the one before is done.
 func (b *bench) born(ctx context.Context) error {
-	version, err := b.version(ctx)
+	version, err := b.clients.version(ctx)
 	if err != nil {
 		return err
 	}
@@ -239,15 +239,6 @@ func (b *bench) born(ctx context.Context) error {
 	b.add(figure{Name: "born_p50_ms", What: "born: from a namespace's creation to its last policy, p50", Value: percentile(took, .5), Unit: "ms", Goal: 50})
 	b.add(figure{Name: "born_p99_ms", What: "born, p99", Value: percentile(took, .99), Unit: "ms"})
 	return pause(ctx, settle)
-}
-
-// version is the API server's latest.
-func (b *bench) version(ctx context.Context) (string, error) {
-	list, err := b.clients.core.NetworkingV1().NetworkPolicies("kube-public").List(ctx, metav1.ListOptions{})
-	if err != nil {
-		return "", err
-	}
-	return list.ResourceVersion, nil
 }
 
 func next(ctx context.Context, watched watch.Interface) (watch.Event, error) {
@@ -308,7 +299,7 @@ func bindings(roles ...string) *v1alpha1.RBAC {
 // on average, and returns how long each stayed so.
 func (b *bench) heal(ctx context.Context, count int, every time.Duration) ([]time.Duration, error) {
 	const name = "security-baseline-default-deny"
-	version, err := b.version(ctx)
+	version, err := b.clients.version(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -392,7 +383,7 @@ func (b *bench) idle(ctx context.Context) error {
 	if err := pause(ctx, 20*time.Second); err != nil { // what is looked at again
 		return err
 	}
-	writes, stop, err := b.countWrites(ctx)
+	writes, stop, err := b.clients.countChanges(ctx)
 	if err != nil {
 		return err
 	}
@@ -418,7 +409,7 @@ func (b *bench) idle(ctx context.Context) error {
 // restart kills the operator and starts it again: how long until it has evaluated
 // everything, and what it writes.
 func (b *bench) restart(ctx context.Context) error {
-	writes, stop, err := b.countWrites(ctx)
+	writes, stop, err := b.clients.countChanges(ctx)
 	if err != nil {
 		return err
 	}
@@ -447,15 +438,6 @@ func (b *bench) restart(ctx context.Context) error {
 	b.add(figure{Name: "restart_writes", What: "restart: writes", Value: float64(writes.Load()), Unit: "", Zero: true})
 	b.add(figure{Name: "restart_peak_mib", What: "restart: peak memory", Value: peak, Unit: mebibytes})
 	return err
-}
-
-// countWrites counts the changes of what the operator writes, from now on.
-func (b *bench) countWrites(ctx context.Context) (*atomic.Int64, func(), error) {
-	version, err := b.version(ctx)
-	if err != nil {
-		return nil, nil, err
-	}
-	return b.clients.countChanges(ctx, version)
 }
 
 // memory measures it with ten managed objects in each namespace.
