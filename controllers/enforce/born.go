@@ -9,6 +9,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
@@ -23,13 +24,21 @@ import (
 //
 // Anybody who may write the namespace can write the annotation that says which
 // labels these are. So only those are taken over that are as a baseline asks that
-// declares the control here: admission may have known another order of precedence.
-// What an owner made stricter than all of them stays theirs.
+// declares the control here, or that the labels name: admission may have known another
+// order of precedence, and other labels of the namespace. What an owner made stricter
+// than all of them stays theirs.
 func (e *Enforcer) takeOver(ctx context.Context, namespace *metav1.PartialObjectMetadata, tasks []Task) (*metav1.PartialObjectMetadata, error) {
 	if _, ok := namespace.Annotations[v1alpha1.BornAnnotation]; !ok {
 		return namespace, nil
 	}
-	asked := givenAtBirth(namespace.Name, tasks)
+	asked, err := givenAtBirth(namespace, tasks, func(name string) (*v1alpha1.SecurityBaseline, error) {
+		baseline := &v1alpha1.SecurityBaseline{}
+		err := e.Client.Get(ctx, client.ObjectKey{Name: name}, baseline, client.UnsafeDisableDeepCopy)
+		return baseline, client.IgnoreNotFound(err)
+	})
+	if err != nil {
+		return namespace, fmt.Errorf("finding out who gave the labels: %w", err)
+	}
 	keys := slices.DeleteFunc(sets.List(bornWith(namespace)), func(key string) bool {
 		return !asked[key].Has(namespace.Labels[key])
 	})
@@ -54,17 +63,33 @@ func bornWith(namespace *metav1.PartialObjectMetadata) sets.Set[string] {
 }
 
 // givenAtBirth returns the values of the labels that the baselines which declare a
-// control of a namespace may give it at its creation: with no pod in it, every level is
-// reached.
-func givenAtBirth(namespace string, tasks []Task) map[string]sets.Set[string] {
+// control of a namespace, or which its labels name, may give it at its creation: with no
+// pod in it, every level is reached.
+func givenAtBirth(
+	namespace *metav1.PartialObjectMetadata, tasks []Task, named func(string) (*v1alpha1.SecurityBaseline, error),
+) (map[string]sets.Set[string], error) {
 	given := map[string]sets.Set[string]{}
 	for i := range tasks {
 		task := &tasks[i]
-		if task.Baseline == nil || task.audits() {
+		if task.audits() || len(task.Control.NamespaceLabels) == 0 {
 			continue
 		}
-		for _, baseline := range append([]*v1alpha1.SecurityBaseline{task.Baseline}, task.Outranked...) {
-			observed := controls.Namespace{Name: namespace, Labels: map[string]string{}, Denied: true}
+		candidates := slices.Clone(task.Outranked)
+		if task.Baseline != nil {
+			candidates = append(candidates, task.Baseline)
+		}
+		if name := namespace.Labels[task.Control.NamespaceLabels[0]]; name != "" {
+			giver, err := named(name)
+			if err != nil {
+				return nil, err
+			}
+			candidates = append(candidates, giver)
+		}
+		for _, baseline := range candidates {
+			if baseline.Spec.Audits() || !task.Control.Declared(&baseline.Spec) {
+				continue
+			}
+			observed := controls.Namespace{Name: namespace.Name, Labels: map[string]string{}, Denied: true}
 			if task.Control.EnforcedLevel != nil {
 				observed.Enforced = task.Control.EnforcedLevel(&baseline.Spec)
 			}
@@ -73,7 +98,7 @@ func givenAtBirth(namespace string, tasks []Task) map[string]sets.Set[string] {
 			}
 		}
 	}
-	return given
+	return given, nil
 }
 
 // owned returns managedFields in which labels, and the annotation that names

@@ -86,14 +86,29 @@ func TestGivenAtBirth(t *testing.T) {
 	// One that admission may have taken for the one that governs.
 	other := &v1alpha1.SecurityBaseline{ObjectMeta: metav1.ObjectMeta{Name: "z"}, Spec: v1alpha1.SecurityBaselineSpec{PodSecurity: &v1alpha1.PodSecurity{Enforce: "restricted"}}}
 	tasks[0].Outranked = append(tasks[0].Outranked, other)
+	// One that selected the namespace when it was made, as its labels say, and does not now.
+	former := &v1alpha1.SecurityBaseline{ObjectMeta: metav1.ObjectMeta{Name: "f"}, Spec: v1alpha1.SecurityBaselineSpec{PodSecurity: &v1alpha1.PodSecurity{Enforce: "privileged", Warn: "restricted"}}}
+	namespace := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "n", Labels: map[string]string{
+		v1alpha1.GovernedLabel(v1alpha1.ControlPodSecurity): "f", v1alpha1.GovernedLabel(v1alpha1.ControlImages): "gone", v1alpha1.GovernedLabel(v1alpha1.ControlNetwork): "b",
+	}}}
+	named := func(name string) (*v1alpha1.SecurityBaseline, error) {
+		switch name {
+		case "f":
+			return former, nil
+		case "b":
+			return audits, nil
+		}
+		return &v1alpha1.SecurityBaseline{}, nil
+	}
 	want := map[string]sets.Set[string]{
-		"pod-security.kubernetes.io/enforce": sets.New("baseline", "restricted"), "pod-security.kubernetes.io/enforce-version": sets.New("v1.30", "latest"),
+		"pod-security.kubernetes.io/enforce": sets.New("baseline", "restricted", "privileged"), "pod-security.kubernetes.io/enforce-version": sets.New("v1.30", "latest"),
 		"pod-security.kubernetes.io/audit": sets.New("baseline"), "pod-security.kubernetes.io/audit-version": sets.New("v1.30"),
-		"pod-security.kubernetes.io/warn": sets.New("baseline"), "pod-security.kubernetes.io/warn-version": sets.New("v1.30"),
-		"podsecurity.securitybaseline.io/baseline": sets.New("a", "z"), "network.securitybaseline.io/baseline": sets.New("a"), v1alpha1.GateLabel: sets.New("true"),
+		"pod-security.kubernetes.io/warn": sets.New("baseline", "restricted"), "pod-security.kubernetes.io/warn-version": sets.New("v1.30", "latest"),
+		"podsecurity.securitybaseline.io/baseline": sets.New("a", "z", "f"), "network.securitybaseline.io/baseline": sets.New("a"), v1alpha1.GateLabel: sets.New("true"),
 		"images.securitybaseline.io/baseline": sets.New("a"),
 	}
-	if diff := cmp.Diff(want, givenAtBirth("n", tasks)); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
+	got, err := givenAtBirth(namespace, tasks, named)
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -105,4 +106,35 @@ func TestAStandInThatWasLeftBehindIsInNobodysWay(t *testing.T) {
 			t.Fatal("the report was not seen")
 		}
 	}
+}
+
+// The baseline that admission takes a level from may select the namespace no more when the
+// operator comes to know it: the level is not the owner's for that.
+func TestALevelOfBirthIsGivenUpThoughItsBaselineSelectsNoMore(t *testing.T) {
+	newBaseline(t, "floor", v1alpha1.SecurityBaselineSpec{PodSecurity: &v1alpha1.PodSecurity{Enforce: "baseline"}})
+	tier := map[string]string{"tier": "strict"}
+	selector := selectTest(t)
+	selector.MatchLabels["tier"] = "strict"
+	create(t, &v1alpha1.SecurityBaseline{ObjectMeta: metav1.ObjectMeta{Name: suffix(t) + "-strict"}, Spec: v1alpha1.SecurityBaselineSpec{
+		NamespaceSelector: selector, Priority: 1, PodSecurity: &v1alpha1.PodSecurity{Enforce: "restricted"},
+	}})
+	for _, of := range []struct {
+		labels map[string]string
+		level  string
+	}{{nil, "baseline"}, {tier, "restricted"}} {
+		eventually(t, func(context.Context) error {
+			if labels := bornWith(t, suffix(t)+"-probe", of.labels); labels[enforceLabel] != of.level {
+				return fmt.Errorf("born with %v", labels)
+			}
+			return nil
+		})
+	}
+	must(t, stopOperator())
+	namespace := newNamespace(t, "a", tier)
+	equal(t, "the level at birth", "restricted", namespace.Labels[enforceLabel])
+	change(t, namespace, func(n *corev1.Namespace) { delete(n.Labels, "tier") })
+	stop, err := startOperator(context.Background())
+	must(t, err)
+	stopOperator = stop
+	levels(t, namespace.Name, "baseline", "", "")
 }
