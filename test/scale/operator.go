@@ -93,7 +93,15 @@ func (s *scraper) leads(ctx context.Context, manager *cluster.Manager) error {
 	return s.until(ctx, func() bool { return s.sum(ctx, manager, "leader_election_master_status") > 0 })
 }
 
-// evaluated waits until an operator has found a baseline evaluated everywhere.
+// reconciled waits until an operator has looked at so many namespaces.
+func (s *scraper) reconciled(ctx context.Context, manager *cluster.Manager, n int) error {
+	return s.until(ctx, func() bool {
+		return s.sum(ctx, manager, "controller_runtime_reconcile_total", `controller="namespace"`) >= float64(n)
+	})
+}
+
+// evaluated waits until an operator has found a baseline evaluated everywhere, as the
+// reports say.
 func (s *scraper) evaluated(ctx context.Context, manager *cluster.Manager, baseline string) error {
 	return s.until(ctx, func() bool {
 		return s.sum(ctx, manager, "securitybaseline_last_full_evaluation_timestamp_seconds", `baseline="`+baseline+`"`) > 0

@@ -414,6 +414,10 @@ func (b *bench) restart(ctx context.Context) error {
 		return err
 	}
 	defer stop()
+	namespaces, err := b.clients.core.CoreV1().Namespaces().List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return err
+	}
 	if err := b.manager.Kill(); err != nil {
 		return err
 	}
@@ -425,6 +429,9 @@ func (b *bench) restart(ctx context.Context) error {
 		return err
 	}
 	led := time.Since(start)
+	if err := b.scraper.reconciled(ctx, b.manager, len(namespaces.Items)); err != nil {
+		return err
+	}
 	if err := b.scraper.evaluated(ctx, b.manager, b.baseline.Name); err != nil {
 		return err
 	}
