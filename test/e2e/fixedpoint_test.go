@@ -127,6 +127,7 @@ func TestTheOperatorRests(t *testing.T) {
 	})
 
 	t.Run("restarted, it writes nothing", func(t *testing.T) {
+		rests(t)
 		must(t, stopOperator())
 		before := operatorWrites.Load()
 		stop, err := startOperator(context.Background())

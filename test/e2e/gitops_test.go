@@ -127,6 +127,8 @@ func TestASyncThatChangesNothingCausesNoWrite(t *testing.T) {
 	t.Cleanup(func() { remove(t, baseline) })
 	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 	ready(t, baseline, hasCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonEvaluated))
+	rests(t)
+	must(t, admin.Get(t.Context(), client.ObjectKeyFromObject(baseline), baseline))
 	before := operatorWrites.Load()
 	for range 20 {
 		live := sync()

@@ -45,6 +45,22 @@ func eventually(t *testing.T, check func(ctx context.Context) error) {
 	}
 }
 
+// rests waits until the operator has written nothing for two seconds: a status may be
+// written once more when the API server enforces what it was given.
+func rests(t *testing.T) {
+	t.Helper()
+	writes, since := operatorWrites.Load(), time.Now()
+	eventually(t, func(context.Context) error {
+		if now := operatorWrites.Load(); now != writes {
+			writes, since = now, time.Now()
+		}
+		if quiet := time.Since(since); quiet < 2*time.Second {
+			return fmt.Errorf("the operator wrote something %s ago", quiet)
+		}
+		return nil
+	})
+}
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
