@@ -64,11 +64,26 @@ func everything(t *testing.T, local *cluster.Cluster) []string {
 // helm runs it as admin and returns what it says.
 func helm(t *testing.T, local *cluster.Cluster, args ...string) string {
 	t.Helper()
-	out, err := local.Tool(t.Context(), "helm", args...).CombinedOutput()
+	return synced(t, func() (string, error) {
+		out, err := local.Tool(t.Context(), "helm", args...).CombinedOutput()
+		return string(out), err
+	})
+}
+
+// synced installs or upgrades, and does it again as docs/upgrade.md says: for a moment
+// after a CRD has changed, the API server cannot read what a policy is bound with.
+func synced(t *testing.T, install func() (string, error)) string {
+	t.Helper()
+	var out string
+	var err error
+	became(t, func() bool {
+		out, err = install()
+		return err == nil || !strings.Contains(out, "not yet synced to use for admission")
+	})
 	if err != nil {
-		t.Fatalf("helm %v: %v\n%s", args, err, out)
+		t.Fatalf("%v\n%s", err, out)
 	}
-	return string(out)
+	return out
 }
 
 // older makes a chart of an older version: a column and a rule for authors are not
@@ -194,7 +209,9 @@ func TestKustomizeInstallsUpgradesAndUninstalls(t *testing.T) {
 	earlier := strings.ReplaceAll(strings.ReplaceAll(whole, "has more than 24 bindings", "has too many bindings"), "name: Compliant\n", "name: Good\n")
 	apply := func(manifests string) {
 		t.Helper()
-		must(t, local, manifests, "apply", "--server-side", "--force-conflicts", "-f", "-")
+		synced(t, func() (string, error) {
+			return kubectl(t, local, manifests, "apply", "--server-side", "--force-conflicts", "-f", "-")
+		})
 	}
 	apply(earlier)
 	must(t, local, "", "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
