@@ -68,6 +68,12 @@ func TestPodsAreLookedAtAgain(t *testing.T) {
 	if len(w.times) > 0 {
 		t.Errorf("remembered: %v", w.times)
 	}
+	// Nobody may ask about a namespace that is gone.
+	w.mark("gone", now.Add(time.Hour))
+	w.mark("b", now.Add(2*time.Hour))
+	if len(w.times) != 1 {
+		t.Errorf("remembered: %v", w.times)
+	}
 }
 
 func TestLookAgain(t *testing.T) {

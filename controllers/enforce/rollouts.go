@@ -38,11 +38,11 @@ func (r *run) underway(ctx context.Context) (string, error) {
 			}
 			return nil
 		})
-		if err != nil {
-			return "", err
+		if found != "" || err != nil {
+			return found, err
 		}
 	}
-	return found, nil
+	return "", nil
 }
 
 // seen says whether the pods of a workload's present template are there to be looked at:

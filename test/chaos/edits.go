@@ -53,13 +53,16 @@ var theirApp = map[string]string{"app": "web"}
 // defaultDeny is the name of the policy that denies, after the prefix.
 const defaultDeny = "default-deny"
 
+// opening lets everybody into the pods of a policy.
+const opening = `{"metadata":%s,"spec":{"ingress":[{}]}}`
+
 // edits are what is done to objects of every kind.
 var edits = []edit{
-	{kindNetworkPolicy, defaultDeny, `{"metadata":%s,"spec":{"ingress":[{}]}}`},
+	{kindNetworkPolicy, defaultDeny, opening},
 	{kindNetworkPolicy, defaultDeny, `{"metadata":%s,"spec":{"policyTypes":["Ingress"]}}`},
 	{kindNetworkPolicy, defaultDeny, `{"metadata":%s,"spec":{"podSelector":{"matchLabels":{"app":"none"}}}}`},
 	{kindNetworkPolicy, defaultDeny, ""},
-	{kindNetworkPolicy, "from-gateway", `{"metadata":%s,"spec":{"ingress":[{}]}}`},
+	{kindNetworkPolicy, "from-gateway", opening},
 	{kindNetworkPolicy, "from-gateway", ""},
 	{kindNetworkPolicy, "allow-same-namespace", `{"metadata":%s,"spec":{"egress":null}}`},
 	{kindRoleBinding, "team", `{"metadata":%s,"subjects":[{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"mallory"}]}`},
@@ -138,7 +141,7 @@ func (h *harness) edit(ctx context.Context) error {
 // open opens a namespace, and returns nil if it did.
 func (h *harness) open(ctx context.Context) error {
 	policy := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: h.anyPlainNamespace(), Name: prefix + defaultDeny}}
-	patch := fmt.Appendf(nil, `{"metadata":%s,"spec":{"ingress":[{}]}}`, h.annotated(""))
+	patch := fmt.Appendf(nil, opening, h.annotated(""))
 	return h.admin.Patch(ctx, policy, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(editManager))
 }
 
