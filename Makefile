@@ -74,7 +74,7 @@ chart: ## Bring what the Helm chart shares with config/ up to date.
 	@rm -rf dist/chart/files && mkdir -p dist/chart/files/crds dist/chart/files/rbac
 	@cp config/crd/bases/*.yaml dist/chart/files/crds/
 	@cp $(filter-out %/kustomization.yaml,$(wildcard config/rbac/*.yaml)) dist/chart/files/rbac/
-	@cp config/policies/authors.yaml config/prometheus/prometheus_rule.yaml config/grafana/securitybaseline.json dist/chart/files/
+	@cp config/policies/require-bind-permission.yaml config/prometheus/prometheus_rule.yaml config/grafana/securitybaseline.json dist/chart/files/
 	@cp config/openreports/role.yaml dist/chart/files/openreports_role.yaml
 
 .PHONY: fmt

@@ -25,9 +25,9 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
-	"github.com/securitybaseline/operator/controllers/admission"
+	"github.com/securitybaseline/operator/controllers/policies"
 	"github.com/securitybaseline/operator/controllers/controls"
-	"github.com/securitybaseline/operator/controllers/enforce"
+	"github.com/securitybaseline/operator/controllers/enforcement"
 )
 
 // crdName is the name of the CustomResourceDefinition of SecurityBaseline.
@@ -48,7 +48,7 @@ type admissionReconciler struct {
 	now      func() time.Time
 
 	noticed noticed
-	pace    enforce.Pace
+	pace    enforcement.Pace
 	// placed are fingerprints of what was seen or put in place, by Kind/name. What
 	// differs although it is wanted as it was then, somebody changed.
 	placed map[string]string
@@ -109,7 +109,7 @@ func (r *admissionReconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ct
 	owner := metav1.OwnerReference{APIVersion: crdKind.GroupVersion().String(), Kind: crdKind.Kind, Name: crd.Name, UID: crd.UID}
 	noticed, again := r.noticed.take(admissionRequest.Name, r.now()), time.Duration(0)
 	var errs []error
-	for _, want := range admission.Objects(baselines.Items, admission.Cluster{Protected: r.protected, Mutating: r.mutating, Owner: owner}) {
+	for _, want := range policies.Objects(baselines.Items, policies.Cluster{Protected: r.protected, Mutating: r.mutating, Owner: owner}) {
 		id := admissionID(want.Object)
 		left, err := r.put(ctx, have[id], want, noticed)
 		delete(have, id)
@@ -126,7 +126,7 @@ func (r *admissionReconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ct
 			continue
 		}
 		delete(r.placed, id)
-		if err := r.client.Delete(ctx, object, enforce.Exactly(object)); !movedOn(err) {
+		if err := r.client.Delete(ctx, object, enforcement.Exactly(object)); !movedOn(err) {
 			errs = append(errs, fmt.Errorf("removing %s: %w", id, err))
 		}
 	}
@@ -138,7 +138,7 @@ func (r *admissionReconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ct
 
 // put makes an object as wanted, unless it was put right a moment ago: then it
 // returns how soon it may be again. have is nil where it is missing.
-func (r *admissionReconciler) put(ctx context.Context, have client.Object, want admission.Needed, noticed time.Time) (time.Duration, error) {
+func (r *admissionReconciler) put(ctx context.Context, have client.Object, want policies.Needed, noticed time.Time) (time.Duration, error) {
 	id, revision := admissionID(want.Object), controls.Revision(want.Object)
 	if have != nil && asNeeded(have, want.Object) && equality.Semantic.DeepEqual(have.GetOwnerReferences(), want.GetOwnerReferences()) {
 		r.placed[id] = revision
@@ -172,13 +172,13 @@ func (r *admissionReconciler) put(ctx context.Context, have client.Object, want 
 // and what is done about it. have is nil where it was deleted.
 func (r *admissionReconciler) drift(ctx context.Context, have client.Object) (*v1alpha1.Drift, error) {
 	if have == nil {
-		return &v1alpha1.Drift{Operation: enforce.OperationDelete, Action: v1alpha1.DriftCreated}, nil
+		return &v1alpha1.Drift{Operation: enforcement.OperationDelete, Action: v1alpha1.DriftCreated}, nil
 	}
 	live := have.DeepCopyObject().(client.Object)
 	if err := r.live.Get(ctx, client.ObjectKeyFromObject(have), live); client.IgnoreNotFound(err) != nil {
 		return nil, err
 	}
-	manager, operation := enforce.LastAuthor(live, fieldpath.MakePathOrDie("spec"), fieldpath.MakePathOrDie("metadata"))
+	manager, operation := enforcement.LastAuthor(live, fieldpath.MakePathOrDie("spec"), fieldpath.MakePathOrDie("metadata"))
 	return &v1alpha1.Drift{
 		Manager: manager, Operation: operation, Action: v1alpha1.DriftConfigured, Fields: []v1alpha1.FieldDifference{{Path: "spec"}},
 	}, nil
@@ -252,7 +252,7 @@ func admissionObjects(ctx context.Context, reader client.Reader, mutating bool) 
 			return nil, fmt.Errorf("listing admission policies and bindings: %w", err)
 		}
 		err := meta.EachListItem(list, func(item runtime.Object) error {
-			if object := item.(client.Object); strings.HasSuffix(object.GetName(), admission.Domain) {
+			if object := item.(client.Object); strings.HasSuffix(object.GetName(), policies.Domain) {
 				have[admissionID(object)] = object
 			}
 			return nil

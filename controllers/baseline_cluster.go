@@ -15,10 +15,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
-	"github.com/securitybaseline/operator/controllers/admission"
+	"github.com/securitybaseline/operator/controllers/policies"
 	"github.com/securitybaseline/operator/controllers/controls"
 	"github.com/securitybaseline/operator/controllers/report"
-	"github.com/securitybaseline/operator/controllers/resolve"
+	"github.com/securitybaseline/operator/controllers/precedence"
 )
 
 // maxPowerfulRoles is how many roles with all verbs on all resources admission
@@ -29,8 +29,8 @@ const maxPowerfulRoles = 200
 
 // cluster finds out what a baseline's status says of the cluster as a whole.
 // selected are the namespaces that the baseline selects.
-func (r *baselineReconciler) cluster(ctx context.Context, baseline *v1alpha1.SecurityBaseline, selected []string, now time.Time) (report.Cluster, error) {
-	var cluster report.Cluster
+func (r *baselineReconciler) cluster(ctx context.Context, baseline *v1alpha1.SecurityBaseline, selected []string, now time.Time) (report.ClusterFindings, error) {
+	var cluster report.ClusterFindings
 	var baselines v1alpha1.SecurityBaselineList
 	if err := r.client.List(ctx, &baselines, client.UnsafeDisableDeepCopy); err != nil {
 		return cluster, fmt.Errorf("listing SecurityBaselines: %w", err)
@@ -41,20 +41,20 @@ func (r *baselineReconciler) cluster(ctx context.Context, baseline *v1alpha1.Sec
 	}
 	cluster.Admission = &v1alpha1.AdmissionStatus{Operator: operator}
 	for i := range baseline.Spec.Exceptions {
-		if baseline.Spec.Exceptions[i].InForce(now) {
+		if baseline.Spec.Exceptions[i].IsActive(now) {
 			cluster.Admission.Exceptions = append(cluster.Admission.Exceptions, baseline.Spec.Exceptions[i].Name)
 		}
 	}
 	if baseline.Spec.Guard != nil {
-		guarded, left := resolve.GuardedLabels(baselines.Items)
+		guarded, left := precedence.SelectingLabels(baselines.Items)
 		cluster.Admission.GuardedLabels = guarded
 		if left > 0 {
 			cluster.Findings = append(cluster.Findings, fmt.Sprintf("baselines select by %d more labels than the guard can protect", left))
 		}
 	}
-	if admission.BornBy(&baseline.Spec) {
-		preceding, left := resolve.Preceding(baseline, baselines.Items)
-		cluster.Admission.PrecededBy = preceding
+	if policies.LabelsNewNamespaces(&baseline.Spec) {
+		preceding, left := precedence.HigherPrecedence(baseline, baselines.Items)
+		cluster.Admission.HigherPrecedence = preceding
 		if left > 0 {
 			cluster.Findings = append(cluster.Findings, fmt.Sprintf(
 				"%d more baselines have precedence than admission can know of: where they govern, a new namespace is born with labels of this one", left))
@@ -69,7 +69,7 @@ func (r *baselineReconciler) cluster(ctx context.Context, baseline *v1alpha1.Sec
 
 // power finds out who holds all power, or more than was meant.
 func (r *baselineReconciler) power(
-	ctx context.Context, baseline *v1alpha1.SecurityBaseline, baselines []v1alpha1.SecurityBaseline, selected []string, cluster *report.Cluster, now time.Time,
+	ctx context.Context, baseline *v1alpha1.SecurityBaseline, baselines []v1alpha1.SecurityBaseline, selected []string, cluster *report.ClusterFindings, now time.Time,
 ) error {
 	if baseline.Spec.RBAC == nil {
 		return nil
@@ -80,15 +80,15 @@ func (r *baselineReconciler) power(
 	}
 	// Where an exception takes RBAC out of a namespace, its bindings are nobody's.
 	bindings = slices.DeleteFunc(bindings, func(b binding) bool {
-		return resolve.Excepting(baseline, b.namespace, v1alpha1.ControlRBAC, now) != nil
+		return precedence.ActiveException(baseline, b.namespace, v1alpha1.ControlRBAC, now) != nil
 	})
 	if judges(baseline, baselines, cluster) {
 		tellPowerful(rules, cluster)
-		allPowerful := func(b binding) bool { return controls.AllPowerful(rules[b.role]) }
+		allPowerful := func(b binding) bool { return controls.GrantsAll(rules[b.role]) }
 		violations := holders(slices.DeleteFunc(slices.Clone(bindings), func(b binding) bool { return !allPowerful(b) }), baseline.Spec.RBAC.ClusterAdmin)
 		bindings = slices.DeleteFunc(bindings, allPowerful)
 		cluster.Violations = append(cluster.Violations, violations...)
-		cluster.ClusterAdmin = &v1alpha1.ClusterAdminStatus{State: v1alpha1.StateCompliant, Bindings: int32(len(violations))}
+		cluster.ClusterAdmin = &v1alpha1.ClusterAdminStatus{State: v1alpha1.StateCompliant, ViolatingBindingsTotal: int32(len(violations))}
 		if len(violations) > 0 {
 			cluster.ClusterAdmin.State = v1alpha1.StateViolating
 		}
@@ -103,7 +103,7 @@ func (r *baselineReconciler) power(
 			}
 			where = "namespace " + binding.namespace + ": "
 		}
-		if risk := controls.Risk(binding.id, binding.roleRef, binding.subjects, rules[binding.role], binding.namespace != ""); risk != "" {
+		if risk := controls.EscalationFinding(binding.id, binding.roleRef, binding.subjects, rules[binding.role], binding.namespace != ""); risk != "" {
 			cluster.Findings = append(cluster.Findings, where+risk)
 		}
 	}
@@ -113,12 +113,12 @@ func (r *baselineReconciler) power(
 
 // judges says whether a baseline governs rbac.clusterAdmin or audits it, and notes
 // which one governs it if not.
-func judges(baseline *v1alpha1.SecurityBaseline, baselines []v1alpha1.SecurityBaseline, cluster *report.Cluster) bool {
+func judges(baseline *v1alpha1.SecurityBaseline, baselines []v1alpha1.SecurityBaseline, cluster *report.ClusterFindings) bool {
 	if baseline.Spec.RBAC.ClusterAdmin == nil {
 		return false
 	}
-	governing := resolve.ClusterAdmin(baselines)
-	if baseline.Spec.Audits() || governing != nil && governing.Name == baseline.Name {
+	governing := precedence.ClusterAdminBaseline(baselines)
+	if baseline.Spec.IsAudit() || governing != nil && governing.Name == baseline.Name {
 		return true
 	}
 	if governing != nil {
@@ -128,15 +128,15 @@ func judges(baseline *v1alpha1.SecurityBaseline, baselines []v1alpha1.SecurityBa
 }
 
 // tellPowerful notes for admission which roles may do everything.
-func tellPowerful(rules map[string][]rbacv1.PolicyRule, cluster *report.Cluster) {
+func tellPowerful(rules map[string][]rbacv1.PolicyRule, cluster *report.ClusterFindings) {
 	var powerful []string
 	for role, granted := range rules {
-		if controls.AllPowerful(granted) {
+		if controls.GrantsAll(granted) {
 			powerful = append(powerful, role)
 		}
 	}
 	slices.Sort(powerful)
-	cluster.Admission.AllPowerfulRoles = powerful[:min(len(powerful), maxPowerfulRoles)]
+	cluster.Admission.PrivilegedRoles = powerful[:min(len(powerful), maxPowerfulRoles)]
 	if left := len(powerful) - maxPowerfulRoles; left > 0 {
 		cluster.Findings = append(cluster.Findings, fmt.Sprintf(
 			"%d more roles than admission can know of have all verbs on all resources: new bindings to them are reported, not refused", left))
@@ -148,7 +148,7 @@ func tellPowerful(rules map[string][]rbacv1.PolicyRule, cluster *report.Cluster)
 func holders(bindings []binding, allowed *v1alpha1.ClusterAdmin) []v1alpha1.Violation {
 	var violations []v1alpha1.Violation
 	for _, binding := range bindings {
-		if message := controls.NotAllowed(binding.id, binding.roleRef, binding.subjects, allowed); message != "" {
+		if message := controls.ClusterAdminViolation(binding.id, binding.roleRef, binding.subjects, allowed); message != "" {
 			violations = append(violations, v1alpha1.Violation{
 				Namespace: binding.namespace, Control: v1alpha1.ControlRBAC, State: v1alpha1.StateViolating, Message: message,
 			})
@@ -218,13 +218,13 @@ func (r *baselineReconciler) bindings(ctx context.Context) ([]binding, map[strin
 
 // standing finds out whether the admission policies and bindings are in place
 // that a baseline needs.
-func (r *baselineReconciler) standing(ctx context.Context, baseline *v1alpha1.SecurityBaseline, baselines []v1alpha1.SecurityBaseline, cluster *report.Cluster) error {
+func (r *baselineReconciler) standing(ctx context.Context, baseline *v1alpha1.SecurityBaseline, baselines []v1alpha1.SecurityBaseline, cluster *report.ClusterFindings) error {
 	have, err := admissionObjects(ctx, r.client, r.mutating)
 	if err != nil {
 		return err
 	}
 	var waiting []string
-	for _, want := range admission.Objects(baselines, admission.Cluster{Protected: r.protected, Mutating: r.mutating}) {
+	for _, want := range policies.Objects(baselines, policies.Cluster{Protected: r.protected, Mutating: r.mutating}) {
 		control, id := want.UsedBy(baseline.Name), admissionID(want.Object)
 		if found := have[id]; control == "" || found != nil && asNeeded(found, want.Object) {
 			continue
@@ -246,24 +246,24 @@ func (r *baselineReconciler) standing(ctx context.Context, baseline *v1alpha1.Se
 	return nil
 }
 
-// born returns the condition BornHardened, or nil.
+// born returns the condition NewNamespacesHardened, or nil.
 func (r *baselineReconciler) born(baseline *v1alpha1.SecurityBaseline, waiting string) *metav1.Condition {
 	condition := func(status metav1.ConditionStatus, reason, message string) *metav1.Condition {
 		return &metav1.Condition{Status: status, Reason: reason, Message: message}
 	}
 	switch {
-	case !admission.BornBy(&baseline.Spec):
+	case !policies.LabelsNewNamespaces(&baseline.Spec):
 		return nil
-	case !r.mutating && baseline.Spec.Network != nil && baseline.Spec.Network.Gate:
-		return condition(metav1.ConditionFalse, v1alpha1.ReasonUnsupported, "the API server has no MutatingAdmissionPolicy v1, which Kubernetes 1.36 has: "+
-			"a new namespace gets its labels a moment after its creation, and network.gate keeps no pod waiting")
+	case !r.mutating && baseline.Spec.Network != nil && baseline.Spec.Network.WaitForDefaultDeny:
+		return condition(metav1.ConditionFalse, v1alpha1.ReasonMutatingAdmissionUnavailable, "the API server has no MutatingAdmissionPolicy v1, which Kubernetes 1.36 has: "+
+			"a new namespace gets its labels a moment after its creation, and network.waitForDefaultDeny keeps no pod waiting")
 	case !r.mutating:
-		return condition(metav1.ConditionFalse, v1alpha1.ReasonUnsupported, "the API server has no MutatingAdmissionPolicy v1, which Kubernetes 1.36 has: "+
+		return condition(metav1.ConditionFalse, v1alpha1.ReasonMutatingAdmissionUnavailable, "the API server has no MutatingAdmissionPolicy v1, which Kubernetes 1.36 has: "+
 			"a new namespace gets its labels a moment after its creation")
 	case waiting != "":
-		return condition(metav1.ConditionFalse, v1alpha1.ReasonNotInPlace, waiting)
+		return condition(metav1.ConditionFalse, v1alpha1.ReasonPolicyNotReady, waiting)
 	}
-	return condition(metav1.ConditionTrue, v1alpha1.ReasonInPlace, "a new namespace that the baseline selects gets its labels at its creation")
+	return condition(metav1.ConditionTrue, v1alpha1.ReasonPolicyReady, "a new namespace that the baseline selects gets its labels at its creation")
 }
 
 // identity returns a function that asks the API server once who the operator is.

@@ -16,7 +16,7 @@ import (
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/controllers/report"
-	"github.com/securitybaseline/operator/controllers/resolve"
+	"github.com/securitybaseline/operator/controllers/precedence"
 )
 
 // baselineReconciler sums the reports up into the status of a SecurityBaseline,
@@ -73,7 +73,7 @@ func (r *baselineReconciler) Reconcile(ctx context.Context, request ctrl.Request
 		return ctrl.Result{}, err
 	}
 	if written {
-		r.announce(baseline, report.Due(baseline, now))
+		r.announce(baseline, report.DueDeadlines(baseline, now))
 	}
 	// With a selector that does not parse, no control is counted.
 	if status.Namespaces.Pending == 0 && len(status.Controls) > 0 {
@@ -109,7 +109,7 @@ func until(when, now time.Time) time.Duration {
 }
 
 func (r *baselineReconciler) status(ctx context.Context, baseline *v1alpha1.SecurityBaseline, now time.Time) (v1alpha1.SecurityBaselineStatus, error) {
-	selects, err := resolve.Selector(baseline, r.protected)
+	selects, err := precedence.Selector(baseline, r.protected)
 	if err != nil {
 		return report.InvalidSelector(baseline, err, now), nil
 	}
@@ -136,7 +136,7 @@ func (r *baselineReconciler) status(ctx context.Context, baseline *v1alpha1.Secu
 	if err != nil {
 		return v1alpha1.SecurityBaselineStatus{}, err
 	}
-	return report.Status(baseline, selected, byNamespace, cluster, now), nil
+	return report.Summarize(baseline, selected, byNamespace, cluster, now), nil
 }
 
 // updateStatus writes a status that differs, and says whether it did.

@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
-	"github.com/securitybaseline/operator/controllers/enforce"
+	"github.com/securitybaseline/operator/controllers/enforcement"
 	"github.com/securitybaseline/operator/controllers/report"
 )
 
@@ -78,7 +78,7 @@ func (r *baselineReconciler) leftovers(ctx context.Context, baseline string) (le
 
 func (r *baselineReconciler) leftoversIn(ctx context.Context, reader client.Reader, baseline string) (leftovers, error) {
 	left := leftovers{pending: sets.New[string](), refused: sets.New[string]()}
-	namespaces, err := enforce.GivenIn(ctx, reader, baseline)
+	namespaces, err := enforcement.GivenIn(ctx, reader, baseline)
 	if err != nil {
 		return left, err
 	}
@@ -106,11 +106,11 @@ func (r *baselineReconciler) leftoversIn(ctx context.Context, reader client.Read
 // nothing any more, says of every control of which it left something that this
 // cannot be removed.
 func removalRefused(ledger *v1alpha1.BaselineReport, baseline string, given sets.Set[v1alpha1.ControlName]) bool {
-	if ledger.Observes(baseline) {
+	if ledger.HasObserved(baseline) {
 		return false
 	}
 	for name := range given {
-		control := report.GoverningIn(ledger.BaselineReportData, name)
+		control := report.FindGoverning(ledger.BaselineReportData, name)
 		if control == nil || control.State != v1alpha1.StateFailed && control.State != v1alpha1.StateConflict {
 			return false
 		}

@@ -25,9 +25,9 @@ import (
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/controllers/controls"
-	"github.com/securitybaseline/operator/controllers/enforce"
+	"github.com/securitybaseline/operator/controllers/enforcement"
 	"github.com/securitybaseline/operator/controllers/report"
-	"github.com/securitybaseline/operator/controllers/resolve"
+	"github.com/securitybaseline/operator/controllers/precedence"
 )
 
 // stored is a client of a cluster that holds a namespace, what the fuzzer made and
@@ -178,9 +178,9 @@ var vast = regexp.MustCompile(`[eE][+-]?[0-9]{4}`)
 // operate does all that the operator does with what is stored.
 func operate(ctx context.Context, cluster *stored) {
 	now := func() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
-	protected, recorder, underWay := resolve.Protected("operator"), &events.FakeRecorder{}, &evaluations{}
+	protected, recorder, underWay := precedence.Protected("operator"), &events.FakeRecorder{}, &evaluations{}
 	namespaces := &namespaceReconciler{
-		client: cluster, live: cluster, enforcer: &enforce.Enforcer{Client: cluster, Live: cluster, Now: now}, protected: protected,
+		client: cluster, live: cluster, enforcer: &enforcement.Enforcer{Client: cluster, Live: cluster, Now: now}, protected: protected,
 		evaluations: underWay, workloads: &workloads{}, noticed: &noticed{}, failing: &failing{}, unrecorded: &unrecorded{}, events: recorder, now: now,
 	}
 	baselines := &baselineReconciler{
@@ -198,13 +198,13 @@ func operate(ctx context.Context, cluster *stored) {
 	_, _ = reports.Reconcile(ctx, requestFor(fuzzed))
 	collect(cluster.baseline, func(*prometheus.Desc, int64, ...string) {})
 	// What drifted drifts again.
-	ledger, outcomes := cluster.report.BaselineReportData, make([]enforce.Outcome, 0, len(controls.All))
+	ledger, outcomes := cluster.report.BaselineReportData, make([]enforcement.Outcome, 0, len(controls.All))
 	for _, control := range controls.All {
-		outcomes = append(outcomes, enforce.Outcome{Control: control.Name, Baseline: cluster.baseline.Name, Drifts: ledger.Drifts})
+		outcomes = append(outcomes, enforcement.Outcome{Control: control.Name, Baseline: cluster.baseline.Name, Drifts: ledger.Drifts})
 	}
-	next := report.Next(ledger, resolve.Governance{}, report.Fresh(ledger, outcomes), now())
+	next := report.Next(ledger, precedence.Governance{}, report.DropReported(ledger, outcomes), now())
 	namespaces.tell(evaluation{namespace: cluster.namespace(), prior: cluster.report, outcomes: outcomes}, ledger, next)
-	_ = report.Unsettled(next)
+	_ = report.HasUnsettledPods(next)
 }
 
 // Baselines that no CRD would take now.
@@ -214,10 +214,10 @@ var baselineSeeds = []string{
 	`{apiVersion: securitybaseline.io/v1alpha1, kind: SecurityBaseline, metadata: {name: a, deletionTimestamp: "2026-01-01T00:00:00Z", finalizers: [securitybaseline.io/finalizer]}, spec: {
 		deletionPolicy: Remove, podSecurity: {}, network: {}, rbac: {}, serviceAccounts: {}, resources: {}, images: {}, workloads: {}, guard: {}, exceptions: [{}]}}`,
 	`{apiVersion: securitybaseline.io/v1alpha1, kind: SecurityBaseline, metadata: {name: a}, spec: {mode: Foo, priority: -1,
-		podSecurity: {enforce: foo, version: bar, rollout: WhenClean}, network: {defaultDeny: [Foo, Egress], gate: true, policies: [{}, {name: a, spec: {ingress: [{from: [{}, {ipBlock: {cidr: foo, except: [bar]}}],
+		podSecurity: {enforce: foo, version: bar, rollout: WhenClean}, network: {defaultDeny: [Foo, Egress], waitForDefaultDeny: true, policies: [{}, {name: a, spec: {ingress: [{from: [{}, {ipBlock: {cidr: foo, except: [bar]}}],
 		ports: [{}, {port: -1, endPort: -2}]}]}}]}, rbac: {roleBindings: [{}, {subjectsFrom: [{}]}], clusterAdmin: {}}, resources: {limitRange: {limits: [{}]}, quota: {}}}}`,
 	`{apiVersion: securitybaseline.io/v1alpha1, kind: SecurityBaseline, metadata: {name: a}, spec: {podSecurity: {enforce: restricted, rollout: WhenClean}, exceptions: [
-		{name: a, namespaces: [fuzzed], controls: [PodSecurity, Foo], expires: "2026-01-03T00:00:00Z"}, {namespaces: [fuzzed], controls: [PodSecurity]}]},
+		{name: a, namespaces: [fuzzed], controls: [PodSecurity, Foo], expirationTime: "2026-01-03T00:00:00Z"}, {namespaces: [fuzzed], controls: [PodSecurity]}]},
 		status: {conditions: [{}], exceptions: {announced: null}, lastDrift: {}, violations: [{}]}}`,
 	`{apiVersion: securitybaseline.io/v1alpha1, kind: SecurityBaseline, metadata: {name: a}, spec: {namespaceSelector: {matchExpressions: [{key: "!", operator: Foo, values: [a]}]}, guard: {}}}`,
 }
@@ -226,7 +226,7 @@ var baselineSeeds = []string{
 var reportSeeds = []string{
 	`{apiVersion: securitybaseline.io/v1alpha1, kind: BaselineReport, metadata: {name: security-baseline}}`,
 	`{apiVersion: securitybaseline.io/v1alpha1, kind: BaselineReport, metadata: {name: security-baseline, uid: u, labels: {pod-security.kubernetes.io/enforce: foo, podsecurity.securitybaseline.io/baseline: a},
-		annotations: {securitybaseline.io/born-with: "a,,pod-security.kubernetes.io/enforce"}, managedFields: [{manager: securitybaseline-operator, operation: Apply, fieldsType: FieldsV1, fieldsV1: {"f:metadata": {"f:labels": {"f:pod-security.kubernetes.io/enforce": {}}}}}, {}]},
+		annotations: {securitybaseline.io/labels-set-at-creation: "a,,pod-security.kubernetes.io/enforce"}, managedFields: [{manager: securitybaseline-operator, operation: Apply, fieldsType: FieldsV1, fieldsV1: {"f:metadata": {"f:labels": {"f:pod-security.kubernetes.io/enforce": {}}}}}, {}]},
 		state: Foo, observed: [{name: a, generation: -1}, {}], controls: [{}, {name: PodSecurity, baseline: a, state: Violating, podSecurity: {level: foo, enforced: ":", violations: [{pods: "a (and 99999999999999999999 other pods)"}]},
 		placed: [{object: Namespace/fuzzed, uid: fuzzed, revision: x}, {}]}, {name: Network, baseline: a, mode: Audit, changes: [{}], changesTotal: -1, drifts: -9223372036854775808}],
 		drifts: [{}, {time: null, control: Network, baseline: a, object: NetworkPolicy, action: Configured, count: -1, before: [null, "2026-01-02T03:04:05Z", null], fields: [{path: "~"}]}], summary: {drifts: 9223372036854775807}}`,

@@ -11,8 +11,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
-	"github.com/securitybaseline/operator/controllers/admission"
-	"github.com/securitybaseline/operator/controllers/enforce"
+	"github.com/securitybaseline/operator/controllers/policies"
+	"github.com/securitybaseline/operator/controllers/enforcement"
 	"github.com/securitybaseline/operator/controllers/report"
 )
 
@@ -48,7 +48,7 @@ func (r *namespaceReconciler) count(ctx context.Context, done evaluation, record
 			}
 			log.FromContext(ctx).Info("Drift", "baseline", drift.Baseline, "control", drift.Control,
 				"object", drift.Object, "fields", drift.Fields, "manager", drift.Manager, "operation", drift.Operation, "action", drift.Action)
-			countDrift(drift, drift.Time.Sub(done.noticed))
+			countDrift(drift, drift.DetectionTime.Sub(done.noticed))
 			countManager(drift.Manager)
 		}
 	}
@@ -60,7 +60,7 @@ func (r *namespaceReconciler) tell(done evaluation, before, after v1alpha1.Basel
 	for i := range done.outcomes {
 		for j := range done.outcomes[i].Drifts {
 			drift := &done.outcomes[i].Drifts[j]
-			if report.New(after, drift) {
+			if report.IsNewDrift(after, drift) {
 				related := r.enforcer.Reference(done.namespace, drift.Object)
 				// The recorder takes events with the same references for the same.
 				related.ResourceVersion = done.outcomes[i].Versions[drift.Object]
@@ -73,10 +73,10 @@ func (r *namespaceReconciler) tell(done evaluation, before, after v1alpha1.Basel
 		if control.State != v1alpha1.StateContested {
 			continue
 		}
-		if was := report.EntryIn(before, control.Name, control.Baseline); was != nil && was.State == v1alpha1.StateContested {
+		if was := report.FindControl(before, control.Name, control.Baseline); was != nil && was.State == v1alpha1.StateContested {
 			continue
 		}
-		related := r.enforcer.Reference(done.namespace, enforce.NamespaceID(done.namespace))
+		related := r.enforcer.Reference(done.namespace, enforcement.NamespaceID(done.namespace))
 		if fight := report.ContestedBy(after.Drifts, control, r.now()); fight != nil {
 			related = r.enforcer.Reference(done.namespace, fight.Object)
 		}
@@ -86,11 +86,11 @@ func (r *namespaceReconciler) tell(done evaluation, before, after v1alpha1.Basel
 
 // emit emits an event about the namespace, and the same about the baseline.
 func (r *namespaceReconciler) emit(done evaluation, baseline string, related *corev1.ObjectReference, reason, action, note string) {
-	namespace := r.enforcer.Reference(done.namespace, enforce.NamespaceID(done.namespace))
-	r.events.Eventf(namespace, related, corev1.EventTypeWarning, reason, action, "%s", enforce.Truncate(note, maxNote))
+	namespace := r.enforcer.Reference(done.namespace, enforcement.NamespaceID(done.namespace))
+	r.events.Eventf(namespace, related, corev1.EventTypeWarning, reason, action, "%s", enforcement.Truncate(note, maxNote))
 	for _, selecting := range done.governance.Selecting {
 		if selecting.Name == baseline {
-			note = enforce.Truncate("namespace "+done.namespace.Name+": "+note, maxNote)
+			note = enforcement.Truncate("namespace "+done.namespace.Name+": "+note, maxNote)
 			r.events.Eventf(reference(selecting), related, corev1.EventTypeWarning, reason, action, "%s", note)
 		}
 	}
@@ -110,7 +110,7 @@ func driftNote(drift *v1alpha1.Drift) string {
 	}
 	fields := make([]string, 0, len(drift.Fields))
 	for _, field := range drift.Fields {
-		fields = append(fields, fmt.Sprintf("%s: %s instead of %s", field.Path, orNothing(field.Found), orNothing(field.Wanted)))
+		fields = append(fields, fmt.Sprintf("%s: %s instead of %s", field.Path, orNothing(field.Actual), orNothing(field.Expected)))
 	}
 	return fmt.Sprintf("%s. It had %s", note, strings.Join(fields, "; "))
 }
@@ -121,8 +121,8 @@ func changeNote(drift *v1alpha1.Drift) string {
 	if drift.Manager != "" {
 		by = fmt.Sprintf("%q (%s)", drift.Manager, drift.Operation)
 	}
-	if drift.Changed != nil {
-		by += " at " + drift.Changed.UTC().Format(time.RFC3339)
+	if drift.ChangeTime != nil {
+		by += " at " + drift.ChangeTime.UTC().Format(time.RFC3339)
 	}
 	was := "changed"
 	if len(drift.Fields) == 0 {
@@ -146,12 +146,12 @@ func orNothing(value string) string {
 // tell logs and counts that an admission policy or binding drifted and was put
 // right that long after it was noticed, and emits an event about it, and one about
 // each baseline that needs it.
-func (r *admissionReconciler) tell(ctx context.Context, object admission.Needed, drift *v1alpha1.Drift, after time.Duration) {
+func (r *admissionReconciler) tell(ctx context.Context, object policies.Needed, drift *v1alpha1.Drift, after time.Duration) {
 	log.FromContext(ctx).Info("Drift", "object", drift.Object, "manager", drift.Manager, "operation", drift.Operation, "action", drift.Action)
 	kind, name, _ := strings.Cut(drift.Object, "/")
 	itself := &corev1.ObjectReference{APIVersion: admissionregistrationv1.SchemeGroupVersion.String(), Kind: kind, Name: name}
 	countManager(drift.Manager)
-	note := enforce.Truncate(changeNote(drift), maxNote)
+	note := enforcement.Truncate(changeNote(drift), maxNote)
 	r.events.Eventf(itself, nil, corev1.EventTypeWarning, eventDrift, string(drift.Action), "%s", note)
 	for _, use := range object.Uses {
 		drift.Baseline, drift.Control = use.Baseline.Name, use.Control
@@ -169,8 +169,8 @@ func (r *baselineReconciler) announce(baseline *v1alpha1.SecurityBaseline, due [
 		}
 		exception := deadline.Exception
 		note := fmt.Sprintf("exception %s %s: from %s on %s in force again in %s", exception.Name, what,
-			exception.Expires.UTC().Format(time.RFC3339), controlList(exception.Controls), strings.Join(exception.Namespaces, ", "))
-		r.events.Eventf(reference(baseline), nil, corev1.EventTypeWarning, reason, actionNone, "%s", enforce.Truncate(note, maxNote))
+			exception.ExpirationTime.UTC().Format(time.RFC3339), controlList(exception.Controls), strings.Join(exception.Namespaces, ", "))
+		r.events.Eventf(reference(baseline), nil, corev1.EventTypeWarning, reason, actionNone, "%s", enforcement.Truncate(note, maxNote))
 	}
 }
 

@@ -185,13 +185,13 @@ func (c statusCollector) Collect(out chan<- prometheus.Metric) {
 // collect sets the gauges of a baseline, whose first label is its name.
 func collect(baseline *v1alpha1.SecurityBaseline, gauge func(desc *prometheus.Desc, value int64, labels ...string)) {
 	mode := v1alpha1.ModeEnforce
-	if baseline.Spec.Audits() {
+	if baseline.Spec.IsAudit() {
 		mode = v1alpha1.ModeAudit
 	}
 	gauge(infoDesc, 1, string(mode))
 	for i := range baseline.Spec.Exceptions {
-		if exception := &baseline.Spec.Exceptions[i]; exception.Expires != nil {
-			gauge(expiryDesc, exception.Expires.Unix(), exception.Name)
+		if exception := &baseline.Spec.Exceptions[i]; exception.ExpirationTime != nil {
+			gauge(expiryDesc, exception.ExpirationTime.Unix(), exception.Name)
 		}
 	}
 	status := &baseline.Status
@@ -208,9 +208,9 @@ func collect(baseline *v1alpha1.SecurityBaseline, gauge func(desc *prometheus.De
 	}
 	gauge(violationsDesc, int64(status.ViolationsTotal))
 	if admin := status.ClusterAdmin; admin != nil {
-		gauge(clusterAdminDesc, int64(admin.Bindings))
+		gauge(clusterAdminDesc, int64(admin.ViolatingBindingsTotal))
 	}
-	gauge(violatingPodsDesc, int64(status.ViolatingPods))
+	gauge(violatingPodsDesc, int64(status.ViolatingPodsTotal))
 	if exceptions := status.Exceptions; exceptions != nil {
 		gauge(exceptionsDesc, int64(exceptions.Active), "active")
 		gauge(exceptionsDesc, int64(exceptions.Expired), "expired")

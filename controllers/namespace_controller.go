@@ -21,9 +21,9 @@ import (
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/controllers/controls"
-	"github.com/securitybaseline/operator/controllers/enforce"
+	"github.com/securitybaseline/operator/controllers/enforcement"
 	"github.com/securitybaseline/operator/controllers/report"
-	"github.com/securitybaseline/operator/controllers/resolve"
+	"github.com/securitybaseline/operator/controllers/precedence"
 )
 
 const (
@@ -45,7 +45,7 @@ const (
 type namespaceReconciler struct {
 	client    client.Client
 	live      client.Reader
-	enforcer  *enforce.Enforcer
+	enforcer  *enforcement.Enforcer
 	protected sets.Set[string]
 
 	evaluations *evaluations
@@ -94,15 +94,15 @@ func (r *namespaceReconciler) Reconcile(ctx context.Context, request ctrl.Reques
 	if err := r.client.Get(ctx, reportKey(namespace.Name), prior); client.IgnoreNotFound(err) != nil {
 		return ctrl.Result{}, fmt.Errorf("reading the report: %w", err)
 	}
-	if r.unserved.Load() || enforce.Precedes(prior, namespace) || report.OfAnother(prior.BaselineReportData, namespace) {
+	if r.unserved.Load() || enforcement.Precedes(prior, namespace) || report.BelongsToFormerNamespace(prior.BaselineReportData, namespace) {
 		prior = &v1alpha1.BaselineReport{}
 	}
 
 	baselines.Items = slices.DeleteFunc(baselines.Items, func(baseline v1alpha1.SecurityBaseline) bool {
-		return resolve.Unheld(&baseline) && !prior.Observes(baseline.Name)
+		return precedence.MissingFinalizer(&baseline) && !prior.HasObserved(baseline.Name)
 	})
 	noticed := r.noticed.take(namespace.Name, r.now())
-	governance := resolve.Govern(namespace, baselines.Items, r.protected, r.now())
+	governance := precedence.Resolve(namespace, baselines.Items, r.protected, r.now())
 	tasks := plan(governance, prior)
 	outcomes, again, err := r.enforcer.Enforce(ctx, namespace, tasks, func(baseline string) bool { return r.gone(baselines.Items, baseline) })
 	if err != nil {
@@ -116,27 +116,27 @@ func (r *namespaceReconciler) Reconcile(ctx context.Context, request ctrl.Reques
 }
 
 // plan says what is to be done for each control.
-func plan(governance resolve.Governance, prior *v1alpha1.BaselineReport) []enforce.Task {
-	tasks := make([]enforce.Task, 0, len(controls.All))
-	outdated := !slices.Equal(prior.Observed, report.Observed(governance))
+func plan(governance precedence.Governance, prior *v1alpha1.BaselineReport) []enforcement.Task {
+	tasks := make([]enforcement.Task, 0, len(controls.All))
+	outdated := !slices.Equal(prior.ObservedBaselines, report.Observed(governance))
 	for _, control := range controls.All {
 		governing := governance.Governing[control.Name]
-		ledger := report.GoverningIn(prior.BaselineReportData, control.Name)
+		ledger := report.FindGoverning(prior.BaselineReportData, control.Name)
 		if ledger == nil && governing != nil {
 			// It may have been in Audit mode.
-			ledger = report.EntryIn(prior.BaselineReportData, control.Name, governing.Name)
+			ledger = report.FindControl(prior.BaselineReportData, control.Name, governing.Name)
 		}
-		tasks = append(tasks, enforce.Task{Control: control, Baseline: governing, Ledger: ledger, Outdated: outdated, Outranked: governance.Outranked[control.Name]})
+		tasks = append(tasks, enforcement.Task{Control: control, Baseline: governing, Ledger: ledger, Outdated: outdated, Outranked: governance.Overridden[control.Name]})
 		for i, auditing := range governance.Auditing[control.Name] {
 			var peer *v1alpha1.SecurityBaseline
 			if i > 0 {
 				peer = governance.Auditing[control.Name][0]
 			}
-			tasks = append(tasks, enforce.Task{
+			tasks = append(tasks, enforcement.Task{
 				Peer: peer, Outdated: outdated,
-				Control: control, Baseline: auditing, Rival: governing, Ahead: governing != nil && resolve.Precedes(governing, auditing),
-				Ledger:  report.EntryIn(prior.BaselineReportData, control.Name, auditing.Name),
-				Current: slices.Contains(prior.Observed, v1alpha1.ObservedBaseline{Name: auditing.Name, Generation: auditing.Generation}),
+				Control: control, Baseline: auditing, Rival: governing, Ahead: governing != nil && precedence.HasPrecedence(governing, auditing),
+				Ledger:  report.FindControl(prior.BaselineReportData, control.Name, auditing.Name),
+				Current: slices.Contains(prior.ObservedBaselines, v1alpha1.ObservedBaseline{Name: auditing.Name, Generation: auditing.Generation}),
 			})
 		}
 	}
@@ -157,8 +157,8 @@ func (r *namespaceReconciler) gone(baselines []v1alpha1.SecurityBaseline, name s
 		if !baseline.DeletionTimestamp.IsZero() {
 			return baseline.Spec.DeletionPolicy == v1alpha1.DeletionRemove
 		}
-		_, err := resolve.Selector(baseline, r.protected)
-		return err == nil && !baseline.Spec.Audits()
+		_, err := precedence.Selector(baseline, r.protected)
+		return err == nil && !baseline.Spec.IsAudit()
 	}
 	return false
 }
@@ -167,8 +167,8 @@ func (r *namespaceReconciler) gone(baselines []v1alpha1.SecurityBaseline, name s
 type evaluation struct {
 	namespace  *metav1.PartialObjectMetadata
 	prior      *v1alpha1.BaselineReport
-	governance resolve.Governance
-	outcomes   []enforce.Outcome
+	governance precedence.Governance
+	outcomes   []enforcement.Outcome
 	// again says that something is to be removed when the report is written.
 	again bool
 	// noticed is when the first of the events came that led to it.
@@ -177,7 +177,7 @@ type evaluation struct {
 
 // finished says whether nothing is left to be put right.
 func (e *evaluation) finished() bool {
-	return !slices.ContainsFunc(e.outcomes, func(outcome enforce.Outcome) bool {
+	return !slices.ContainsFunc(e.outcomes, func(outcome enforcement.Outcome) bool {
 		return outcome.Stale || outcome.After > 0 || outcome.Unhealed
 	})
 }
@@ -195,10 +195,10 @@ func (r *namespaceReconciler) conclude(ctx context.Context, done evaluation) (ct
 	defer cancel()
 	now := r.now()
 	var before, next v1alpha1.BaselineReportData
-	var fresh, missing []enforce.Outcome
+	var fresh, missing []enforcement.Outcome
 	held := r.unrecorded.take(done.namespace)
 	err := r.write(recording, done.prior, done.namespace.Name, func(prior v1alpha1.BaselineReportData) v1alpha1.BaselineReportData {
-		fresh, missing = report.Fresh(prior, done.outcomes), report.Unrecorded(prior, held)
+		fresh, missing = report.DropReported(prior, done.outcomes), report.DropRecorded(prior, held)
 		before, next = prior, report.Next(prior, done.governance, joined(missing, fresh), now)
 		return next
 	})
@@ -212,7 +212,7 @@ func (r *namespaceReconciler) conclude(ctx context.Context, done evaluation) (ct
 		r.unrecorded.keep(done.namespace, done.outcomes)
 	}
 	failed := errors.Join(append(errs, err)...)
-	if failed == nil && !slices.ContainsFunc(done.outcomes, func(outcome enforce.Outcome) bool { return outcome.State == v1alpha1.StateFailed }) {
+	if failed == nil && !slices.ContainsFunc(done.outcomes, func(outcome enforcement.Outcome) bool { return outcome.State == v1alpha1.StateFailed }) {
 		r.failing.forget(done.namespace.Name)
 	}
 	return requeueAfter(ctx, again, failed)
@@ -249,9 +249,9 @@ func (r *namespaceReconciler) lookAgain(done evaluation, next v1alpha1.BaselineR
 	if unsettled {
 		in(r.workloads.lookAgain(done.namespace.Name, now))
 	}
-	in(until(done.governance.Until, now))
+	in(until(done.governance.NextExpirationTime, now))
 	for i := range next.Drifts {
-		if ends := report.ContestEnds(&next.Drifts[i]); now.Before(ends) {
+		if ends := report.ContestEndTime(&next.Drifts[i]); now.Before(ends) {
 			in(until(ends, now))
 		}
 	}
@@ -288,14 +288,14 @@ func behind(err error) bool {
 }
 
 func (r *namespaceReconciler) writeOnce(ctx context.Context, current *v1alpha1.BaselineReport, namespace string, next v1alpha1.BaselineReportData) error {
-	exists, nothing := current.UID != "", len(next.Observed) == 0 && len(next.Controls) == 0
+	exists, nothing := current.UID != "", len(next.ObservedBaselines) == 0 && len(next.Controls) == 0
 	desired := current.DeepCopy()
 	desired.Name, desired.Namespace = v1alpha1.ReportName, namespace
 	desired.BaselineReportData = next
 	var err error
 	switch {
 	case nothing && exists:
-		err = client.IgnoreNotFound(r.client.Delete(ctx, current, enforce.Exactly(current)))
+		err = client.IgnoreNotFound(r.client.Delete(ctx, current, enforcement.Exactly(current)))
 	case nothing, exists && equality.Semantic.DeepEqual(current.BaselineReportData, next):
 		return nil
 	case exists:
@@ -306,7 +306,7 @@ func (r *namespaceReconciler) writeOnce(ctx context.Context, current *v1alpha1.B
 	if unserved := isUnserved(err); unserved || err == nil {
 		r.unserved.Store(unserved) // any other error does not say
 	}
-	if err == nil || enforce.Vanishing(err) {
+	if err == nil || enforcement.Vanishing(err) {
 		return nil
 	}
 	return fmt.Errorf("writing the report: %w", err)

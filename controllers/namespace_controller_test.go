@@ -10,7 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
-	"github.com/securitybaseline/operator/controllers/resolve"
+	"github.com/securitybaseline/operator/controllers/precedence"
 )
 
 func TestGone(t *testing.T) {
@@ -44,7 +44,7 @@ func TestGone(t *testing.T) {
 		}), false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			reconciler := &namespaceReconciler{protected: resolve.Protected()}
+			reconciler := &namespaceReconciler{protected: precedence.Protected()}
 			if got := reconciler.gone(test.baselines, "a"); got != test.want {
 				t.Errorf("want %t, got %t", test.want, got)
 			}
@@ -69,7 +69,7 @@ func TestReportsAreKnownNotToBeServed(t *testing.T) {
 	writer := &answering{}
 	r := &namespaceReconciler{client: writer}
 	existing := &v1alpha1.BaselineReport{ObjectMeta: metav1.ObjectMeta{UID: "a"}}
-	differs := v1alpha1.BaselineReportData{Observed: []v1alpha1.ObservedBaseline{{Name: "a"}}}
+	differs := v1alpha1.BaselineReportData{ObservedBaselines: []v1alpha1.ObservedBaseline{{Name: "a"}}}
 	same := v1alpha1.BaselineReport{ObjectMeta: existing.ObjectMeta, BaselineReportData: differs}
 	for _, step := range []struct {
 		what     string

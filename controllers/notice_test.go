@@ -14,8 +14,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
-	"github.com/securitybaseline/operator/controllers/enforce"
-	"github.com/securitybaseline/operator/controllers/resolve"
+	"github.com/securitybaseline/operator/controllers/enforcement"
+	"github.com/securitybaseline/operator/controllers/precedence"
 )
 
 var now = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -77,33 +77,33 @@ func TestPodsAreLookedAtAgain(t *testing.T) {
 }
 
 func TestLookAgain(t *testing.T) {
-	contested := v1alpha1.Drift{Time: metav1.NewTime(now), Action: v1alpha1.DriftConfigured, Before: []metav1.Time{
+	contested := v1alpha1.Drift{DetectionTime: metav1.NewTime(now), Action: v1alpha1.DriftConfigured, PreviousDetectionTimes: []metav1.Time{
 		metav1.NewTime(now.Add(-time.Minute)), metav1.NewTime(now.Add(-2 * time.Minute)),
 	}}
 	for _, test := range []struct {
 		name        string
-		outcomes    []enforce.Outcome
+		outcomes    []enforcement.Outcome
 		until       time.Time
 		drifts      []v1alpha1.Drift
 		least, most time.Duration
 	}{
-		{name: "never, where nothing is left to do", outcomes: []enforce.Outcome{{State: "Compliant"}}},
-		{name: "at once, where the cache was behind", outcomes: []enforce.Outcome{{State: "Failed"}, {Stale: true}}, least: retryStale, most: retryStale},
-		{name: "when a write was spaced out", outcomes: []enforce.Outcome{{After: 700 * time.Millisecond}}, least: 700 * time.Millisecond, most: 700 * time.Millisecond},
-		{name: "in 30 to 60 seconds, where something was refused", outcomes: []enforce.Outcome{{State: "Failed"}}, least: 30 * time.Second, most: time.Minute},
+		{name: "never, where nothing is left to do", outcomes: []enforcement.Outcome{{State: "Compliant"}}},
+		{name: "at once, where the cache was behind", outcomes: []enforcement.Outcome{{State: "Failed"}, {Stale: true}}, least: retryStale, most: retryStale},
+		{name: "when a write was spaced out", outcomes: []enforcement.Outcome{{After: 700 * time.Millisecond}}, least: 700 * time.Millisecond, most: 700 * time.Millisecond},
+		{name: "in 30 to 60 seconds, where something was refused", outcomes: []enforcement.Outcome{{State: "Failed"}}, least: 30 * time.Second, most: time.Minute},
 		{name: "when an exception expires", until: now.Add(time.Hour), least: time.Hour, most: time.Hour},
 		{name: "at once, where it has expired meanwhile", until: now.Add(-time.Second), least: time.Millisecond, most: time.Millisecond},
 		{name: "when a contest ends", drifts: []v1alpha1.Drift{contested}, least: 5 * time.Minute, most: 5 * time.Minute},
-		{name: "at the first of these", outcomes: []enforce.Outcome{{State: "Failed"}}, until: now.Add(time.Hour), drifts: []v1alpha1.Drift{contested}, least: 30 * time.Second, most: time.Minute},
-		{name: "where pods stand in the way", outcomes: []enforce.Outcome{{Unsettled: true}}, least: 5 * time.Minute, most: 10 * time.Minute},
+		{name: "at the first of these", outcomes: []enforcement.Outcome{{State: "Failed"}}, until: now.Add(time.Hour), drifts: []v1alpha1.Drift{contested}, least: 30 * time.Second, most: time.Minute},
+		{name: "where pods stand in the way", outcomes: []enforcement.Outcome{{Unsettled: true}}, least: 5 * time.Minute, most: 10 * time.Minute},
 		{
 			name:     "soon, where pods may have come in unseen",
-			outcomes: []enforce.Outcome{{Unsettled: true, PodSecurity: &v1alpha1.PodSecurityReport{Provisional: true}}}, least: firstLook, most: firstLook,
+			outcomes: []enforcement.Outcome{{Unsettled: true, PodSecurity: &v1alpha1.PodSecurityReport{Provisional: true}}}, least: firstLook, most: firstLook,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := &namespaceReconciler{workloads: &workloads{}}
-			done := evaluation{namespace: &metav1.PartialObjectMetadata{}, outcomes: test.outcomes, governance: resolve.Governance{Until: test.until}}
+			done := evaluation{namespace: &metav1.PartialObjectMetadata{}, outcomes: test.outcomes, governance: precedence.Governance{NextExpirationTime: test.until}}
 			after := r.lookAgain(done, v1alpha1.BaselineReportData{Drifts: test.drifts}, now)
 			if after < test.least || after > test.most {
 				t.Errorf("in %s", after)
@@ -123,8 +123,8 @@ func TestDriftNote(t *testing.T) {
 			"NetworkPolicy/a was deleted by somebody, whom Kubernetes does not record; it was made again",
 		},
 		{
-			v1alpha1.Drift{Object: "NetworkPolicy/a", Manager: "kubectl-edit", Operation: "Update", Changed: &at, Action: v1alpha1.DriftReported,
-				Fields: []v1alpha1.FieldDifference{{Path: "spec.ingress", Found: "[{}]"}, {Path: "spec.egress", Wanted: "[{}]"}}},
+			v1alpha1.Drift{Object: "NetworkPolicy/a", Manager: "kubectl-edit", Operation: "Update", ChangeTime: &at, Action: v1alpha1.DriftReported,
+				Fields: []v1alpha1.FieldDifference{{Path: "spec.ingress", Actual: "[{}]"}, {Path: "spec.egress", Expected: "[{}]"}}},
 			`NetworkPolicy/a was changed by "kubectl-edit" (Update) at 2026-01-01T00:00:00Z; nothing was done, for the baseline is in Audit mode. ` +
 				"It had spec.ingress: [{}] instead of nothing; spec.egress: nothing instead of [{}]",
 		},
@@ -181,7 +181,7 @@ func TestPodsThatGoWhileThereIsNoReportAreRemembered(t *testing.T) {
 	if len(q.after) > 0 {
 		t.Errorf("a namespace that is not governed is looked at: %v", q.after)
 	}
-	done := evaluation{namespace: &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "n"}}, outcomes: []enforce.Outcome{{Unsettled: true}}}
+	done := evaluation{namespace: &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "n"}}, outcomes: []enforcement.Outcome{{Unsettled: true}}}
 	if after := r.lookAgain(done, v1alpha1.BaselineReportData{}, now); after < firstLook || after > 2*firstLook {
 		t.Errorf("it is looked at again in %s", after)
 	}

@@ -38,11 +38,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
-	"github.com/securitybaseline/operator/controllers/admission"
+	"github.com/securitybaseline/operator/controllers/policies"
 	"github.com/securitybaseline/operator/controllers/controls"
-	"github.com/securitybaseline/operator/controllers/enforce"
+	"github.com/securitybaseline/operator/controllers/enforcement"
 	"github.com/securitybaseline/operator/controllers/report"
-	"github.com/securitybaseline/operator/controllers/resolve"
+	"github.com/securitybaseline/operator/controllers/precedence"
 )
 
 const (
@@ -97,7 +97,7 @@ func NewManager(config *rest.Config, manager ctrl.Options, options Options) (ctr
 	// here could.
 	config.QPS = -1
 	// Without them, every pod would seem to meet every level.
-	config.WarningHandlerWithContext = enforce.Warnings{}
+	config.WarningHandlerWithContext = enforcement.Warnings{}
 	if manager.LeaderElection {
 		config.Wrap((&fence{deadline: ptr.Deref(manager.RenewDeadline, defaultRenewDeadline)}).wrap)
 	}
@@ -167,7 +167,7 @@ func setup(mgr ctrl.Manager, options Options) error {
 	if now == nil {
 		now = time.Now
 	}
-	protected := resolve.Protected(options.ProtectedNamespaces...)
+	protected := precedence.Protected(options.ProtectedNamespaces...)
 	if protected.Len() > maxProtected {
 		return fmt.Errorf("%d namespaces are to be protected, at most %d can be: admission must know them; select by labels instead", protected.Len(), maxProtected)
 	}
@@ -184,7 +184,7 @@ func setup(mgr ctrl.Manager, options Options) error {
 	namespaces := &namespaceReconciler{
 		client:    writer,
 		live:      mgr.GetAPIReader(),
-		enforcer:  &enforce.Enforcer{Client: writer, Live: mgr.GetAPIReader(), Now: now},
+		enforcer:  &enforcement.Enforcer{Client: writer, Live: mgr.GetAPIReader(), Now: now},
 		protected: protected, evaluations: underWay, workloads: &workloads{}, noticed: &noticed{}, failing: &failing{}, unrecorded: &unrecorded{}, events: recorder, now: now,
 	}
 	if err := setupNamespaces(mgr, namespaces); err != nil {
@@ -335,7 +335,7 @@ func requeueAfter(ctx context.Context, after time.Duration, err error) (ctrl.Res
 func changesWhatHolds() predicate.Predicate {
 	return predicate.Or(predicate.GenerationChangedPredicate{}, predicate.Funcs{
 		UpdateFunc: func(e event.UpdateEvent) bool {
-			return resolve.Unheld(e.ObjectOld.(*v1alpha1.SecurityBaseline)) != resolve.Unheld(e.ObjectNew.(*v1alpha1.SecurityBaseline))
+			return precedence.MissingFinalizer(e.ObjectOld.(*v1alpha1.SecurityBaseline)) != precedence.MissingFinalizer(e.ObjectNew.(*v1alpha1.SecurityBaseline))
 		},
 	})
 }
@@ -351,7 +351,7 @@ func concernsUs() predicate.Predicate {
 // ofOurDomain passes the admission policies and bindings whose names are the
 // operator's.
 func ofOurDomain() predicate.Predicate {
-	return predicate.NewPredicateFuncs(func(object client.Object) bool { return strings.HasSuffix(object.GetName(), admission.Domain) })
+	return predicate.NewPredicateFuncs(func(object client.Object) bool { return strings.HasSuffix(object.GetName(), policies.Domain) })
 }
 
 // ofABaseline passes the bindings of baselines.
@@ -430,7 +430,7 @@ func (r *namespaceReconciler) podsMayHaveChanged() handler.EventHandler {
 		namespace := workload.GetNamespace()
 		r.workloads.mark(namespace, r.now())
 		current := &v1alpha1.BaselineReport{}
-		if err := r.client.Get(ctx, reportKey(namespace), current, client.UnsafeDisableDeepCopy); err != nil || !report.Unsettled(current.BaselineReportData) {
+		if err := r.client.Get(ctx, reportKey(namespace), current, client.UnsafeDisableDeepCopy); err != nil || !report.HasUnsettledPods(current.BaselineReportData) {
 			return // not governed, or nothing stands in the way
 		}
 		q.AddAfter(requestFor(namespace), workloadsSettle)
@@ -549,7 +549,7 @@ func baselinesThat(ctx context.Context, reader client.Reader, holds func(*v1alph
 // baselinesIn returns the names of the baselines that a report speaks of.
 func baselinesIn(current *v1alpha1.BaselineReport) sets.Set[string] {
 	names := sets.New[string]()
-	for _, observed := range current.Observed {
+	for _, observed := range current.ObservedBaselines {
 		names.Insert(observed.Name)
 	}
 	for _, control := range current.Controls {

@@ -91,13 +91,13 @@ func (s *sharing) transform(given any) (any, error) {
 }
 
 func (s *sharing) shareReport(report *v1alpha1.BaselineReportData) {
-	report.State, report.Observed = text(report.State), s.observed.share(report.Observed)
+	report.State, report.ObservedBaselines = text(report.State), s.observed.share(report.ObservedBaselines)
 	report.Summary.Baselines, report.Summary.Controls = text(report.Summary.Baselines), text(report.Summary.Controls)
 	for i := range report.Controls {
 		control := &report.Controls[i]
 		control.Name, control.Baseline, control.Mode, control.State = text(control.Name), text(control.Baseline), text(control.Mode), text(control.State)
-		for j := range control.Placed {
-			control.Placed[j].Object = text(control.Placed[j].Object)
+		for j := range control.Inventory {
+			control.Inventory[j].Object = text(control.Inventory[j].Object)
 		}
 		if pods := control.PodSecurity; pods != nil {
 			pods.Level, pods.Enforced = text(pods.Level), text(pods.Enforced)

@@ -17,8 +17,8 @@ import (
 // +kubebuilder:printcolumn:name="State",type=string,JSONPath=`.state`
 // +kubebuilder:printcolumn:name="Baselines",type=string,JSONPath=`.summary.baselines`
 // +kubebuilder:printcolumn:name="Controls",type=string,JSONPath=`.summary.controls`
-// +kubebuilder:printcolumn:name="Drifts",type=integer,JSONPath=`.summary.drifts`
-// +kubebuilder:printcolumn:name="Last Drift",type=date,JSONPath=`.summary.lastDrift`
+// +kubebuilder:printcolumn:name="Drifts",type=integer,JSONPath=`.summary.driftsTotal`
+// +kubebuilder:printcolumn:name="Last Drift",type=date,JSONPath=`.summary.lastDriftTime`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="self.metadata.name == 'security-baseline'",message="a BaselineReport is named security-baseline, one in each namespace; the operator writes it"
 type BaselineReport struct {
@@ -43,7 +43,7 @@ type BaselineReportData struct {
 	// evaluated.
 	// +optional
 	// +listType=atomic
-	Observed []ObservedBaseline `json:"observed,omitempty"`
+	ObservedBaselines []ObservedBaseline `json:"observedBaselines,omitempty"`
 
 	// The controls in force, those that are audited and those that are excepted,
 	// and how they compare.
@@ -60,8 +60,8 @@ type BaselineReportData struct {
 
 // Observes says whether the report is about a namespace that the baseline of
 // this name selects.
-func (r *BaselineReportData) Observes(baseline string) bool {
-	return slices.ContainsFunc(r.Observed, func(observed ObservedBaseline) bool { return observed.Name == baseline })
+func (r *BaselineReportData) HasObserved(baseline string) bool {
+	return slices.ContainsFunc(r.ObservedBaselines, func(observed ObservedBaseline) bool { return observed.Name == baseline })
 }
 
 // BaselineReportList is a list of BaselineReports.
@@ -83,10 +83,10 @@ type ReportSummary struct {
 	Controls string `json:"controls,omitempty"`
 	// How many drifts were seen, listed or not.
 	// +optional
-	Drifts int64 `json:"drifts"`
+	DriftsTotal int64 `json:"driftsTotal"`
 	// When the newest drift was seen.
 	// +optional
-	LastDrift *metav1.Time `json:"lastDrift,omitempty"`
+	LastDriftTime *metav1.Time `json:"lastDriftTime,omitempty"`
 }
 
 // ObservedBaseline is a baseline that selects the namespace.
@@ -131,7 +131,7 @@ type ControlReport struct {
 
 	// The exception that takes the control out of this namespace.
 	// +optional
-	Exception *ExceptionInForce `json:"exception,omitempty"`
+	Exception *ActiveException `json:"exception,omitempty"`
 
 	// How the pods that run here compare to the wanted pod-security level.
 	// +optional
@@ -141,16 +141,16 @@ type ControlReport struct {
 	// the baseline asks for the same was changed by someone: it is drift.
 	// +optional
 	// +listType=atomic
-	Placed []PlacedObject `json:"placed,omitempty"`
+	Inventory []InventoryEntry `json:"inventory,omitempty"`
 
 	// How many drifts of this control were seen since the baseline governs it.
 	// +optional
-	Drifts int64 `json:"drifts,omitempty"`
+	DriftsTotal int64 `json:"driftsTotal,omitempty"`
 }
 
 // Governs says whether the entry is of the baseline that governs the control
 // here: it neither audits nor excepts.
-func (c *ControlReport) Governs() bool {
+func (c *ControlReport) IsGoverning() bool {
 	return c.Mode != ModeAudit && c.State != StateExcepted
 }
 
@@ -194,20 +194,20 @@ type FieldDifference struct {
 	// a list only the elements that were not found. Empty where the field is to be
 	// absent.
 	// +optional
-	Wanted string `json:"wanted,omitempty"`
+	Expected string `json:"expected,omitempty"`
 
 	// What was found, likewise: of a list only the elements that are not wanted.
 	// +optional
-	Found string `json:"found,omitempty"`
+	Actual string `json:"actual,omitempty"`
 }
 
 // ExceptionInForce is an exception that takes a control out of a namespace.
-type ExceptionInForce struct {
+type ActiveException struct {
 	Name   string `json:"name"`
 	Reason string `json:"reason"`
 	// When the control is in force again; never, if absent.
 	// +optional
-	Expires *metav1.Time `json:"expires,omitempty"`
+	ExpirationTime *metav1.Time `json:"expirationTime,omitempty"`
 }
 
 // PodSecurityReport says how the pods that run in a namespace compare to the
@@ -253,7 +253,7 @@ type PodViolation struct {
 }
 
 // PlacedObject is an object as it was put in place.
-type PlacedObject struct {
+type InventoryEntry struct {
 	// The object, as Kind/name.
 	Object string `json:"object"`
 
@@ -267,7 +267,7 @@ type PlacedObject struct {
 // Drift is a difference from a baseline that somebody made.
 type Drift struct {
 	// When the operator saw it; the last time, if it came again.
-	Time metav1.Time `json:"time"`
+	DetectionTime metav1.Time `json:"detectionTime"`
 
 	Control  ControlName `json:"control"`
 	Baseline string      `json:"baseline"`
@@ -291,7 +291,7 @@ type Drift struct {
 
 	// When, by managedFields, to the second; absent where Manager is.
 	// +optional
-	Changed *metav1.Time `json:"changed,omitempty"`
+	ChangeTime *metav1.Time `json:"changeTime,omitempty"`
 
 	// What the operator did about it.
 	Action DriftAction `json:"action"`
@@ -305,7 +305,7 @@ type Drift struct {
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=2
-	Before []metav1.Time `json:"before,omitempty"`
+	PreviousDetectionTimes []metav1.Time `json:"previousDetectionTimes,omitempty"`
 }
 
 // DriftAction is what the operator did about a drift.

@@ -22,13 +22,13 @@ const (
 	ManagedByValue = "securitybaseline-operator"
 
 	// GateLabel is on every namespace whose default-deny policy is in place, where
-	// network.gate asks for it: pods may be made.
-	GateLabel = "network.securitybaseline.io/in-place"
+	// network.waitForDefaultDeny asks for it: pods may be made.
+	DefaultDenyReadyLabel = "network.securitybaseline.io/default-deny-ready"
 
 	// BornAnnotation is on a namespace from its creation until the operator has
 	// taken over what the API server gave it then: the keys of these labels,
 	// separated by commas.
-	BornAnnotation = "securitybaseline.io/born-with"
+	CreationLabelsAnnotation = "securitybaseline.io/labels-set-at-creation"
 
 	// AggregateLabel with the value "true" adds a ClusterRole's rules to the
 	// operator's: so it may be allowed to bind further roles.
@@ -49,6 +49,6 @@ const (
 // GovernedLabel is the key of the label on a namespace whose value is the name of
 // the baseline that governs a control there. Controls that act at admission are
 // in force where it is.
-func GovernedLabel(control ControlName) string {
+func GoverningBaselineLabel(control ControlName) string {
 	return strings.ToLower(string(control)) + "." + GroupVersion.Group + "/baseline"
 }

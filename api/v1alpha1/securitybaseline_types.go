@@ -23,7 +23,7 @@ import (
 // +kubebuilder:printcolumn:name="Violations",type=integer,priority=1,JSONPath=`.status.violationsTotal`
 // +kubebuilder:printcolumn:name="Cluster Admin",type=string,priority=1,JSONPath=`.status.clusterAdmin.state`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.conditions[?(@.type=="Ready")].status`
-// +kubebuilder:printcolumn:name="Last Drift",type=date,JSONPath=`.status.lastDrift.time`
+// +kubebuilder:printcolumn:name="Last Drift",type=date,JSONPath=`.status.lastDrift.detectionTime`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 // +kubebuilder:validation:XValidation:rule="size(self.metadata.name) <= 63",fieldPath=".metadata",message="metadata.name must have at most 63 characters, because it becomes the value of a label on what the baseline gives; choose a shorter name"
 type SecurityBaseline struct {
@@ -156,7 +156,7 @@ const (
 )
 
 // Audits says whether the baseline only reports what it would change.
-func (s *SecurityBaselineSpec) Audits() bool {
+func (s *SecurityBaselineSpec) IsAudit() bool {
 	return s.Mode == ModeAudit
 }
 
@@ -200,12 +200,12 @@ type Exception struct {
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:MaxLength=25
 	// +kubebuilder:validation:Pattern=`^[1-8][0-9]{3}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])$|^9[0-9]{3}-[0-9]{2}-[0-9]{2}T([01][0-9]|2[0-3]):[0-5][0-9]:[0-5][0-9](Z|[+]([01][0-9]|2[0-3]):[0-5][0-9])$`
-	Expires *metav1.Time `json:"expires,omitempty"`
+	ExpirationTime *metav1.Time `json:"expirationTime,omitempty"`
 }
 
 // InForce says whether the exception has not expired.
-func (e *Exception) InForce(now time.Time) bool {
-	return e.Expires == nil || now.Before(e.Expires.Time)
+func (e *Exception) IsActive(now time.Time) bool {
+	return e.ExpirationTime == nil || now.Before(e.ExpirationTime.Time)
 }
 
 // DeletionPolicy says what becomes of what a baseline gave when it is deleted.
@@ -279,7 +279,7 @@ type PodSecurityLevel string
 // plugin must support to have any effect.
 //
 // +kubebuilder:validation:XValidation:rule="has(self.defaultDeny) || (has(self.policies) && size(self.policies) > 0)",message="network says nothing; add defaultDeny, policies or both"
-// +kubebuilder:validation:XValidation:rule="!has(self.gate) || !self.gate || has(self.defaultDeny)",message="network.gate waits for the default-deny policy; add network.defaultDeny"
+// +kubebuilder:validation:XValidation:rule="!has(self.waitForDefaultDeny) || !self.waitForDefaultDeny || has(self.defaultDeny)",message="network.waitForDefaultDeny needs a default-deny policy to wait for; add network.defaultDeny"
 // +kubebuilder:validation:XValidation:rule="!has(self.allow) || !has(self.allow.sameNamespace) || !self.allow.sameNamespace || has(self.defaultDeny)",message="network.allow.sameNamespace needs network.defaultDeny: where nothing is denied, an allowance would itself deny the rest"
 // +kubebuilder:validation:XValidation:rule="!has(self.allow) || !has(self.allow.dns) || !self.allow.dns || (has(self.defaultDeny) && 'Egress' in self.defaultDeny)",message="network.allow.dns needs Egress in network.defaultDeny: where egress is not denied, an allowance would itself deny the rest"
 // +kubebuilder:validation:XValidation:rule="(has(self.blockMetadataService) && !self.blockMetadataService) || !has(self.policies) || self.policies.all(p, !has(p.spec.egress) || p.spec.egress.all(r, !has(r.to) || r.to.all(peer, !has(peer.ipBlock) || !(peer.ipBlock.cidr in ['169.254.169.254/32', '169.254.0.23/32', '169.254.42.42/32', '100.100.100.200/32', '192.0.0.192/32', 'fd00:ec2::254/128', 'fd20:ce::254/128', 'fd00:c1::a9fe:a9fe/128', 'fd00:42::42/128', 'fd00:a9fe:a9fe::1/128', 'fe80::a9fe:a9fe/128']))))",message="network.policies allows a cloud metadata address by itself, which blockMetadataService takes away; drop that ipBlock or set network.blockMetadataService to false"
@@ -309,7 +309,7 @@ type Network struct {
 	// place; whatever makes them tries again by itself. It needs a Kubernetes with
 	// MutatingAdmissionPolicy, 1.36 or later.
 	// +optional
-	Gate bool `json:"gate,omitempty"`
+	WaitForDefaultDeny bool `json:"waitForDefaultDeny,omitempty"`
 
 	// Cut the addresses of the clouds' metadata services, which hand out the
 	// node's credentials, out of every ipBlock that contains them. A rule that

@@ -76,10 +76,10 @@ const (
 	// ConditionStalled is present while something was refused that will not
 	// mend itself.
 	ConditionStalled = "Stalled"
-	// ConditionBornHardened is True when a namespace that the baseline selects gets
+	// ConditionNewNamespacesHardened is True when a namespace that the baseline selects gets
 	// its labels at its creation, inside the API server. It is present only if the
 	// baseline enforces something by labels.
-	ConditionBornHardened = "BornHardened"
+	ConditionNewNamespacesHardened = "NewNamespacesHardened"
 )
 
 // Reasons of the conditions of a SecurityBaseline.
@@ -91,33 +91,33 @@ const (
 	ReasonEvaluating = "Evaluating"
 	// ReasonNothingGoverned: no namespace is selected, or every control that the
 	// baseline declares is governed by another baseline.
-	ReasonNothingGoverned = "NothingGoverned"
-	// ReasonRefused: the API server refused something in a namespace.
-	ReasonRefused = "Refused"
-	// ReasonConflict: an object that the operator did not make is in the way.
-	ReasonConflict = "Conflict"
+	ReasonNoNamespaceGoverned = "NoNamespaceGoverned"
+	// ReasonWriteRejected: the API server refused something in a namespace.
+	ReasonWriteRejected = "WriteRejected"
+	// ReasonObjectConflict: an object that the operator did not make is in the way.
+	ReasonObjectConflict = "ObjectConflict"
 	// ReasonDriftFound: something differs from the baseline and is not healed.
-	ReasonDriftFound = "DriftFound"
+	ReasonDriftDetected = "DriftDetected"
 	// ReasonContested: somebody keeps changing back what the operator puts right.
 	ReasonContested = "Contested"
-	// ReasonViolating: something is there that the baseline forbids and the operator
+	// ReasonViolationsFound: something is there that the baseline forbids and the operator
 	// does not touch.
-	ReasonViolating = "Violating"
+	ReasonViolationsFound = "ViolationsFound"
 	// ReasonNoDrift: nothing differs from the baseline.
 	ReasonNoDrift = "NoDrift"
 	// ReasonAsDeclared: every governed namespace is as the baseline says.
-	ReasonAsDeclared = "AsDeclared"
+	ReasonAllCompliant = "AllCompliant"
 	// ReasonInvalidSelector: spec.namespaceSelector selects nothing because it is
 	// not a valid selector, in a way that the CRD could not tell.
 	ReasonInvalidSelector = "InvalidSelector"
-	// ReasonInPlace: the admission policy and its binding are in place.
-	ReasonInPlace = "InPlace"
-	// ReasonNotInPlace: the admission policy or its binding is not in place yet.
-	ReasonNotInPlace = "NotInPlace"
-	// ReasonUnsupported: the API server has no MutatingAdmissionPolicy v1.
-	ReasonUnsupported = "Unsupported"
-	// ReasonRemoving: the baseline is being deleted and what it gave with it.
-	ReasonRemoving = "Removing"
+	// ReasonPolicyReady: the admission policy and its binding are in place.
+	ReasonPolicyReady = "PolicyReady"
+	// ReasonPolicyNotReady: the admission policy or its binding is not in place yet.
+	ReasonPolicyNotReady = "PolicyNotReady"
+	// ReasonMutatingAdmissionUnavailable: the API server has no MutatingAdmissionPolicy v1.
+	ReasonMutatingAdmissionUnavailable = "MutatingAdmissionUnavailable"
+	// ReasonRemovingManagedObjects: the baseline is being deleted and what it gave with it.
+	ReasonRemovingManagedObjects = "RemovingManagedObjects"
 )
 
 // SecurityBaselineStatus is what the operator has found and done. Its size does
@@ -127,7 +127,7 @@ type SecurityBaselineStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Ready, Drifted, Compliant; BornHardened, if the baseline labels new namespaces;
+	// Ready, Drifted, Compliant; NewNamespacesHardened, if the baseline labels new namespaces;
 	// Reconciling and Stalled while they hold.
 	// +optional
 	// +listType=map
@@ -160,12 +160,12 @@ type SecurityBaselineStatus struct {
 
 	// How many drifts were seen in the namespaces that exist now.
 	// +optional
-	Drifts int64 `json:"drifts,omitempty"`
+	DriftsTotal int64 `json:"driftsTotal,omitempty"`
 
 	// How many pods run, in all namespaces, that the wanted pod-security level
 	// rejects, as far as the API server names them.
 	// +optional
-	ViolatingPods int32 `json:"violatingPods,omitempty"`
+	ViolatingPodsTotal int32 `json:"violatingPodsTotal,omitempty"`
 
 	// The baseline's exceptions; absent if it has none.
 	// +optional
@@ -196,7 +196,7 @@ type ClusterAdminStatus struct {
 
 	// How many bindings grant everything to somebody who is not allowed to hold it.
 	// +optional
-	Bindings int32 `json:"bindings"`
+	ViolatingBindingsTotal int32 `json:"violatingBindingsTotal"`
 }
 
 // AdmissionStatus is what admission policies cannot find out by themselves. They
@@ -225,7 +225,7 @@ type AdmissionStatus struct {
 	// +listType=map
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=64
-	PrecededBy []Preceding `json:"precededBy,omitempty"`
+	HigherPrecedence []HigherPrecedenceBaseline `json:"higherPrecedence,omitempty"`
 
 	// The names of the exceptions that are in force.
 	// +optional
@@ -239,11 +239,11 @@ type AdmissionStatus struct {
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=200
-	AllPowerfulRoles []string `json:"allPowerfulRoles,omitempty"`
+	PrivilegedRoles []string `json:"privilegedRoles,omitempty"`
 }
 
 // Preceding is a baseline with precedence.
-type Preceding struct {
+type HigherPrecedenceBaseline struct {
 	Name string `json:"name"`
 
 	// What it governs of what this one declares too.
@@ -281,7 +281,7 @@ type ExceptionStatus struct {
 
 	// Events were emitted for what was due until then.
 	// +optional
-	Announced *metav1.Time `json:"announced,omitempty"`
+	LastAnnouncedTime *metav1.Time `json:"lastAnnouncedTime,omitempty"`
 }
 
 // StateCounts counts by State.

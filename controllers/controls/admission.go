@@ -15,10 +15,10 @@ var guard = atAdmission(v1alpha1.ControlGuard, func(spec *v1alpha1.SecurityBasel
 
 // atAdmission returns a control that only labels the namespace.
 func atAdmission(name v1alpha1.ControlName, declared func(*v1alpha1.SecurityBaselineSpec) bool) Control {
-	label := v1alpha1.GovernedLabel(name)
+	label := v1alpha1.GoverningBaselineLabel(name)
 	return Control{
 		Name:            name,
-		Declared:        declared,
+		IsDeclared:        declared,
 		NamespaceLabels: []string{label},
 		render: func(baseline *v1alpha1.SecurityBaseline, _ Namespace) Desired {
 			return Desired{NamespaceLabels: map[string]string{label: baseline.Name}}

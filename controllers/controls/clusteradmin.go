@@ -11,15 +11,15 @@ import (
 )
 
 // NotAllowed says who is bound to a role that may do everything and may not be,
-// and what to do; empty if nobody. The policy cluster-admin.securitybaseline.io
+// and what to do; empty if nobody. The policy restrict-cluster-admin.securitybaseline.io
 // judges alike.
-func NotAllowed(binding string, roleRef rbacv1.RoleRef, subjects []rbacv1.Subject, allowed *v1alpha1.ClusterAdmin) string {
+func ClusterAdminViolation(binding string, roleRef rbacv1.RoleRef, subjects []rbacv1.Subject, allowed *v1alpha1.ClusterAdmin) string {
 	var others []string
 	for _, subject := range subjects {
 		known := slices.ContainsFunc(allowed.AllowedSubjects, func(a v1alpha1.Subject) bool {
 			return a.Kind == subject.Kind && a.Name == subject.Name && (a.Kind != rbacv1.ServiceAccountKind || a.Namespace == subject.Namespace)
 		})
-		if !known && !KubernetesOwn(subject) {
+		if !known && !IsControlPlaneSubject(subject) {
 			others = append(others, SubjectName(subject))
 		}
 	}

@@ -23,7 +23,7 @@ type Control struct {
 	Name v1alpha1.ControlName
 
 	// Declared says whether a baseline declares the control.
-	Declared func(*v1alpha1.SecurityBaselineSpec) bool
+	IsDeclared func(*v1alpha1.SecurityBaselineSpec) bool
 
 	// NamespaceLabels are the keys of the labels that the control may set on the
 	// namespace itself. The first bears the name of the baseline that set them.
@@ -49,22 +49,22 @@ type Namespace struct {
 
 	// OwnLabels are the keys of the labels that the operator, and nobody else,
 	// set.
-	OwnLabels sets.Set[string]
+	OwnedLabels sets.Set[string]
 
 	// Others are the objects in it, of the kinds that the operator makes, that
 	// the operator did not make.
-	Others []client.Object
+	Unmanaged []client.Object
 
 	// Roles are the rules of the roles that the RoleBindings among them refer to,
 	// where such a role exists.
-	Roles map[rbacv1.RoleRef][]rbacv1.PolicyRule
+	RoleRules map[rbacv1.RoleRef][]rbacv1.PolicyRule
 
 	// Denied says that the default-deny policy is there, as the baseline asks for it.
-	Denied bool
+	HasDefaultDeny bool
 
 	// Enforced is the pod-security level that rollout WhenClean has reached: the
 	// highest that the running pods met. The zero value is none.
-	Enforced podsecurityapi.LevelVersion
+	ReachedLevel podsecurityapi.LevelVersion
 }
 
 // Desired is what a control asks of one namespace.
@@ -79,7 +79,7 @@ type Desired struct {
 
 	// KeptLabels are keys of NamespaceLabels that are left to whoever set them,
 	// because what they set is stricter.
-	KeptLabels sets.Set[string]
+	StricterLabels sets.Set[string]
 
 	// Violations are what the baseline forbids and the operator does not touch.
 	Violations []string

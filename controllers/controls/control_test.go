@@ -45,9 +45,9 @@ func TestRender(t *testing.T) {
 			labels := map[string]string{}
 			maps.Copy(labels, in.Namespace.Labels)
 			maps.Copy(labels, in.Namespace.OwnLabels)
-			namespace := Namespace{Name: "payments", Labels: labels, OwnLabels: sets.KeySet(in.Namespace.OwnLabels), Denied: in.Namespace.Denied}
+			namespace := Namespace{Name: "payments", Labels: labels, OwnedLabels: sets.KeySet(in.Namespace.OwnLabels), HasDefaultDeny: in.Namespace.Denied}
 			if reached := in.Namespace.Enforced; len(reached) == 2 {
-				namespace.Enforced = levelVersion(t, reached[0], reached[1])
+				namespace.ReachedLevel = levelVersion(t, reached[0], reached[1])
 			}
 			golden := strings.TrimSuffix(input, ".yaml") + ".golden.yaml"
 			got := renderAll(t, &in.Baseline, namespace)
@@ -83,7 +83,7 @@ func renderAll(t *testing.T, baseline *v1alpha1.SecurityBaseline, namespace Name
 	t.Helper()
 	var out strings.Builder
 	for _, control := range All {
-		if !control.Declared(&baseline.Spec) {
+		if !control.IsDeclared(&baseline.Spec) {
 			continue
 		}
 		desired := control.Render(baseline, namespace)
@@ -91,8 +91,8 @@ func renderAll(t *testing.T, baseline *v1alpha1.SecurityBaseline, namespace Name
 		if len(desired.NamespaceLabels) > 0 {
 			summary["namespaceLabels"] = desired.NamespaceLabels
 		}
-		if desired.KeptLabels.Len() > 0 {
-			summary["keptLabels"] = sets.List(desired.KeptLabels)
+		if desired.StricterLabels.Len() > 0 {
+			summary["keptLabels"] = sets.List(desired.StricterLabels)
 		}
 		if len(desired.Findings) > 0 {
 			summary["findings"] = desired.Findings
@@ -153,7 +153,7 @@ func TestRollout(t *testing.T) {
 				reached = levelVersion(t, test.reached[0], test.reached[1])
 			}
 			var next []string
-			for _, level := range Rollout(&v1alpha1.SecurityBaselineSpec{PodSecurity: &test.want}, reached) {
+			for _, level := range RolloutLevels(&v1alpha1.SecurityBaselineSpec{PodSecurity: &test.want}, reached) {
 				next = append(next, level.String())
 			}
 			if diff := cmp.Diff(test.next, next); diff != "" {

@@ -35,8 +35,8 @@ const linkLocal = "169.254.0.0/16"
 // https://kubernetes.io/docs/concepts/services-networking/network-policies/
 var network = Control{
 	Name:            v1alpha1.ControlNetwork,
-	Declared:        func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.Network != nil },
-	NamespaceLabels: []string{v1alpha1.GovernedLabel(v1alpha1.ControlNetwork), v1alpha1.GateLabel},
+	IsDeclared:        func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.Network != nil },
+	NamespaceLabels: []string{v1alpha1.GoverningBaselineLabel(v1alpha1.ControlNetwork), v1alpha1.DefaultDenyReadyLabel},
 	render:          renderNetwork,
 }
 
@@ -45,7 +45,7 @@ func renderNetwork(baseline *v1alpha1.SecurityBaseline, namespace Namespace) Des
 	denied := deniedDirections(spec)
 	allow := ptr.Deref(spec.Allow, v1alpha1.NetworkAllow{})
 
-	desired := Desired{NamespaceLabels: gateLabels(baseline, namespace), Violations: openings(denied, namespace.Others)}
+	desired := Desired{NamespaceLabels: gateLabels(baseline, namespace), Violations: openings(denied, namespace.Unmanaged)}
 	add := func(name string, policy networkingv1.NetworkPolicySpec) {
 		if ptr.Deref(spec.BlockMetadataService, true) {
 			exceptMetadataServices(&policy)
@@ -70,7 +70,7 @@ func renderNetwork(baseline *v1alpha1.SecurityBaseline, namespace Namespace) Des
 
 // Denies says whether an object is the default-deny policy that a baseline asks
 // for, and says what it asks for.
-func Denies(baseline *v1alpha1.SecurityBaseline, object client.Object) bool {
+func IsDefaultDeny(baseline *v1alpha1.SecurityBaseline, object client.Object) bool {
 	policy, ok := object.(*networkingv1.NetworkPolicy)
 	return ok && baseline.Spec.Network != nil && policy.Name == v1alpha1.ObjectNamePrefix+policyDefaultDeny && policy.Labels[v1alpha1.BaselineLabel] != "" &&
 		equality.Semantic.DeepEqual(policy.Spec, defaultDeny(deniedDirections(baseline.Spec.Network)))
@@ -84,12 +84,12 @@ func defaultDeny(denied []networkingv1.PolicyType) networkingv1.NetworkPolicySpe
 // the first waits for the second; one that was there before gets both at once,
 // so that its pods never wait.
 func gateLabels(baseline *v1alpha1.SecurityBaseline, namespace Namespace) map[string]string {
-	governed := v1alpha1.GovernedLabel(v1alpha1.ControlNetwork)
+	governed := v1alpha1.GoverningBaselineLabel(v1alpha1.ControlNetwork)
 	switch {
-	case !baseline.Spec.Network.Gate:
+	case !baseline.Spec.Network.WaitForDefaultDeny:
 		return nil
-	case namespace.Denied, namespace.OwnLabels.Has(v1alpha1.GateLabel):
-		return map[string]string{governed: baseline.Name, v1alpha1.GateLabel: "true"}
+	case namespace.HasDefaultDeny, namespace.OwnedLabels.Has(v1alpha1.DefaultDenyReadyLabel):
+		return map[string]string{governed: baseline.Name, v1alpha1.DefaultDenyReadyLabel: "true"}
 	case namespace.Labels[governed] != "":
 		return map[string]string{governed: baseline.Name}
 	}

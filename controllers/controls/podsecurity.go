@@ -17,9 +17,9 @@ import (
 // https://kubernetes.io/docs/concepts/security/pod-security-admission/
 var podSecurity = Control{
 	Name:     v1alpha1.ControlPodSecurity,
-	Declared: func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.PodSecurity != nil },
+	IsDeclared: func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.PodSecurity != nil },
 	NamespaceLabels: []string{
-		v1alpha1.GovernedLabel(v1alpha1.ControlPodSecurity),
+		v1alpha1.GoverningBaselineLabel(v1alpha1.ControlPodSecurity),
 		podsecurityapi.EnforceLevelLabel, podsecurityapi.EnforceVersionLabel,
 		podsecurityapi.AuditLevelLabel, podsecurityapi.AuditVersionLabel,
 		podsecurityapi.WarnLevelLabel, podsecurityapi.WarnVersionLabel,
@@ -43,7 +43,7 @@ func enforcedLevel(spec *v1alpha1.SecurityBaselineSpec) podsecurityapi.LevelVers
 
 // Below says whether a level rejects less than another: it is less strict or,
 // equally strict, of an older version of the standards.
-func Below(a, b podsecurityapi.LevelVersion) bool {
+func IsBelow(a, b podsecurityapi.LevelVersion) bool {
 	order := podsecurityapi.CompareLevels(a.Level, b.Level)
 	return order < 0 || order == 0 && a.Older(b.Version)
 }
@@ -51,7 +51,7 @@ func Below(a, b podsecurityapi.LevelVersion) bool {
 // Rollout returns the levels, the highest first, that are to be enforced as soon
 // as the running pods meet them, where reached is what they have met: none
 // unless the baseline asks for rollout WhenClean.
-func Rollout(spec *v1alpha1.SecurityBaselineSpec, reached podsecurityapi.LevelVersion) []podsecurityapi.LevelVersion {
+func RolloutLevels(spec *v1alpha1.SecurityBaselineSpec, reached podsecurityapi.LevelVersion) []podsecurityapi.LevelVersion {
 	if spec.PodSecurity == nil || spec.PodSecurity.Rollout != v1alpha1.RolloutWhenClean {
 		return nil
 	}
@@ -59,7 +59,7 @@ func Rollout(spec *v1alpha1.SecurityBaselineSpec, reached podsecurityapi.LevelVe
 	var levels []podsecurityapi.LevelVersion
 	for _, level := range []podsecurityapi.Level{podsecurityapi.LevelRestricted, podsecurityapi.LevelBaseline} {
 		next := podsecurityapi.LevelVersion{Level: level, Version: want.Version}
-		if !Below(want, next) && Below(reached, next) {
+		if !IsBelow(want, next) && IsBelow(reached, next) {
 			levels = append(levels, next)
 		}
 	}
@@ -85,7 +85,7 @@ func wantedLabels(want *v1alpha1.PodSecurity, reached podsecurityapi.LevelVersio
 	if want.Rollout == v1alpha1.RolloutWhenClean {
 		// Whoever makes a pod that will be rejected is told before it is.
 		audit.level, warn.level = cmp.Or(want.Audit, want.Enforce), cmp.Or(want.Warn, want.Enforce)
-		if Below(reached, enforcedLevel(&v1alpha1.SecurityBaselineSpec{PodSecurity: want})) {
+		if IsBelow(reached, enforcedLevel(&v1alpha1.SecurityBaselineSpec{PodSecurity: want})) {
 			enforce.level, enforce.version = v1alpha1.PodSecurityLevel(reached.Level), reached.Version.String()
 		}
 		if enforce.level == v1alpha1.PodSecurityLevel(podsecurityapi.LevelPrivileged) && want.Enforce != enforce.level {
@@ -98,19 +98,19 @@ func wantedLabels(want *v1alpha1.PodSecurity, reached podsecurityapi.LevelVersio
 
 func renderPodSecurity(baseline *v1alpha1.SecurityBaseline, namespace Namespace) Desired {
 	desired := Desired{
-		NamespaceLabels: map[string]string{v1alpha1.GovernedLabel(v1alpha1.ControlPodSecurity): baseline.Name},
-		KeptLabels:      sets.New[string](),
+		NamespaceLabels: map[string]string{v1alpha1.GoverningBaselineLabel(v1alpha1.ControlPodSecurity): baseline.Name},
+		StricterLabels:      sets.New[string](),
 	}
-	for _, want := range wantedLabels(baseline.Spec.PodSecurity, namespace.Enforced) {
+	for _, want := range wantedLabels(baseline.Spec.PodSecurity, namespace.ReachedLevel) {
 		desired.NamespaceLabels[want.levelLabel] = string(want.level)
 		desired.NamespaceLabels[want.versionLabel] = want.version
 		current := namespace.Labels[want.levelLabel]
-		if namespace.OwnLabels.Has(want.levelLabel) || !stricter(current, want.level) {
+		if namespace.OwnedLabels.Has(want.levelLabel) || !stricter(current, want.level) {
 			continue
 		}
-		desired.KeptLabels.Insert(want.levelLabel)
-		if !namespace.OwnLabels.Has(want.versionLabel) && !older(namespace.Labels[want.versionLabel], want.version) {
-			desired.KeptLabels.Insert(want.versionLabel)
+		desired.StricterLabels.Insert(want.levelLabel)
+		if !namespace.OwnedLabels.Has(want.versionLabel) && !older(namespace.Labels[want.versionLabel], want.version) {
+			desired.StricterLabels.Insert(want.versionLabel)
 		}
 		desired.Findings = append(desired.Findings,
 			fmt.Sprintf("%s: %s is kept; it is stricter than %s, which the baseline asks for", want.mode, current, want.level))

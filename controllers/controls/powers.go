@@ -12,7 +12,7 @@ import (
 // AllPowerful says whether rules grant all verbs on all resources, as
 // cluster-admin's do, or on all resources a verb by which one obtains the others:
 // create makes tokens and pods of any ServiceAccount.
-func AllPowerful(rules []rbacv1.PolicyRule) bool {
+func GrantsAll(rules []rbacv1.PolicyRule) bool {
 	return slices.ContainsFunc(rules, func(rule rbacv1.PolicyRule) bool {
 		return slices.Contains(rule.Resources, rbacv1.ResourceAll) && slices.Contains(rule.APIGroups, rbacv1.APIGroupAll) &&
 			slices.ContainsFunc(rule.Verbs, func(verb string) bool {
@@ -36,11 +36,11 @@ type escalation struct {
 
 // Risk says what a binding grants to humans by which they obtain more than was
 // meant; empty if nothing. namespaced says that it is a RoleBinding.
-func Risk(binding string, roleRef rbacv1.RoleRef, subjects []rbacv1.Subject, rules []rbacv1.PolicyRule, namespaced bool) string {
+func EscalationFinding(binding string, roleRef rbacv1.RoleRef, subjects []rbacv1.Subject, rules []rbacv1.PolicyRule, namespaced bool) string {
 	powers := riskyPowers(rules, namespaced)
 	var humans []string
 	for _, subject := range subjects {
-		if subject.Kind != rbacv1.ServiceAccountKind && !KubernetesOwn(subject) {
+		if subject.Kind != rbacv1.ServiceAccountKind && !IsControlPlaneSubject(subject) {
 			humans = append(humans, SubjectName(subject))
 		}
 	}
@@ -91,7 +91,7 @@ func apiGroups(groups []string) string {
 
 // KubernetesOwn says whether a subject is the group system:masters, from which no
 // binding can take anything, or a component of the control plane.
-func KubernetesOwn(subject rbacv1.Subject) bool {
+func IsControlPlaneSubject(subject rbacv1.Subject) bool {
 	switch subject.Kind {
 	case rbacv1.GroupKind:
 		return subject.Name == "system:masters"

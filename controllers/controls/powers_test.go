@@ -38,7 +38,7 @@ func TestAllPowerful(t *testing.T) {
 		{"of non-resources", []rbacv1.PolicyRule{{NonResourceURLs: words{"*"}, Verbs: words{"*"}}}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got := AllPowerful(test.rules); got != test.want {
+			if got := GrantsAll(test.rules); got != test.want {
 				t.Errorf("%t", got)
 			}
 		})
@@ -77,7 +77,7 @@ func TestRisk(t *testing.T) {
 			want:     "B, which the operator did not make, grants bind to Group system:authenticated, User system:anonymous by ClusterRole r; see whether they need it"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got := Risk("B", rbacv1.RoleRef{Kind: "ClusterRole", Name: "r"}, test.subjects, test.rules, test.namespaced); got != test.want {
+			if got := EscalationFinding("B", rbacv1.RoleRef{Kind: "ClusterRole", Name: "r"}, test.subjects, test.rules, test.namespaced); got != test.want {
 				t.Errorf("%q", got)
 			}
 		})
@@ -164,14 +164,14 @@ func TestOpenings(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			other := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "theirs"}, Spec: test.theirs}
 			baseline := &v1alpha1.SecurityBaseline{Spec: v1alpha1.SecurityBaselineSpec{Network: &v1alpha1.Network{DefaultDeny: []v1alpha1.Direction{"Egress", "Ingress"}}}}
-			got := network.Render(baseline, Namespace{Name: "n", Others: []client.Object{other}}).Violations
+			got := network.Render(baseline, Namespace{Name: "n", Unmanaged: []client.Object{other}}).Violations
 			equal(t, test.want, got)
 		})
 	}
 	t.Run("of a direction that is not denied", func(t *testing.T) {
 		other := &networkingv1.NetworkPolicy{Spec: networkingv1.NetworkPolicySpec{Egress: []networkingv1.NetworkPolicyEgressRule{{}}}}
 		baseline := &v1alpha1.SecurityBaseline{Spec: v1alpha1.SecurityBaselineSpec{Network: &v1alpha1.Network{DefaultDeny: []v1alpha1.Direction{"Ingress"}}}}
-		equal(t, nil, network.Render(baseline, Namespace{Others: []client.Object{other}}).Violations)
+		equal(t, nil, network.Render(baseline, Namespace{Unmanaged: []client.Object{other}}).Violations)
 	})
 }
 
@@ -193,10 +193,10 @@ func TestDenies(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			object := asked.DeepCopy()
 			test.change(object)
-			equal(t, test.want, Denies(baseline, object))
+			equal(t, test.want, IsDefaultDeny(baseline, object))
 		})
 	}
-	equal(t, false, Denies(&v1alpha1.SecurityBaseline{}, asked))
+	equal(t, false, IsDefaultDeny(&v1alpha1.SecurityBaseline{}, asked))
 }
 
 func TestNotAllowed(t *testing.T) {
@@ -220,7 +220,7 @@ func TestNotAllowed(t *testing.T) {
 			want: "B grants everything, by ClusterRole cluster-admin, to User system:serviceaccount:ci:sync; delete it or bind a narrower role, or add them to rbac.clusterAdmin.allowedSubjects"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			equal(t, test.want, NotAllowed("B", rbacv1.RoleRef{Kind: "ClusterRole", Name: "cluster-admin"}, test.subjects, allowed))
+			equal(t, test.want, ClusterAdminViolation("B", rbacv1.RoleRef{Kind: "ClusterRole", Name: "cluster-admin"}, test.subjects, allowed))
 		})
 	}
 }

@@ -13,7 +13,7 @@ import (
 // https://kubernetes.io/docs/concepts/security/rbac-good-practices/
 var rbac = Control{
 	Name: v1alpha1.ControlRBAC,
-	Declared: func(spec *v1alpha1.SecurityBaselineSpec) bool {
+	IsDeclared: func(spec *v1alpha1.SecurityBaselineSpec) bool {
 		return spec.RBAC != nil && len(spec.RBAC.RoleBindings) > 0
 	},
 	render: renderRBAC,
@@ -69,12 +69,12 @@ func subjectAPIGroup(kind string) string {
 // more than was meant.
 func risks(namespace Namespace) []string {
 	var risks []string
-	for _, other := range namespace.Others {
+	for _, other := range namespace.Unmanaged {
 		binding, ok := other.(*rbacv1.RoleBinding)
 		if !ok {
 			continue
 		}
-		if risk := Risk("RoleBinding/"+binding.Name, binding.RoleRef, binding.Subjects, namespace.Roles[binding.RoleRef], true); risk != "" {
+		if risk := EscalationFinding("RoleBinding/"+binding.Name, binding.RoleRef, binding.Subjects, namespace.RoleRules[binding.RoleRef], true); risk != "" {
 			risks = append(risks, risk)
 		}
 	}

@@ -21,7 +21,7 @@ const (
 // https://kubernetes.io/docs/concepts/policy/resource-quotas/
 var resources = Control{
 	Name:     v1alpha1.ControlResources,
-	Declared: func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.Resources != nil },
+	IsDeclared: func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.Resources != nil },
 	render:   renderResources,
 }
 

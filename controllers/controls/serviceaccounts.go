@@ -17,7 +17,7 @@ const DefaultServiceAccount = "default"
 // https://kubernetes.io/docs/concepts/security/service-accounts/
 var serviceAccounts = Control{
 	Name:     v1alpha1.ControlServiceAccounts,
-	Declared: func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.ServiceAccounts != nil },
+	IsDeclared: func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.ServiceAccounts != nil },
 	render: func(baseline *v1alpha1.SecurityBaseline, _ Namespace) Desired {
 		return Desired{Objects: []client.Object{&corev1.ServiceAccount{
 			ObjectMeta:                   metav1.ObjectMeta{Name: DefaultServiceAccount},

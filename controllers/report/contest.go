@@ -9,7 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
-	"github.com/securitybaseline/operator/controllers/enforce"
+	"github.com/securitybaseline/operator/controllers/enforcement"
 )
 
 const (
@@ -25,13 +25,13 @@ const (
 func record(drifts []v1alpha1.Drift, drift v1alpha1.Drift) []v1alpha1.Drift {
 	drifts = slices.Clone(drifts)
 	again := slices.IndexFunc(drifts, func(before v1alpha1.Drift) bool {
-		return sameDrift(&before, &drift) && drift.Time.Sub(before.Time.Time) < contestWindow
+		return sameDrift(&before, &drift) && drift.DetectionTime.Sub(before.DetectionTime.Time) < contestWindow
 	})
 	if again >= 0 {
 		before := drifts[again]
 		drift.Count = max(before.Count, 1) + 1
-		drift.Before = append([]metav1.Time{before.Time}, before.Before...)
-		drift.Before = drift.Before[:min(len(drift.Before), contestTimes-1)]
+		drift.PreviousDetectionTimes = append([]metav1.Time{before.DetectionTime}, before.PreviousDetectionTimes...)
+		drift.PreviousDetectionTimes = drift.PreviousDetectionTimes[:min(len(drift.PreviousDetectionTimes), contestTimes-1)]
 		for _, field := range before.Fields {
 			if !slices.ContainsFunc(drift.Fields, samePath(field)) {
 				drift.Fields = append(slices.Clone(drift.Fields), field)
@@ -40,7 +40,7 @@ func record(drifts []v1alpha1.Drift, drift v1alpha1.Drift) []v1alpha1.Drift {
 		drifts = slices.Delete(drifts, again, again+1)
 	}
 	drifts = append([]v1alpha1.Drift{drift}, drifts...)
-	slices.SortStableFunc(drifts, func(a, b v1alpha1.Drift) int { return b.Time.Compare(a.Time.Time) })
+	slices.SortStableFunc(drifts, func(a, b v1alpha1.Drift) int { return b.DetectionTime.Compare(a.DetectionTime.Time) })
 	return drifts[:min(len(drifts), maxDrifts)]
 }
 
@@ -59,29 +59,29 @@ func samePath(field v1alpha1.FieldDifference) func(v1alpha1.FieldDifference) boo
 }
 
 // New says whether a drift that was recorded is not one that came before.
-func New(report v1alpha1.BaselineReportData, drift *v1alpha1.Drift) bool {
+func IsNewDrift(report v1alpha1.BaselineReportData, drift *v1alpha1.Drift) bool {
 	return slices.ContainsFunc(report.Drifts, func(recorded v1alpha1.Drift) bool {
-		return recorded.Count == 0 && recorded.Time.Equal(&drift.Time) && sameDrift(&recorded, drift)
+		return recorded.Count == 0 && recorded.DetectionTime.Equal(&drift.DetectionTime) && sameDrift(&recorded, drift)
 	})
 }
 
 // ContestEnds returns when it is over that the fields of a drift are contested,
 // if nothing more happens: zero if they are not.
-func ContestEnds(drift *v1alpha1.Drift) time.Time {
-	if drift.Action == v1alpha1.DriftReported || len(drift.Before) < contestTimes-1 {
+func ContestEndTime(drift *v1alpha1.Drift) time.Time {
+	if drift.Action == v1alpha1.DriftReported || len(drift.PreviousDetectionTimes) < contestTimes-1 {
 		return time.Time{}
 	}
-	if drift.Time.Sub(drift.Before[contestTimes-2].Time) >= contestWindow {
+	if drift.DetectionTime.Sub(drift.PreviousDetectionTimes[contestTimes-2].Time) >= contestWindow {
 		return time.Time{}
 	}
-	return drift.Time.Add(contestWindow)
+	return drift.DetectionTime.Add(contestWindow)
 }
 
 // ContestedBy returns the newest drift by which a control is contested now, or
 // nil.
 func ContestedBy(drifts []v1alpha1.Drift, control *v1alpha1.ControlReport, now time.Time) *v1alpha1.Drift {
 	for i := range drifts {
-		if drifts[i].Control == control.Name && drifts[i].Baseline == control.Baseline && now.Before(ContestEnds(&drifts[i])) {
+		if drifts[i].Control == control.Name && drifts[i].Baseline == control.Baseline && now.Before(ContestEndTime(&drifts[i])) {
 			return &drifts[i]
 		}
 	}
@@ -105,7 +105,7 @@ func contestMessage(drift *v1alpha1.Drift) string {
 	if drift.Manager != "" {
 		who = fmt.Sprintf("%q", drift.Manager)
 	}
-	if drift.Operation == enforce.OperationDelete {
+	if drift.Operation == enforcement.OperationDelete {
 		does = "deleting"
 	}
 	return fmt.Sprintf("%s keeps %s %s%s; it is put right each time, at most once a second. %s", who, does, fields, drift.Object, remedy(drift.Manager, kind, name, pointers))

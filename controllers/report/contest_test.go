@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
-	"github.com/securitybaseline/operator/controllers/enforce"
+	"github.com/securitybaseline/operator/controllers/enforcement"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -14,7 +14,7 @@ import (
 // edit is a drift of one field by a manager, so many seconds from now.
 func edit(manager, path string, seconds int) v1alpha1.Drift {
 	return v1alpha1.Drift{
-		Time: metav1.NewTime(now.Add(time.Duration(seconds) * time.Second)), Control: "Network", Baseline: "a", Object: "NetworkPolicy/x",
+		DetectionTime: metav1.NewTime(now.Add(time.Duration(seconds) * time.Second)), Control: "Network", Baseline: "a", Object: "NetworkPolicy/x",
 		Fields: []v1alpha1.FieldDifference{{Path: path}}, Manager: manager, Operation: "Update", Action: v1alpha1.DriftConfigured,
 	}
 }
@@ -49,27 +49,27 @@ func TestContest(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			baseline, report := newBaseline(), v1alpha1.BaselineReportData{}
-			outcome := enforce.Outcome{Control: "Network", Baseline: "a", State: "Compliant"}
+			outcome := enforcement.Outcome{Control: "Network", Baseline: "a", State: "Compliant"}
 			for _, drift := range test.drifts {
 				outcome.Drifts = []v1alpha1.Drift{drift}
-				report = evaluateAt(report, baseline, drift.Time.Time, outcome)
+				report = evaluateAt(report, baseline, drift.DetectionTime.Time, outcome)
 			}
 			outcome.Drifts = nil
 			report = evaluateAt(report, baseline, now.Add(time.Duration(test.at)*time.Second), outcome)
-			if report.State != test.want || len(report.Drifts) != test.listed || report.Summary.Drifts != int64(len(test.drifts)) {
-				t.Errorf("%s, %d listed, %d counted", report.State, len(report.Drifts), report.Summary.Drifts)
+			if report.State != test.want || len(report.Drifts) != test.listed || report.Summary.DriftsTotal != int64(len(test.drifts)) {
+				t.Errorf("%s, %d listed, %d counted", report.State, len(report.Drifts), report.Summary.DriftsTotal)
 			}
 		})
 	}
 }
 
 func TestAFightDoesNotDriveOtherDriftsOut(t *testing.T) {
-	report := evaluate(v1alpha1.BaselineReportData{}, newBaseline(), enforce.Outcome{Control: "Network", Baseline: "a", Drifts: []v1alpha1.Drift{edit("once", "f", 0)}})
+	report := evaluate(v1alpha1.BaselineReportData{}, newBaseline(), enforcement.Outcome{Control: "Network", Baseline: "a", Drifts: []v1alpha1.Drift{edit("once", "f", 0)}})
 	for second := range 100 {
 		report = evaluateAt(report, newBaseline(), now.Add(time.Duration(second)*time.Second),
-			enforce.Outcome{Control: "Network", Baseline: "a", Drifts: []v1alpha1.Drift{edit("fighter", "f", second)}})
+			enforcement.Outcome{Control: "Network", Baseline: "a", Drifts: []v1alpha1.Drift{edit("fighter", "f", second)}})
 	}
-	if len(report.Drifts) != 2 || report.Drifts[0].Count != 100 || report.Drifts[1].Manager != "once" || report.Controls[0].Drifts != 101 {
+	if len(report.Drifts) != 2 || report.Drifts[0].Count != 100 || report.Drifts[1].Manager != "once" || report.Controls[0].DriftsTotal != 101 {
 		t.Errorf("%+v", report.Drifts)
 	}
 }
@@ -81,7 +81,7 @@ func TestAContestIsNoWorseThanItIs(t *testing.T) {
 		"Compliant": "Contested", "Violating": "Contested", "Drifted": "Contested", "Conflict": "Conflict", "Failed": "Failed",
 	} {
 		prior := v1alpha1.BaselineReportData{Drifts: drifts}
-		report := evaluateAt(prior, newBaseline(), now.Add(2*time.Second), enforce.Outcome{Control: "Network", Baseline: "a", State: state})
+		report := evaluateAt(prior, newBaseline(), now.Add(2*time.Second), enforcement.Outcome{Control: "Network", Baseline: "a", State: state})
 		if report.State != want {
 			t.Errorf("%s becomes %s", state, report.State)
 		}
@@ -119,13 +119,13 @@ func TestFresh(t *testing.T) {
 	reported := edit("x", "f", 0)
 	reported.Action = v1alpha1.DriftReported
 	healed := edit("x", "f", 0)
-	outcomes := []enforce.Outcome{{Control: "Network", Baseline: "a", Drifts: []v1alpha1.Drift{reported, healed}}}
-	inPlace := v1alpha1.BaselineReportData{Controls: []v1alpha1.ControlReport{{Name: "Network", Baseline: "a", Placed: []v1alpha1.PlacedObject{{Object: "NetworkPolicy/x"}}}}}
-	if fresh := Fresh(inPlace, outcomes); len(fresh[0].Drifts) != 2 {
+	outcomes := []enforcement.Outcome{{Control: "Network", Baseline: "a", Drifts: []v1alpha1.Drift{reported, healed}}}
+	inPlace := v1alpha1.BaselineReportData{Controls: []v1alpha1.ControlReport{{Name: "Network", Baseline: "a", Inventory: []v1alpha1.InventoryEntry{{Object: "NetworkPolicy/x"}}}}}
+	if fresh := DropReported(inPlace, outcomes); len(fresh[0].Drifts) != 2 {
 		t.Errorf("%+v", fresh)
 	}
 	for _, known := range []v1alpha1.BaselineReportData{{}, {Controls: []v1alpha1.ControlReport{{Name: "Network", Baseline: "a"}}}} {
-		if fresh := Fresh(known, outcomes); len(fresh[0].Drifts) != 1 || fresh[0].Drifts[0].Action != v1alpha1.DriftConfigured {
+		if fresh := DropReported(known, outcomes); len(fresh[0].Drifts) != 1 || fresh[0].Drifts[0].Action != v1alpha1.DriftConfigured {
 			t.Errorf("%+v", fresh)
 		}
 	}

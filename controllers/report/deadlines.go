@@ -24,10 +24,10 @@ func deadlines(baseline *v1alpha1.SecurityBaseline) []Deadline {
 	var all []Deadline
 	for i := range baseline.Spec.Exceptions {
 		exception := &baseline.Spec.Exceptions[i]
-		if exception.Expires != nil {
+		if exception.ExpirationTime != nil {
 			all = append(all,
-				Deadline{exception, false, metav1.NewTime(exception.Expires.Add(-expiryNotice))},
-				Deadline{exception, true, *exception.Expires})
+				Deadline{exception, false, metav1.NewTime(exception.ExpirationTime.Add(-expiryNotice))},
+				Deadline{exception, true, *exception.ExpirationTime})
 		}
 	}
 	slices.SortStableFunc(all, func(a, b Deadline) int { return a.at.Compare(b.at.Time) })
@@ -36,10 +36,10 @@ func deadlines(baseline *v1alpha1.SecurityBaseline) []Deadline {
 
 // Due returns what is due now and was not announced before, as its status says.
 // What was due before the baseline was made never is.
-func Due(baseline *v1alpha1.SecurityBaseline, now time.Time) []Deadline {
+func DueDeadlines(baseline *v1alpha1.SecurityBaseline, now time.Time) []Deadline {
 	announced := baseline.CreationTimestamp
-	if status := baseline.Status.Exceptions; status != nil && status.Announced != nil {
-		announced = *status.Announced
+	if status := baseline.Status.Exceptions; status != nil && status.LastAnnouncedTime != nil {
+		announced = *status.LastAnnouncedTime
 	}
 	return slices.DeleteFunc(deadlines(baseline), func(deadline Deadline) bool {
 		return !announced.Before(&deadline.at) || now.Before(deadline.at.Time)

@@ -10,7 +10,7 @@ import (
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/controllers/controls"
-	"github.com/securitybaseline/operator/controllers/enforce"
+	"github.com/securitybaseline/operator/controllers/enforcement"
 )
 
 const (
@@ -29,22 +29,22 @@ func exceptions(baseline *v1alpha1.SecurityBaseline, selected []string, now time
 	status, selects := &v1alpha1.ExceptionStatus{}, sets.New(selected...)
 	for i := range baseline.Spec.Exceptions {
 		exception := &baseline.Spec.Exceptions[i]
-		if !exception.InForce(now) {
+		if !exception.IsActive(now) {
 			status.Expired++
 			continue
 		}
 		status.Active++
 		if finding := unmatched(baseline, exception, selects); finding != "" {
 			status.Unmatched++
-			status.Findings = append(status.Findings, enforce.Truncate(finding, maxViolationMessage))
+			status.Findings = append(status.Findings, enforcement.Truncate(finding, maxViolationMessage))
 		}
 	}
 	status.Findings = status.Findings[:min(len(status.Findings), maxFindings)]
 	if before := baseline.Status.Exceptions; before != nil {
-		status.Announced = before.Announced
+		status.LastAnnouncedTime = before.LastAnnouncedTime
 	}
-	if due := Due(baseline, now); len(due) > 0 {
-		status.Announced = &due[len(due)-1].at
+	if due := DueDeadlines(baseline, now); len(due) > 0 {
+		status.LastAnnouncedTime = &due[len(due)-1].at
 	}
 	return status
 }
@@ -59,7 +59,7 @@ func unmatched(baseline *v1alpha1.SecurityBaseline, exception *v1alpha1.Exceptio
 		}
 	}
 	for _, control := range controls.All {
-		if slices.Contains(exception.Controls, control.Name) && !control.Declared(&baseline.Spec) {
+		if slices.Contains(exception.Controls, control.Name) && !control.IsDeclared(&baseline.Spec) {
 			undeclared = append(undeclared, string(control.Name))
 		}
 	}

@@ -15,7 +15,7 @@ import (
 func expiring(name string, in time.Duration) v1alpha1.Exception {
 	return v1alpha1.Exception{
 		Name: name, Namespaces: []string{"n"}, Controls: []v1alpha1.ControlName{"Network"}, Reason: "a good reason",
-		Expires: new(metav1.NewTime(now.Add(in))),
+		ExpirationTime: new(metav1.NewTime(now.Add(in))),
 	}
 }
 
@@ -44,9 +44,9 @@ func TestDue(t *testing.T) {
 			baseline := newBaseline()
 			baseline.CreationTimestamp = *at(test.created)
 			baseline.Spec.Exceptions = test.exceptions
-			baseline.Status.Exceptions = &v1alpha1.ExceptionStatus{Announced: test.announced}
+			baseline.Status.Exceptions = &v1alpha1.ExceptionStatus{LastAnnouncedTime: test.announced}
 			var due []string //nolint:prealloc // nil is what is compared with
-			for _, deadline := range Due(baseline, now) {
+			for _, deadline := range DueDeadlines(baseline, now) {
 				due = append(due, deadline.Exception.Name+map[bool]string{true: " expired", false: " expires"}[deadline.Expired])
 			}
 			if diff := cmp.Diff(test.due, due); diff != "" {
@@ -57,8 +57,8 @@ func TestDue(t *testing.T) {
 				t.Errorf("the next is due at %s", next)
 			}
 			// Once the status says so, nothing is due any more.
-			baseline.Status = Status(baseline, nil, nil, Cluster{}, now)
-			if again := Due(baseline, now); len(again) > 0 {
+			baseline.Status = Summarize(baseline, nil, nil, ClusterFindings{}, now)
+			if again := DueDeadlines(baseline, now); len(again) > 0 {
 				t.Errorf("due again: %v", again)
 			}
 		})
@@ -72,17 +72,17 @@ func TestStatusOfExceptions(t *testing.T) {
 	typo := expiring("typo", time.Hour)
 	typo.Namespaces = []string{"n", "m", "o"}
 	baseline.Spec.Exceptions = []v1alpha1.Exception{expiring("fine", time.Hour), expiring("over", 0), undeclared, typo}
-	got := Status(baseline, []string{"n"}, nil, Cluster{}, now).Exceptions
+	got := Summarize(baseline, []string{"n"}, nil, ClusterFindings{}, now).Exceptions
 	want := &v1alpha1.ExceptionStatus{
 		Active: 3, Expired: 1, Unmatched: 2,
 		Findings: []string{"exception undeclared: it does not declare RBAC", "exception typo: the baseline does not select m, o"},
 	}
-	got.Announced = nil
+	got.LastAnnouncedTime = nil
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	baseline.Spec.Exceptions = nil
-	if status := Status(baseline, []string{"n"}, nil, Cluster{}, now); status.Exceptions != nil {
+	if status := Summarize(baseline, []string{"n"}, nil, ClusterFindings{}, now); status.Exceptions != nil {
 		t.Errorf("%+v", status.Exceptions)
 	}
 }

@@ -8,27 +8,27 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
-	"github.com/securitybaseline/operator/controllers/enforce"
+	"github.com/securitybaseline/operator/controllers/enforcement"
 )
 
 // The write of a report may succeed and its answer be lost.
 func TestADriftIsNotRecordedTwice(t *testing.T) {
 	baseline := newBaseline()
-	first := enforce.Outcome{Control: "Network", Baseline: "a", State: "Compliant", Drifts: []v1alpha1.Drift{drift("a", 0)}}
+	first := enforcement.Outcome{Control: "Network", Baseline: "a", State: "Compliant", Drifts: []v1alpha1.Drift{drift("a", 0)}}
 	recorded := evaluate(v1alpha1.BaselineReportData{}, baseline, first)
-	if left := Unrecorded(recorded, []enforce.Outcome{first}); len(left[0].Drifts) != 0 {
+	if left := DropRecorded(recorded, []enforcement.Outcome{first}); len(left[0].Drifts) != 0 {
 		t.Errorf("recorded again: %+v", left)
 	}
-	if left := Unrecorded(v1alpha1.BaselineReportData{}, []enforce.Outcome{first}); len(left[0].Drifts) != 1 {
+	if left := DropRecorded(v1alpha1.BaselineReportData{}, []enforcement.Outcome{first}); len(left[0].Drifts) != 1 {
 		t.Error("a drift that is not recorded is lost")
 	}
 	// It came again before the report was seen.
 	second := first
 	again := drift("a", 0)
-	again.Time = metav1.NewTime(again.Time.Add(2 * time.Second))
+	again.DetectionTime = metav1.NewTime(again.DetectionTime.Add(2 * time.Second))
 	second.Drifts = []v1alpha1.Drift{again}
 	recorded = evaluate(recorded, baseline, second)
-	if left := Unrecorded(recorded, []enforce.Outcome{first, second}); len(left[0].Drifts)+len(left[1].Drifts) != 0 {
+	if left := DropRecorded(recorded, []enforcement.Outcome{first, second}); len(left[0].Drifts)+len(left[1].Drifts) != 0 {
 		t.Errorf("recorded again: %+v", left)
 	}
 }
@@ -38,10 +38,10 @@ func TestADriftIsNotRecordedTwice(t *testing.T) {
 func TestAReportOfAFormerNamespaceIsKnown(t *testing.T) {
 	namespace := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "n", UID: "new"}}
 	for uid, want := range map[types.UID]bool{"old": true, "new": false} {
-		report := v1alpha1.BaselineReportData{Controls: []v1alpha1.ControlReport{{}, {Placed: []v1alpha1.PlacedObject{
+		report := v1alpha1.BaselineReportData{Controls: []v1alpha1.ControlReport{{}, {Inventory: []v1alpha1.InventoryEntry{
 			{Object: "NetworkPolicy/a", UID: "a"}, {Object: "Namespace/n", UID: uid},
 		}}}}
-		if OfAnother(report, namespace) != want {
+		if BelongsToFormerNamespace(report, namespace) != want {
 			t.Errorf("of namespace %s: %t", uid, !want)
 		}
 	}

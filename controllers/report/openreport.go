@@ -91,7 +91,7 @@ func since(source *v1alpha1.BaselineReport, control *v1alpha1.ControlReport) met
 	at := source.CreationTimestamp
 	for i := range source.Drifts {
 		if drift := &source.Drifts[i]; drift.Control == control.Name && drift.Baseline == control.Baseline {
-			at = drift.Time
+			at = drift.DetectionTime
 			break // the newest is first
 		}
 	}

@@ -25,8 +25,8 @@ func TestAnOpenReportHasAResultForEachControlAndFinding(t *testing.T) {
 				{Name: v1alpha1.ControlNetwork, Baseline: "stricter", Mode: v1alpha1.ModeAudit, State: v1alpha1.StateDrifted, Message: "1 change"},
 			},
 			Drifts: []v1alpha1.Drift{
-				{Control: v1alpha1.ControlNetwork, Baseline: "production", Time: drifted},
-				{Control: v1alpha1.ControlNetwork, Baseline: "production", Time: metav1.Unix(1_500, 0)},
+				{Control: v1alpha1.ControlNetwork, Baseline: "production", DetectionTime: drifted},
+				{Control: v1alpha1.ControlNetwork, Baseline: "production", DetectionTime: metav1.Unix(1_500, 0)},
 			},
 		},
 	}

@@ -13,8 +13,8 @@ import (
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/controllers/controls"
-	"github.com/securitybaseline/operator/controllers/enforce"
-	"github.com/securitybaseline/operator/controllers/resolve"
+	"github.com/securitybaseline/operator/controllers/enforcement"
+	"github.com/securitybaseline/operator/controllers/precedence"
 )
 
 const (
@@ -41,11 +41,11 @@ func worst(a, b v1alpha1.State) v1alpha1.State {
 
 // Next returns what a namespace's report says after an evaluation. outcomes are
 // what came of it, prior what the report said.
-func Next(prior v1alpha1.BaselineReportData, governance resolve.Governance, outcomes []enforce.Outcome, now time.Time) v1alpha1.BaselineReportData {
-	next := v1alpha1.BaselineReportData{Drifts: prior.Drifts, Summary: v1alpha1.ReportSummary{Drifts: prior.Summary.Drifts}}
-	next.Observed = Observed(governance)
+func Next(prior v1alpha1.BaselineReportData, governance precedence.Governance, outcomes []enforcement.Outcome, now time.Time) v1alpha1.BaselineReportData {
+	next := v1alpha1.BaselineReportData{Drifts: prior.Drifts, Summary: v1alpha1.ReportSummary{DriftsTotal: prior.Summary.DriftsTotal}}
+	next.ObservedBaselines = Observed(governance)
 	for i := range outcomes {
-		next.Summary.Drifts += int64(len(outcomes[i].Drifts))
+		next.Summary.DriftsTotal += int64(len(outcomes[i].Drifts))
 		for _, drift := range outcomes[i].Drifts {
 			next.Drifts = record(next.Drifts, drift)
 		}
@@ -56,9 +56,9 @@ func Next(prior v1alpha1.BaselineReportData, governance resolve.Governance, outc
 				next.Controls = append(next.Controls, controlReport(prior, &outcomes[i], next.Drifts, now))
 			}
 		}
-		for _, exception := range governance.Excepting[control.Name] {
+		for _, exception := range governance.ActiveExceptions[control.Name] {
 			// What could not be removed from where the exception took it is worse.
-			if EntryIn(next, control.Name, exception.Baseline.Name) == nil {
+			if FindControl(next, control.Name, exception.Baseline.Name) == nil {
 				next.Controls = append(next.Controls, excepted(prior, control.Name, exception))
 			}
 		}
@@ -68,7 +68,7 @@ func Next(prior v1alpha1.BaselineReportData, governance resolve.Governance, outc
 }
 
 // Observed returns the baselines that select a namespace, as its report lists them.
-func Observed(governance resolve.Governance) []v1alpha1.ObservedBaseline {
+func Observed(governance precedence.Governance) []v1alpha1.ObservedBaseline {
 	observed := make([]v1alpha1.ObservedBaseline, 0, len(governance.Selecting))
 	for _, baseline := range governance.Selecting {
 		observed = append(observed, v1alpha1.ObservedBaseline{Name: baseline.Name, Generation: baseline.Generation})
@@ -79,10 +79,10 @@ func Observed(governance resolve.Governance) []v1alpha1.ObservedBaseline {
 
 // OfAnother says whether a report is about a former namespace of the same name: an
 // evaluation that took long may write it into the next one.
-func OfAnother(report v1alpha1.BaselineReportData, namespace *metav1.PartialObjectMetadata) bool {
+func BelongsToFormerNamespace(report v1alpha1.BaselineReportData, namespace *metav1.PartialObjectMetadata) bool {
 	return find(report, func(control *v1alpha1.ControlReport) bool {
-		return slices.ContainsFunc(control.Placed, func(placed v1alpha1.PlacedObject) bool {
-			return placed.Object == enforce.NamespaceID(namespace) && placed.UID != namespace.UID
+		return slices.ContainsFunc(control.Inventory, func(placed v1alpha1.InventoryEntry) bool {
+			return placed.Object == enforcement.NamespaceID(namespace) && placed.UID != namespace.UID
 		})
 	}) != nil
 }
@@ -90,12 +90,12 @@ func OfAnother(report v1alpha1.BaselineReportData, namespace *metav1.PartialObje
 // Fresh returns the outcomes without the drifts that the report records already.
 // Where nothing is put right, an evaluation that sees an old report, in which the
 // object is still in place, finds them once more.
-func Fresh(prior v1alpha1.BaselineReportData, outcomes []enforce.Outcome) []enforce.Outcome {
+func DropReported(prior v1alpha1.BaselineReportData, outcomes []enforcement.Outcome) []enforcement.Outcome {
 	fresh := slices.Clone(outcomes)
 	for i := range fresh {
-		before := EntryIn(prior, fresh[i].Control, fresh[i].Baseline)
+		before := FindControl(prior, fresh[i].Control, fresh[i].Baseline)
 		fresh[i].Drifts = slices.DeleteFunc(slices.Clone(fresh[i].Drifts), func(drift v1alpha1.Drift) bool {
-			return drift.Action == v1alpha1.DriftReported && (before == nil || !slices.ContainsFunc(before.Placed, func(placed v1alpha1.PlacedObject) bool {
+			return drift.Action == v1alpha1.DriftReported && (before == nil || !slices.ContainsFunc(before.Inventory, func(placed v1alpha1.InventoryEntry) bool {
 				return placed.Object == drift.Object
 			}))
 		})
@@ -106,55 +106,55 @@ func Fresh(prior v1alpha1.BaselineReportData, outcomes []enforce.Outcome) []enfo
 // Unrecorded returns the outcomes without the drifts that the report records already:
 // the answer to the write that recorded them was lost. No object is put right twice in
 // a second.
-func Unrecorded(prior v1alpha1.BaselineReportData, held []enforce.Outcome) []enforce.Outcome {
+func DropRecorded(prior v1alpha1.BaselineReportData, held []enforcement.Outcome) []enforcement.Outcome {
 	unrecorded := slices.Clone(held)
 	for i := range unrecorded {
 		unrecorded[i].Drifts = slices.DeleteFunc(slices.Clone(unrecorded[i].Drifts), func(drift v1alpha1.Drift) bool {
 			return slices.ContainsFunc(prior.Drifts, func(recorded v1alpha1.Drift) bool {
-				times := append([]metav1.Time{recorded.Time}, recorded.Before...)
-				return sameDrift(&recorded, &drift) && slices.ContainsFunc(times, func(t metav1.Time) bool { return t.Unix() == drift.Time.Unix() })
+				times := append([]metav1.Time{recorded.DetectionTime}, recorded.PreviousDetectionTimes...)
+				return sameDrift(&recorded, &drift) && slices.ContainsFunc(times, func(t metav1.Time) bool { return t.Unix() == drift.DetectionTime.Unix() })
 			})
 		})
 	}
 	return unrecorded
 }
 
-func controlReport(prior v1alpha1.BaselineReportData, outcome *enforce.Outcome, drifts []v1alpha1.Drift, now time.Time) v1alpha1.ControlReport {
+func controlReport(prior v1alpha1.BaselineReportData, outcome *enforcement.Outcome, drifts []v1alpha1.Drift, now time.Time) v1alpha1.ControlReport {
 	control := v1alpha1.ControlReport{
 		Name: outcome.Control, Baseline: outcome.Baseline, Mode: outcome.Mode,
 		State: outcome.State, Message: outcome.Message, Findings: bounded(outcome.Findings),
 		Changes: outcome.Changes[:min(len(outcome.Changes), maxChanges)], ChangesTotal: int32(len(outcome.Changes)),
-		PodSecurity: outcome.PodSecurity, Placed: outcome.Placed, Drifts: int64(len(outcome.Drifts)),
+		PodSecurity: outcome.PodSecurity, Inventory: outcome.Placed, DriftsTotal: int64(len(outcome.Drifts)),
 	}
-	if before := EntryIn(prior, outcome.Control, outcome.Baseline); before != nil {
-		control.Drifts += before.Drifts
+	if before := FindControl(prior, outcome.Control, outcome.Baseline); before != nil {
+		control.DriftsTotal += before.DriftsTotal
 	}
 	fight := ContestedBy(drifts, &control, now)
 	switch {
-	case fight != nil && control.Governs() && worst(control.State, v1alpha1.StateContested) == v1alpha1.StateContested:
+	case fight != nil && control.IsGoverning() && worst(control.State, v1alpha1.StateContested) == v1alpha1.StateContested:
 		control.State, control.Message = v1alpha1.StateContested, contestMessage(fight)
 	case fight == nil && control.State == v1alpha1.StateContested:
 		// The state of a while ago, kept for want of news.
 		control.State, control.Message = v1alpha1.StateDrifted, "is being put right"
 	}
-	control.Message = enforce.Truncate(control.Message, maxMessage)
+	control.Message = enforcement.Truncate(control.Message, maxMessage)
 	return control
 }
 
-func excepted(prior v1alpha1.BaselineReportData, control v1alpha1.ControlName, exception resolve.Exception) v1alpha1.ControlReport {
+func excepted(prior v1alpha1.BaselineReportData, control v1alpha1.ControlName, exception precedence.Exception) v1alpha1.ControlReport {
 	until := "for good"
-	if exception.Expires != nil {
-		until = "until " + exception.Expires.UTC().Format(time.RFC3339)
+	if exception.ExpirationTime != nil {
+		until = "until " + exception.ExpirationTime.UTC().Format(time.RFC3339)
 	}
 	var drifts int64
-	if before := EntryIn(prior, control, exception.Baseline.Name); before != nil {
-		drifts = before.Drifts
+	if before := FindControl(prior, control, exception.Baseline.Name); before != nil {
+		drifts = before.DriftsTotal
 	}
 	return v1alpha1.ControlReport{
-		Drifts: drifts,
+		DriftsTotal: drifts,
 		Name:   control, Baseline: exception.Baseline.Name, Mode: exception.Baseline.Spec.Mode, State: v1alpha1.StateExcepted,
-		Message:   enforce.Truncate(fmt.Sprintf("exception %s, %s: %s", exception.Name, until, exception.Reason), maxMessage),
-		Exception: &v1alpha1.ExceptionInForce{Name: exception.Name, Reason: exception.Reason, Expires: exception.Expires},
+		Message:   enforcement.Truncate(fmt.Sprintf("exception %s, %s: %s", exception.Name, until, exception.Reason), maxMessage),
+		Exception: &v1alpha1.ActiveException{Name: exception.Name, Reason: exception.Reason, ExpirationTime: exception.ExpirationTime},
 	}
 }
 
@@ -178,13 +178,13 @@ func summarise(report *v1alpha1.BaselineReportData) {
 	report.Summary.Baselines = strings.Join(slices.Compact(baselines), ",")
 	report.Summary.Controls = fmt.Sprintf("%d/%d", compliant, total)
 	if len(report.Drifts) > 0 {
-		report.Summary.LastDrift = &report.Drifts[0].Time
+		report.Summary.LastDriftTime = &report.Drifts[0].DetectionTime
 	}
 }
 
 // Unsettled says whether running pods stand in the way of a pod-security level
 // in a namespace, or may come to.
-func Unsettled(report v1alpha1.BaselineReportData) bool {
+func HasUnsettledPods(report v1alpha1.BaselineReportData) bool {
 	return find(report, func(control *v1alpha1.ControlReport) bool {
 		pods := control.PodSecurity
 		return pods != nil && (control.Mode == v1alpha1.ModeAudit || len(pods.Violations) > 0 || pods.Incomplete != "" || pods.Enforced != pods.Level)
@@ -195,19 +195,19 @@ func Unsettled(report v1alpha1.BaselineReportData) bool {
 func bounded(findings []string) []string {
 	bounded := make([]string, 0, min(len(findings), maxFindings))
 	for _, finding := range findings[:min(len(findings), maxFindings)] {
-		bounded = append(bounded, enforce.Truncate(finding, maxViolationMessage))
+		bounded = append(bounded, enforcement.Truncate(finding, maxViolationMessage))
 	}
 	return bounded
 }
 
 // GoverningIn returns what a report says of a control that a baseline governs,
 // or could not be cleared of, or nil.
-func GoverningIn(report v1alpha1.BaselineReportData, name v1alpha1.ControlName) *v1alpha1.ControlReport {
-	return find(report, func(control *v1alpha1.ControlReport) bool { return control.Name == name && control.Governs() })
+func FindGoverning(report v1alpha1.BaselineReportData, name v1alpha1.ControlName) *v1alpha1.ControlReport {
+	return find(report, func(control *v1alpha1.ControlReport) bool { return control.Name == name && control.IsGoverning() })
 }
 
 // EntryIn returns what a report says of a control of a baseline, or nil.
-func EntryIn(report v1alpha1.BaselineReportData, name v1alpha1.ControlName, baseline string) *v1alpha1.ControlReport {
+func FindControl(report v1alpha1.BaselineReportData, name v1alpha1.ControlName, baseline string) *v1alpha1.ControlReport {
 	return find(report, func(control *v1alpha1.ControlReport) bool {
 		return control.Name == name && control.Baseline == baseline
 	})

@@ -13,8 +13,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
-	"github.com/securitybaseline/operator/controllers/enforce"
-	"github.com/securitybaseline/operator/controllers/resolve"
+	"github.com/securitybaseline/operator/controllers/enforcement"
+	"github.com/securitybaseline/operator/controllers/precedence"
 )
 
 var now = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -28,37 +28,37 @@ func newBaseline() *v1alpha1.SecurityBaseline {
 }
 
 func drift(baseline string, minutes int) v1alpha1.Drift {
-	return v1alpha1.Drift{Time: metav1.NewTime(now.Add(time.Duration(minutes) * time.Minute)), Baseline: baseline, Control: "Network", Object: fmt.Sprint(minutes)}
+	return v1alpha1.Drift{DetectionTime: metav1.NewTime(now.Add(time.Duration(minutes) * time.Minute)), Baseline: baseline, Control: "Network", Object: fmt.Sprint(minutes)}
 }
 
 // evaluate makes the report of an evaluation with these outcomes.
-func evaluate(prior v1alpha1.BaselineReportData, baseline *v1alpha1.SecurityBaseline, outcomes ...enforce.Outcome) v1alpha1.BaselineReportData {
+func evaluate(prior v1alpha1.BaselineReportData, baseline *v1alpha1.SecurityBaseline, outcomes ...enforcement.Outcome) v1alpha1.BaselineReportData {
 	return evaluateAt(prior, baseline, now, outcomes...)
 }
 
-func evaluateAt(prior v1alpha1.BaselineReportData, baseline *v1alpha1.SecurityBaseline, at time.Time, outcomes ...enforce.Outcome) v1alpha1.BaselineReportData {
-	return Next(prior, resolve.Governance{Selecting: []*v1alpha1.SecurityBaseline{baseline}}, outcomes, at)
+func evaluateAt(prior v1alpha1.BaselineReportData, baseline *v1alpha1.SecurityBaseline, at time.Time, outcomes ...enforcement.Outcome) v1alpha1.BaselineReportData {
+	return Next(prior, precedence.Governance{Selecting: []*v1alpha1.SecurityBaseline{baseline}}, outcomes, at)
 }
 
 func TestNext(t *testing.T) {
 	baseline := newBaseline()
 	first := evaluate(v1alpha1.BaselineReportData{}, baseline,
-		enforce.Outcome{Control: "PodSecurity", Baseline: "a", State: "Compliant"},
-		enforce.Outcome{Control: "Network", Baseline: "a", State: "Compliant"})
+		enforcement.Outcome{Control: "PodSecurity", Baseline: "a", State: "Compliant"},
+		enforcement.Outcome{Control: "Network", Baseline: "a", State: "Compliant"})
 
 	t.Run("says what is in force", func(t *testing.T) {
 		if first.State != "Compliant" || first.Summary.Controls != "2/2" || first.Summary.Baselines != "a" {
 			t.Errorf("%+v", first)
 		}
-		if diff := cmp.Diff([]v1alpha1.ObservedBaseline{{Name: "a", Generation: 2}}, first.Observed); diff != "" {
+		if diff := cmp.Diff([]v1alpha1.ObservedBaseline{{Name: "a", Generation: 2}}, first.ObservedBaselines); diff != "" {
 			t.Error(diff)
 		}
 	})
 
 	t.Run("is the same where nothing changed", func(t *testing.T) {
 		again := evaluate(first, baseline,
-			enforce.Outcome{Control: "PodSecurity", Baseline: "a", State: "Compliant"},
-			enforce.Outcome{Control: "Network", Baseline: "a", State: "Compliant"})
+			enforcement.Outcome{Control: "PodSecurity", Baseline: "a", State: "Compliant"},
+			enforcement.Outcome{Control: "Network", Baseline: "a", State: "Compliant"})
 		if diff := cmp.Diff(first, again); diff != "" {
 			t.Errorf("(-first +again):\n%s", diff)
 		}
@@ -67,29 +67,29 @@ func TestNext(t *testing.T) {
 	t.Run("counts drifts and keeps the last twenty, newest first", func(t *testing.T) {
 		report := first
 		for minute := range 25 {
-			report = evaluate(report, baseline, enforce.Outcome{Control: "Network", Baseline: "a", State: "Compliant", Drifts: []v1alpha1.Drift{drift("a", minute)}})
+			report = evaluate(report, baseline, enforcement.Outcome{Control: "Network", Baseline: "a", State: "Compliant", Drifts: []v1alpha1.Drift{drift("a", minute)}})
 		}
-		if report.Summary.Drifts != 25 || report.Controls[0].Drifts != 25 || len(report.Drifts) != 20 {
-			t.Errorf("%d, %d, %d", report.Summary.Drifts, report.Controls[0].Drifts, len(report.Drifts))
+		if report.Summary.DriftsTotal != 25 || report.Controls[0].DriftsTotal != 25 || len(report.Drifts) != 20 {
+			t.Errorf("%d, %d, %d", report.Summary.DriftsTotal, report.Controls[0].DriftsTotal, len(report.Drifts))
 		}
-		if report.Drifts[0].Object != "24" || report.Drifts[19].Object != "5" || !report.Summary.LastDrift.Time.Equal(now.Add(24*time.Minute)) {
+		if report.Drifts[0].Object != "24" || report.Drifts[19].Object != "5" || !report.Summary.LastDriftTime.Time.Equal(now.Add(24*time.Minute)) {
 			t.Errorf("%v", report.Drifts)
 		}
 	})
 
 	t.Run("counts anew for a baseline that takes over", func(t *testing.T) {
 		prior := first
-		prior.Controls = []v1alpha1.ControlReport{{Name: "Network", Baseline: "b", Drifts: 7}}
-		report := evaluate(prior, baseline, enforce.Outcome{Control: "Network", Baseline: "a", State: "Compliant"})
-		if report.Controls[0].Drifts != 0 {
-			t.Errorf("%d", report.Controls[0].Drifts)
+		prior.Controls = []v1alpha1.ControlReport{{Name: "Network", Baseline: "b", DriftsTotal: 7}}
+		report := evaluate(prior, baseline, enforcement.Outcome{Control: "Network", Baseline: "a", State: "Compliant"})
+		if report.Controls[0].DriftsTotal != 0 {
+			t.Errorf("%d", report.Controls[0].DriftsTotal)
 		}
 	})
 
 	t.Run("is as bad as its worst control", func(t *testing.T) {
 		report := evaluate(first, baseline,
-			enforce.Outcome{Control: "PodSecurity", Baseline: "a", State: "Failed", Message: strings.Repeat("é", 3000)},
-			enforce.Outcome{Control: "Network", Baseline: "a", State: "Conflict"})
+			enforcement.Outcome{Control: "PodSecurity", Baseline: "a", State: "Failed", Message: strings.Repeat("é", 3000)},
+			enforcement.Outcome{Control: "Network", Baseline: "a", State: "Conflict"})
 		if report.State != "Failed" || report.Summary.Controls != "0/2" {
 			t.Errorf("%+v", report)
 		}
@@ -102,7 +102,7 @@ func TestNext(t *testing.T) {
 // reportOf makes the report of a namespace that the baseline "a" selects.
 func reportOf(generation int64, entries ...v1alpha1.ControlReport) *v1alpha1.BaselineReport {
 	report := &v1alpha1.BaselineReport{}
-	report.Observed = []v1alpha1.ObservedBaseline{{Name: "a", Generation: generation}}
+	report.ObservedBaselines = []v1alpha1.ObservedBaseline{{Name: "a", Generation: generation}}
 	report.Controls = entries
 	return report
 }
@@ -141,11 +141,11 @@ func TestStatus(t *testing.T) {
 			selected:   []string{"n"},
 			reports:    reports{"n": compliant},
 			namespaces: v1alpha1.NamespaceCounts{Governed: 1, StateCounts: v1alpha1.StateCounts{Compliant: 1}},
-			conditions: states{"Ready": "True/Evaluated", "Drifted": "False/NoDrift", "Compliant": "True/AsDeclared"},
+			conditions: states{"Ready": "True/Evaluated", "Drifted": "False/NoDrift", "Compliant": "True/AllCompliant"},
 		},
 		{
 			name:       "no namespace at all",
-			conditions: states{"Ready": "True/NothingGoverned", "Drifted": "False/NoDrift", "Compliant": "True/NothingGoverned"},
+			conditions: states{"Ready": "True/NoNamespaceGoverned", "Drifted": "False/NoDrift", "Compliant": "True/NoNamespaceGoverned"},
 		},
 		{
 			name:       "a namespace without a report, and one of an earlier generation",
@@ -159,7 +159,7 @@ func TestStatus(t *testing.T) {
 			selected:   []string{"n"},
 			reports:    reports{"n": with(control("PodSecurity", "a", "Compliant"), control("Network", "a", "Drifted"))},
 			namespaces: v1alpha1.NamespaceCounts{Governed: 1, StateCounts: v1alpha1.StateCounts{Drifted: 1}},
-			conditions: states{"Ready": "True/Evaluated", "Drifted": "True/DriftFound", "Compliant": "False/DriftFound"},
+			conditions: states{"Ready": "True/Evaluated", "Drifted": "True/DriftDetected", "Compliant": "False/DriftDetected"},
 			violations: 1,
 		},
 		{
@@ -175,7 +175,7 @@ func TestStatus(t *testing.T) {
 			selected:   []string{"n"},
 			reports:    reports{"n": with(control("PodSecurity", "a", "Violating"), control("Network", "a", "Compliant"))},
 			namespaces: v1alpha1.NamespaceCounts{Governed: 1, StateCounts: v1alpha1.StateCounts{Violating: 1}},
-			conditions: states{"Ready": "True/Evaluated", "Drifted": "False/NoDrift", "Compliant": "False/Violating"},
+			conditions: states{"Ready": "True/Evaluated", "Drifted": "False/NoDrift", "Compliant": "False/ViolationsFound"},
 			violations: 1,
 		},
 		{
@@ -183,14 +183,14 @@ func TestStatus(t *testing.T) {
 			selected:   []string{"n", "m"},
 			reports:    reports{"n": with(control("PodSecurity", "a", "Compliant"), control("Network", "a", "Excepted")), "m": compliant},
 			namespaces: v1alpha1.NamespaceCounts{Governed: 2, StateCounts: v1alpha1.StateCounts{Compliant: 1, Excepted: 1}},
-			conditions: states{"Ready": "True/Evaluated", "Drifted": "False/NoDrift", "Compliant": "True/AsDeclared"},
+			conditions: states{"Ready": "True/Evaluated", "Drifted": "False/NoDrift", "Compliant": "True/AllCompliant"},
 		},
 		{
 			name:       "what Enforce would change is drift, refused as it may be",
 			selected:   []string{"n"},
 			reports:    reports{"n": with(control("PodSecurity", "a", "Compliant"), audited("Network", "Failed"))},
 			namespaces: v1alpha1.NamespaceCounts{Governed: 1, StateCounts: v1alpha1.StateCounts{Failed: 1}},
-			conditions: states{"Ready": "False/Refused", "Stalled": "True/Refused", "Drifted": "True/DriftFound", "Compliant": "False/Refused"},
+			conditions: states{"Ready": "False/WriteRejected", "Stalled": "True/WriteRejected", "Drifted": "True/DriftDetected", "Compliant": "False/WriteRejected"},
 			violations: 1,
 		},
 		{
@@ -199,7 +199,7 @@ func TestStatus(t *testing.T) {
 			reports: reports{"n": reportOf(2, control("PodSecurity", "b", "Compliant"), audited("PodSecurity", "Drifted"),
 				control("Network", "b", "Failed"), audited("Network", "Compliant"))},
 			namespaces: v1alpha1.NamespaceCounts{Governed: 1, StateCounts: v1alpha1.StateCounts{Drifted: 1}},
-			conditions: states{"Ready": "True/Evaluated", "Drifted": "True/DriftFound", "Compliant": "False/DriftFound"},
+			conditions: states{"Ready": "True/Evaluated", "Drifted": "True/DriftDetected", "Compliant": "False/DriftDetected"},
 			violations: 1,
 		},
 		{
@@ -207,7 +207,7 @@ func TestStatus(t *testing.T) {
 			selected:   []string{"n"},
 			reports:    reports{"n": with(control("PodSecurity", "a", "Compliant"), control("Network", "a", "Conflict"))},
 			namespaces: v1alpha1.NamespaceCounts{Governed: 1, StateCounts: v1alpha1.StateCounts{Conflict: 1}},
-			conditions: states{"Ready": "True/Evaluated", "Drifted": "False/NoDrift", "Compliant": "False/Conflict"},
+			conditions: states{"Ready": "True/Evaluated", "Drifted": "False/NoDrift", "Compliant": "False/ObjectConflict"},
 			violations: 1,
 		},
 		{
@@ -215,7 +215,7 @@ func TestStatus(t *testing.T) {
 			selected:   []string{"n"},
 			reports:    reports{"n": with(control("PodSecurity", "a", "Failed"), control("Network", "a", "Conflict"))},
 			namespaces: v1alpha1.NamespaceCounts{Governed: 1, StateCounts: v1alpha1.StateCounts{Failed: 1}},
-			conditions: states{"Ready": "False/Refused", "Stalled": "True/Refused", "Drifted": "False/NoDrift", "Compliant": "False/Refused"},
+			conditions: states{"Ready": "False/WriteRejected", "Stalled": "True/WriteRejected", "Drifted": "False/NoDrift", "Compliant": "False/WriteRejected"},
 			violations: 2,
 		},
 		{
@@ -223,7 +223,7 @@ func TestStatus(t *testing.T) {
 			selected:   []string{"n", "m"},
 			reports:    reports{"n": with(control("PodSecurity", "a", "Failed"), control("Network", "a", "Compliant"))},
 			namespaces: v1alpha1.NamespaceCounts{Governed: 2, StateCounts: v1alpha1.StateCounts{Failed: 1, Pending: 1}},
-			conditions: states{"Ready": "False/Evaluating", "Reconciling": "True/Evaluating", "Drifted": "False/NoDrift", "Compliant": "False/Refused"},
+			conditions: states{"Ready": "False/Evaluating", "Reconciling": "True/Evaluating", "Drifted": "False/NoDrift", "Compliant": "False/WriteRejected"},
 			violations: 1,
 		},
 		{
@@ -231,19 +231,19 @@ func TestStatus(t *testing.T) {
 			selected:   []string{"n"},
 			reports:    reports{"n": with(control("PodSecurity", "b", "Failed"), control("Network", "a", "Compliant"))},
 			namespaces: v1alpha1.NamespaceCounts{Governed: 1, StateCounts: v1alpha1.StateCounts{Compliant: 1}},
-			conditions: states{"Ready": "True/Evaluated", "Drifted": "False/NoDrift", "Compliant": "True/AsDeclared"},
+			conditions: states{"Ready": "True/Evaluated", "Drifted": "False/NoDrift", "Compliant": "True/AllCompliant"},
 		},
 		{
 			name:       "every control governed by another baseline",
 			selected:   []string{"n"},
 			reports:    reports{"n": with(control("PodSecurity", "b", "Failed"), control("Network", "b", "Drifted"))},
 			namespaces: v1alpha1.NamespaceCounts{StateCounts: v1alpha1.StateCounts{Overridden: 1}},
-			conditions: states{"Ready": "True/NothingGoverned", "Drifted": "False/NoDrift", "Compliant": "True/NothingGoverned"},
+			conditions: states{"Ready": "True/NoNamespaceGoverned", "Drifted": "False/NoDrift", "Compliant": "True/NoNamespaceGoverned"},
 		},
 		{
 			name:       "what could not be removed from a namespace that is not selected",
 			reports:    reports{"n": {BaselineReportData: v1alpha1.BaselineReportData{Controls: []v1alpha1.ControlReport{control("Network", "a", "Failed")}}}},
-			conditions: states{"Ready": "False/Refused", "Stalled": "True/Refused", "Drifted": "False/NoDrift", "Compliant": "False/Refused"},
+			conditions: states{"Ready": "False/WriteRejected", "Stalled": "True/WriteRejected", "Drifted": "False/NoDrift", "Compliant": "False/WriteRejected"},
 			violations: 1,
 		},
 	} {
@@ -251,7 +251,7 @@ func TestStatus(t *testing.T) {
 			baseline := newBaseline()
 			// What no longer holds must go.
 			baseline.Status.Conditions = []metav1.Condition{{Type: "Stalled", Status: "True"}, {Type: "Reconciling", Status: "True"}}
-			status := Status(baseline, test.selected, test.reports, Cluster{}, now)
+			status := Summarize(baseline, test.selected, test.reports, ClusterFindings{}, now)
 			if diff := cmp.Diff(test.namespaces, status.Namespaces); diff != "" {
 				t.Errorf("namespaces (-want +got):\n%s", diff)
 			}
@@ -273,9 +273,9 @@ func TestStatus(t *testing.T) {
 }
 
 func TestStatusCountsEachControl(t *testing.T) {
-	status := Status(newBaseline(), []string{"n", "m"}, map[string]*v1alpha1.BaselineReport{
+	status := Summarize(newBaseline(), []string{"n", "m"}, map[string]*v1alpha1.BaselineReport{
 		"n": reportOf(2, control("PodSecurity", "b", "Failed"), control("Network", "a", "Conflict")),
-	}, Cluster{}, now)
+	}, ClusterFindings{}, now)
 	want := []v1alpha1.ControlCounts{
 		{Name: "PodSecurity", StateCounts: v1alpha1.StateCounts{Overridden: 1, Pending: 1}},
 		{Name: "Network", StateCounts: v1alpha1.StateCounts{Conflict: 1, Pending: 1}},
@@ -289,7 +289,7 @@ func TestStatusCountsEachControl(t *testing.T) {
 func wideDrift(baseline string, minutes int) v1alpha1.Drift {
 	wide := drift(baseline, minutes)
 	for range 7 {
-		wide.Fields = append(wide.Fields, v1alpha1.FieldDifference{Path: "metadata.labels.app.kubernetes.io/managed-by", Wanted: strings.Repeat("w", 256), Found: strings.Repeat("f", 256)})
+		wide.Fields = append(wide.Fields, v1alpha1.FieldDifference{Path: "metadata.labels.app.kubernetes.io/managed-by", Expected: strings.Repeat("w", 256), Actual: strings.Repeat("f", 256)})
 	}
 	return wide
 }
@@ -302,7 +302,7 @@ func TestStatusDoesNotGrowWithTheCluster(t *testing.T) {
 		selected = append(selected, name)
 		bad := control("Network", "a", "Failed")
 		bad.Message = strings.Repeat("m", maxMessage)
-		bad.Drifts = 3
+		bad.DriftsTotal = 3
 		bad.Changes = []v1alpha1.Change{{}}
 		violating := control("PodSecurity", "a", "Violating")
 		violating.PodSecurity = &v1alpha1.PodSecurityReport{Violations: make([]v1alpha1.PodViolation, 100)}
@@ -317,9 +317,9 @@ func TestStatusDoesNotGrowWithTheCluster(t *testing.T) {
 	for i := range 50 {
 		baseline.Spec.Network.Policies = append(baseline.Spec.Network.Policies, v1alpha1.NamedNetworkPolicy{Name: fmt.Sprint(i)})
 	}
-	status := Status(baseline, selected, reports, Cluster{}, now)
-	if len(status.Violations) != 20 || status.ViolationsTotal != 2000 || status.ViolatingPods != 100_000 || len(status.Exceptions.Findings) != 20 || status.Drifts != 3000 {
-		t.Errorf("%d violations of %d, %d drifts", len(status.Violations), status.ViolationsTotal, status.Drifts)
+	status := Summarize(baseline, selected, reports, ClusterFindings{}, now)
+	if len(status.Violations) != 20 || status.ViolationsTotal != 2000 || status.ViolatingPodsTotal != 100_000 || len(status.Exceptions.Findings) != 20 || status.DriftsTotal != 3000 {
+		t.Errorf("%d violations of %d, %d drifts", len(status.Violations), status.ViolationsTotal, status.DriftsTotal)
 	}
 	if status.Violations[0].Namespace != "namespace-0000" || len(status.Violations[0].Message) != 256 {
 		t.Errorf("%+v", status.Violations[0])
@@ -328,7 +328,7 @@ func TestStatusDoesNotGrowWithTheCluster(t *testing.T) {
 		t.Errorf("%+v", status.LastDrift)
 	}
 	for range 100 {
-		if again := Status(baseline, selected, reports, Cluster{}, now); again.LastDrift.Namespace != status.LastDrift.Namespace {
+		if again := Summarize(baseline, selected, reports, ClusterFindings{}, now); again.LastDrift.Namespace != status.LastDrift.Namespace {
 			t.Fatalf("the last drift is in %s, then in %s", status.LastDrift.Namespace, again.LastDrift.Namespace)
 		}
 	}
@@ -348,9 +348,9 @@ func TestStatusRemembers(t *testing.T) {
 	transition := metav1.NewTime(now.Add(-time.Hour))
 	baseline.Status.Conditions = []metav1.Condition{{Type: "Ready", Status: "True", Reason: "Evaluated", LastTransitionTime: transition}}
 	baseline.Status.LastDrift = &v1alpha1.NamespacedDrift{Namespace: "gone", Drift: drift("a", 1)}
-	status := Status(baseline, []string{"n"}, map[string]*v1alpha1.BaselineReport{
+	status := Summarize(baseline, []string{"n"}, map[string]*v1alpha1.BaselineReport{
 		"n": reportOf(2, control("PodSecurity", "a", "Compliant"), control("Network", "a", "Compliant")),
-	}, Cluster{}, now)
+	}, ClusterFindings{}, now)
 	if ready := meta.FindStatusCondition(status.Conditions, "Ready"); !ready.LastTransitionTime.Equal(&transition) {
 		t.Errorf("Ready changed at %s", ready.LastTransitionTime)
 	}

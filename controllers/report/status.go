@@ -14,7 +14,7 @@ import (
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/controllers/controls"
-	"github.com/securitybaseline/operator/controllers/enforce"
+	"github.com/securitybaseline/operator/controllers/enforcement"
 )
 
 const (
@@ -28,13 +28,13 @@ const (
 // names of the namespaces that it selects, reports all reports by namespace,
 // cluster is what was found in the cluster as a whole. What the status was is kept
 // where it still holds.
-func Status(baseline *v1alpha1.SecurityBaseline, selected []string, reports map[string]*v1alpha1.BaselineReport, cluster Cluster, now time.Time) v1alpha1.SecurityBaselineStatus {
+func Summarize(baseline *v1alpha1.SecurityBaseline, selected []string, reports map[string]*v1alpha1.BaselineReport, cluster ClusterFindings, now time.Time) v1alpha1.SecurityBaselineStatus {
 	sum := sum{
 		baseline: baseline, selected: selected, cluster: cluster, controls: map[v1alpha1.ControlName]*v1alpha1.StateCounts{},
 		violations: slices.Clone(cluster.Violations),
 	}
 	for _, control := range controls.All {
-		if control.Declared(&baseline.Spec) {
+		if control.IsDeclared(&baseline.Spec) {
 			sum.declared = append(sum.declared, control.Name)
 			sum.controls[control.Name] = &v1alpha1.StateCounts{}
 		}
@@ -51,7 +51,7 @@ func Status(baseline *v1alpha1.SecurityBaseline, selected []string, reports map[
 }
 
 // Cluster is what was found in the cluster as a whole.
-type Cluster struct {
+type ClusterFindings struct {
 	// Admission is what admission policies need to know.
 	Admission *v1alpha1.AdmissionStatus
 
@@ -68,13 +68,13 @@ type Cluster struct {
 	// Waiting says what is not in place yet; empty if everything is.
 	Waiting string
 
-	// Born is the condition BornHardened; nil if it is not to be present.
+	// Born is the condition NewNamespacesHardened; nil if it is not to be present.
 	Born *metav1.Condition
 }
 
 // sum is a status in the making.
 type sum struct {
-	cluster       Cluster
+	cluster       ClusterFindings
 	baseline      *v1alpha1.SecurityBaseline
 	selected      []string
 	declared      []v1alpha1.ControlName
@@ -100,7 +100,7 @@ func (s *sum) add(report *v1alpha1.BaselineReport) {
 	}
 	var state v1alpha1.State
 	for _, name := range s.declared {
-		control := EntryIn(report.BaselineReportData, name, s.baseline.Name)
+		control := FindControl(report.BaselineReportData, name, s.baseline.Name)
 		if control == nil {
 			s.controls[name].Overridden++
 			continue
@@ -123,7 +123,7 @@ func (s *sum) addRecord(namespace string, report *v1alpha1.BaselineReport) {
 		if control.Baseline != s.baseline.Name {
 			continue
 		}
-		s.drifts += control.Drifts
+		s.drifts += control.DriftsTotal
 		s.violatingPods += podsIn(control.PodSecurity)
 		violation := v1alpha1.Violation{Namespace: namespace, Control: control.Name, State: control.State, Message: control.Message}
 		if control.State != v1alpha1.StateCompliant && control.State != v1alpha1.StateExcepted {
@@ -165,12 +165,12 @@ func podsIn(report *v1alpha1.PodSecurityReport) int32 {
 // newer orders drifts by time and, times being whole seconds, by what they are
 // about.
 func newer(a, b *v1alpha1.NamespacedDrift) bool {
-	return cmp.Or(b.Time.Compare(a.Time.Time), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Object, b.Object)) < 0
+	return cmp.Or(b.DetectionTime.Compare(a.DetectionTime.Time), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Object, b.Object)) < 0
 }
 
 // evaluated says whether a report is about the baseline's generation.
 func (s *sum) evaluated(report *v1alpha1.BaselineReport) bool {
-	return report != nil && slices.Contains(report.Observed,
+	return report != nil && slices.Contains(report.ObservedBaselines,
 		v1alpha1.ObservedBaseline{Name: s.baseline.Name, Generation: s.baseline.Generation})
 }
 
@@ -208,16 +208,16 @@ func (s *sum) status(now time.Time) v1alpha1.SecurityBaselineStatus {
 	slices.SortFunc(s.drifted, byNamespace)
 	status.Violations = slices.Clone(s.violations[:min(len(s.violations), maxViolations)])
 	for i := range status.Violations {
-		status.Violations[i].Message = enforce.Truncate(status.Violations[i].Message, maxViolationMessage)
+		status.Violations[i].Message = enforcement.Truncate(status.Violations[i].Message, maxViolationMessage)
 	}
 	status.ViolationsTotal = int32(len(s.violations))
-	status.ViolatingPods = s.violatingPods
-	status.Drifts = s.drifts
+	status.ViolatingPodsTotal = s.violatingPods
+	status.DriftsTotal = s.drifts
 	status.Exceptions = exceptions(s.baseline, s.selected, now)
 	status.ClusterAdmin = s.cluster.ClusterAdmin
 	status.Admission, status.Findings = s.cluster.Admission, bounded(s.cluster.Findings)
 	// The newest drift is remembered when its namespace is gone.
-	if s.lastDrift != nil && (status.LastDrift == nil || !s.lastDrift.Time.Before(&status.LastDrift.Time)) {
+	if s.lastDrift != nil && (status.LastDrift == nil || !s.lastDrift.DetectionTime.Before(&status.LastDrift.DetectionTime)) {
 		status.LastDrift = s.lastDrift
 	}
 	s.setConditions(&status.Conditions, now)
@@ -238,20 +238,20 @@ func (s *sum) setConditions(conditions *[]metav1.Condition, now time.Time) {
 	}
 
 	set.presentWhile(v1alpha1.ConditionReconciling, pending, v1alpha1.ReasonEvaluating, evaluating)
-	set.presentWhile(v1alpha1.ConditionStalled, !pending && failed != "", v1alpha1.ReasonRefused, failed)
+	set.presentWhile(v1alpha1.ConditionStalled, !pending && failed != "", v1alpha1.ReasonWriteRejected, failed)
 	if born := s.cluster.Born; born != nil {
-		set.condition(v1alpha1.ConditionBornHardened, born.Status, born.Reason, born.Message)
+		set.condition(v1alpha1.ConditionNewNamespacesHardened, born.Status, born.Reason, born.Message)
 	} else {
-		meta.RemoveStatusCondition(conditions, v1alpha1.ConditionBornHardened)
+		meta.RemoveStatusCondition(conditions, v1alpha1.ConditionNewNamespacesHardened)
 	}
 
 	switch {
 	case pending:
 		set.condition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonEvaluating, evaluating)
 	case failed != "":
-		set.condition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonRefused, failed)
+		set.condition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonWriteRejected, failed)
 	case s.namespaces.Governed == 0:
-		set.condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonNothingGoverned, s.nothingGoverned())
+		set.condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonNoNamespaceGoverned, s.nothingGoverned())
 	default:
 		set.condition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonEvaluated, evaluating)
 	}
@@ -268,9 +268,9 @@ func (s *sum) setConditions(conditions *[]metav1.Condition, now time.Time) {
 	case pending:
 		set.condition(v1alpha1.ConditionCompliant, metav1.ConditionUnknown, v1alpha1.ReasonEvaluating, evaluating)
 	case s.namespaces.Governed == 0:
-		set.condition(v1alpha1.ConditionCompliant, metav1.ConditionTrue, v1alpha1.ReasonNothingGoverned, s.nothingGoverned())
+		set.condition(v1alpha1.ConditionCompliant, metav1.ConditionTrue, v1alpha1.ReasonNoNamespaceGoverned, s.nothingGoverned())
 	default:
-		set.condition(v1alpha1.ConditionCompliant, metav1.ConditionTrue, v1alpha1.ReasonAsDeclared,
+		set.condition(v1alpha1.ConditionCompliant, metav1.ConditionTrue, v1alpha1.ReasonAllCompliant,
 			fmt.Sprintf("%d of %d namespaces are as the baseline says%s", s.namespaces.Compliant, s.namespaces.Governed, s.but()))
 	}
 }
@@ -298,22 +298,22 @@ func driftReason(drifted []v1alpha1.Violation) string {
 	if anyIs(drifted, v1alpha1.StateContested) {
 		return v1alpha1.ReasonContested
 	}
-	return v1alpha1.ReasonDriftFound
+	return v1alpha1.ReasonDriftDetected
 }
 
 // violationReason returns the reason of the worst violation.
 func violationReason(violations []v1alpha1.Violation) string {
 	switch {
 	case anyIs(violations, v1alpha1.StateFailed):
-		return v1alpha1.ReasonRefused
+		return v1alpha1.ReasonWriteRejected
 	case anyIs(violations, v1alpha1.StateConflict):
-		return v1alpha1.ReasonConflict
+		return v1alpha1.ReasonObjectConflict
 	case anyIs(violations, v1alpha1.StateContested):
 		return v1alpha1.ReasonContested
 	case anyIs(violations, v1alpha1.StateDrifted):
-		return v1alpha1.ReasonDriftFound
+		return v1alpha1.ReasonDriftDetected
 	}
-	return v1alpha1.ReasonViolating
+	return v1alpha1.ReasonViolationsFound
 }
 
 func anyIs(violations []v1alpha1.Violation, state v1alpha1.State) bool {
@@ -384,9 +384,9 @@ func Removing(baseline *v1alpha1.SecurityBaseline, namespaces []string, now time
 		message += fmt.Sprintf(" and %d more namespaces", more)
 	}
 	set := conditionSetter{conditions: &status.Conditions, generation: baseline.Generation, now: now}
-	set.presentWhile(v1alpha1.ConditionReconciling, true, v1alpha1.ReasonRemoving, message)
+	set.presentWhile(v1alpha1.ConditionReconciling, true, v1alpha1.ReasonRemovingManagedObjects, message)
 	set.presentWhile(v1alpha1.ConditionStalled, false, "", "")
-	set.condition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonRemoving, message)
+	set.condition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonRemovingManagedObjects, message)
 	return status
 }
 

@@ -338,7 +338,7 @@ func (h *harness) except(ctx context.Context) error {
 	return h.change(ctx, floorBaseline, func(spec *v1alpha1.SecurityBaselineSpec) {
 		spec.Exceptions = []v1alpha1.Exception{{
 			Name: "moment", Reason: "To see it expire", Namespaces: []string{h.anyNamespace(), h.anyNamespace() + "0"},
-			Controls: []v1alpha1.ControlName{v1alpha1.ControlResources}, Expires: new(metav1.NewTime(time.Now().Add(2 * time.Second))),
+			Controls: []v1alpha1.ControlName{v1alpha1.ControlResources}, ExpirationTime: new(metav1.NewTime(time.Now().Add(2 * time.Second))),
 		}}
 	})
 }

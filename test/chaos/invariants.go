@@ -230,7 +230,7 @@ func theirs(object client.Object) client.Object {
 	made := strings.HasPrefix(object.GetName(), prefix) && object.GetLabels()[foreignLabel] == ""
 	switch rest := rest.(type) {
 	case *corev1.Namespace:
-		delete(rest.Annotations, v1alpha1.BornAnnotation)
+		delete(rest.Annotations, v1alpha1.CreationLabelsAnnotation)
 		rest.Spec, rest.Status = corev1.NamespaceSpec{}, corev1.NamespaceStatus{}
 	case *corev1.ServiceAccount:
 		rest.AutomountServiceAccountToken = nil
@@ -344,7 +344,7 @@ func governing(enforcing []*v1alpha1.SecurityBaseline, control, namespace string
 func excepted(baseline *v1alpha1.SecurityBaseline, control, namespace string, now time.Time) bool {
 	return slices.ContainsFunc(baseline.Spec.Exceptions, func(exception v1alpha1.Exception) bool {
 		return slices.Contains(exception.Namespaces, namespace) && slices.Contains(exception.Controls, v1alpha1.ControlName(control)) &&
-			(exception.Expires == nil || now.Before(exception.Expires.Time))
+			(exception.ExpirationTime == nil || now.Before(exception.ExpirationTime.Time))
 	})
 }
 
@@ -361,8 +361,8 @@ func (i *invariants) report(namespace *corev1.Namespace, c *change) {
 	var old []v1alpha1.Drift
 	if before != nil {
 		old = before.Drifts
-		if after.Summary.Drifts < before.Summary.Drifts {
-			i.violated("I4", c, "%d drifts were counted, and now %d", before.Summary.Drifts, after.Summary.Drifts)
+		if after.Summary.DriftsTotal < before.Summary.DriftsTotal {
+			i.violated("I4", c, "%d drifts were counted, and now %d", before.Summary.DriftsTotal, after.Summary.DriftsTotal)
 		}
 	}
 	count := func(drift *v1alpha1.Drift) int64 { return max(1, drift.Count) }
@@ -370,7 +370,7 @@ func (i *invariants) report(namespace *corev1.Namespace, c *change) {
 		kept := slices.ContainsFunc(after.Drifts, func(drift v1alpha1.Drift) bool {
 			return sameRecord(&drift, &old[d]) && count(&drift) >= count(&old[d])
 		})
-		oldest := len(after.Drifts) == mostDrifts && !after.Drifts[len(after.Drifts)-1].Time.Before(&old[d].Time)
+		oldest := len(after.Drifts) == mostDrifts && !after.Drifts[len(after.Drifts)-1].DetectionTime.Before(&old[d].DetectionTime)
 		if !kept && !oldest {
 			i.violated("I4", c, "lost the record %s", asText(old[d]))
 		}
@@ -395,8 +395,8 @@ func (i *invariants) report(namespace *corev1.Namespace, c *change) {
 			i.violated("I4", c, "%d drifts of %s are recorded, but it was changed no more than %d times", recorded[object], object, n)
 		}
 	}
-	if after.Summary.Drifts > int64(edits) {
-		i.violated("I4", c, "%d drifts were counted, but nothing was changed more than %d times", after.Summary.Drifts, edits)
+	if after.Summary.DriftsTotal > int64(edits) {
+		i.violated("I4", c, "%d drifts were counted, but nothing was changed more than %d times", after.Summary.DriftsTotal, edits)
 	}
 }
 
@@ -507,8 +507,8 @@ func (i *invariants) problems(namespace *corev1.Namespace, baselines []*v1alpha1
 	}
 	for _, baseline := range baselines {
 		selected := baseline.Name == trialBaseline || selects[baseline.Name](namespace.Labels)
-		if selected != slices.Contains(report.Observed, v1alpha1.ObservedBaseline{Name: baseline.Name, Generation: baseline.Generation}) {
-			add("its report is not of baseline %s at generation %d: %s", baseline.Name, baseline.Generation, asText(report.Observed))
+		if selected != slices.Contains(report.ObservedBaselines, v1alpha1.ObservedBaseline{Name: baseline.Name, Generation: baseline.Generation}) {
+			add("its report is not of baseline %s at generation %d: %s", baseline.Name, baseline.Generation, asText(report.ObservedBaselines))
 		}
 	}
 	fine := []v1alpha1.State{v1alpha1.StateCompliant, v1alpha1.StateContested, v1alpha1.StateExcepted}

@@ -112,9 +112,9 @@ func (v *violating) record(object string, times int64) {
 	after := v.objects[k].DeepCopyObject().(*v1alpha1.BaselineReport)
 	after.Drifts = nil
 	if times > 0 {
-		after.Drifts = []v1alpha1.Drift{{Time: metav1.NewTime(v.now), Object: object, Action: v1alpha1.DriftCreated, Count: times}}
+		after.Drifts = []v1alpha1.Drift{{DetectionTime: metav1.NewTime(v.now), Object: object, Action: v1alpha1.DriftCreated, Count: times}}
 	}
-	after.Summary.Drifts = max(after.Summary.Drifts, times)
+	after.Summary.DriftsTotal = max(after.Summary.DriftsTotal, times)
 	v.do(k, after)
 }
 
@@ -122,7 +122,7 @@ func (v *violating) record(object string, times int64) {
 func (v *violating) count(drifts int64) {
 	k := v.key("BaselineReport", v1alpha1.ReportName)
 	after := v.objects[k].DeepCopyObject().(*v1alpha1.BaselineReport)
-	after.Summary.Drifts = drifts
+	after.Summary.DriftsTotal = drifts
 	v.do(k, after)
 }
 
@@ -172,7 +172,7 @@ func newSettled(t *testing.T) *violating {
 	floor.Status.Namespaces.Governed = 1
 	floor.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue}}
 	report := v.objects[v.key(kindBaselineReport, v1alpha1.ReportName)].(*v1alpha1.BaselineReport)
-	report.State, report.Observed = v1alpha1.StateCompliant, []v1alpha1.ObservedBaseline{{Name: floorBaseline}}
+	report.State, report.ObservedBaselines = v1alpha1.StateCompliant, []v1alpha1.ObservedBaseline{{Name: floorBaseline}}
 	return v
 }
 

@@ -35,10 +35,10 @@ func entry(t *testing.T, namespace string, baseline *v1alpha1.SecurityBaseline, 
 		if err := admin.Get(ctx, client.ObjectKey{Namespace: namespace, Name: v1alpha1.ReportName}, current); err != nil {
 			return err
 		}
-		if !slices.Contains(current.Observed, v1alpha1.ObservedBaseline{Name: baseline.Name, Generation: baseline.Generation}) {
-			return fmt.Errorf("the report is about %v", current.Observed)
+		if !slices.Contains(current.ObservedBaselines, v1alpha1.ObservedBaseline{Name: baseline.Name, Generation: baseline.Generation}) {
+			return fmt.Errorf("the report is about %v", current.ObservedBaselines)
 		}
-		if found = report.EntryIn(current.BaselineReportData, control, baseline.Name); found == nil {
+		if found = report.FindControl(current.BaselineReportData, control, baseline.Name); found == nil {
 			return fmt.Errorf("no %s of %s in %+v", control, baseline.Name, current.Controls)
 		}
 		if err := check(found); err != nil {
@@ -86,17 +86,17 @@ func TestFromAuditToEnforceWithoutASurprise(t *testing.T) {
 	rbac := entry(t, namespace.Name, baseline, v1alpha1.ControlRBAC, inState(v1alpha1.StateDrifted))
 
 	equal(t, "what Enforce would change of the labels", []v1alpha1.Change{foretold("Namespace/"+namespace.Name, v1alpha1.ChangeConfigure,
-		v1alpha1.FieldDifference{Path: "metadata.labels.pod-security.kubernetes.io/audit", Wanted: "restricted"},
-		v1alpha1.FieldDifference{Path: "metadata.labels.pod-security.kubernetes.io/audit-version", Wanted: "latest"},
-		v1alpha1.FieldDifference{Path: "metadata.labels.pod-security.kubernetes.io/enforce", Wanted: "baseline"},
-		v1alpha1.FieldDifference{Path: "metadata.labels.pod-security.kubernetes.io/enforce-version", Wanted: "latest"},
-		v1alpha1.FieldDifference{Path: "metadata.labels.pod-security.kubernetes.io/warn", Wanted: "restricted", Found: "baseline"},
-		v1alpha1.FieldDifference{Path: "metadata.labels.pod-security.kubernetes.io/warn-version", Wanted: "latest"},
-		v1alpha1.FieldDifference{Path: "metadata.labels.podsecurity.securitybaseline.io/baseline", Wanted: baseline.Name},
+		v1alpha1.FieldDifference{Path: "metadata.labels.pod-security.kubernetes.io/audit", Expected: "restricted"},
+		v1alpha1.FieldDifference{Path: "metadata.labels.pod-security.kubernetes.io/audit-version", Expected: "latest"},
+		v1alpha1.FieldDifference{Path: "metadata.labels.pod-security.kubernetes.io/enforce", Expected: "baseline"},
+		v1alpha1.FieldDifference{Path: "metadata.labels.pod-security.kubernetes.io/enforce-version", Expected: "latest"},
+		v1alpha1.FieldDifference{Path: "metadata.labels.pod-security.kubernetes.io/warn", Expected: "restricted", Actual: "baseline"},
+		v1alpha1.FieldDifference{Path: "metadata.labels.pod-security.kubernetes.io/warn-version", Expected: "latest"},
+		v1alpha1.FieldDifference{Path: "metadata.labels.podsecurity.securitybaseline.io/baseline", Expected: baseline.Name},
 	)}, podSecurity.Changes)
 	equal(t, "what Enforce would change of the policies", []v1alpha1.Change{
 		foretold("NetworkPolicy/security-baseline-default-deny", v1alpha1.ChangeConfigure,
-			v1alpha1.FieldDifference{Path: "spec.policyTypes", Wanted: `["Egress"]`}),
+			v1alpha1.FieldDifference{Path: "spec.policyTypes", Expected: `["Egress"]`}),
 		foretold("NetworkPolicy/security-baseline-allow-dns", v1alpha1.ChangeCreate),
 		foretold("NetworkPolicy/security-baseline-allow-same-namespace", v1alpha1.ChangeCreate),
 		foretold("NetworkPolicy/security-baseline-from-ingress", v1alpha1.ChangeCreate),
@@ -107,28 +107,28 @@ func TestFromAuditToEnforceWithoutASurprise(t *testing.T) {
 	equal(t, "what Enforce would change of the bindings", []v1alpha1.Change{
 		foretold("RoleBinding/security-baseline-developers", v1alpha1.ChangeReplace, v1alpha1.FieldDifference{
 			Path:   "roleRef",
-			Wanted: `{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"edit"}`,
-			Found:  `{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"view"}`,
+			Expected: `{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"edit"}`,
+			Actual:  `{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"view"}`,
 		}),
 	}, rbac.Changes)
 	violating(t, podSecurity.PodSecurity, "baseline:latest", "host namespaces, privileged")
 
 	ready(t, baseline, func(status v1alpha1.SecurityBaselineStatus) error {
 		want := v1alpha1.NamespaceCounts{Governed: 1, StateCounts: v1alpha1.StateCounts{Drifted: 1}}
-		if status.Namespaces != want || status.ViolatingPods != 3 || status.ViolationsTotal != 3 {
+		if status.Namespaces != want || status.ViolatingPodsTotal != 3 || status.ViolationsTotal != 3 {
 			return fmt.Errorf("%+v", status)
 		}
 		return nil
 	})
 	ready(t, baseline, hasCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonEvaluated))
-	ready(t, baseline, hasCondition(v1alpha1.ConditionDrifted, metav1.ConditionTrue, v1alpha1.ReasonDriftFound))
-	ready(t, baseline, hasCondition(v1alpha1.ConditionCompliant, metav1.ConditionFalse, v1alpha1.ReasonDriftFound))
+	ready(t, baseline, hasCondition(v1alpha1.ConditionDrifted, metav1.ConditionTrue, v1alpha1.ReasonDriftDetected))
+	ready(t, baseline, hasCondition(v1alpha1.ConditionCompliant, metav1.ConditionFalse, v1alpha1.ReasonDriftDetected))
 	equal(t, "what is in the namespace", before, everyPart(t, namespace.Name))
 
 	// It was read, and is wanted.
 	change(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.Mode = v1alpha1.ModeEnforce })
 	current := evaluated(t, namespace.Name, baseline, v1alpha1.StateViolating)
-	equal(t, "drifts of a change that was asked for", int64(0), current.Summary.Drifts)
+	equal(t, "drifts of a change that was asked for", int64(0), current.Summary.DriftsTotal)
 	after := everyPart(t, namespace.Name)
 	for _, control := range []*v1alpha1.ControlReport{podSecurity, network, rbac} {
 		for _, said := range control.Changes {
@@ -192,7 +192,7 @@ func TestAStricterBaselineIsTriedInAuditBesideTheCurrentOne(t *testing.T) {
 	stricter := newBaseline(t, "stricter", strict)
 	wouldChange := entry(t, namespace.Name, stricter, v1alpha1.ControlPodSecurity, inState(v1alpha1.StateDrifted))
 	equal(t, "the labels that would change", []v1alpha1.Change{foretold("Namespace/"+namespace.Name, v1alpha1.ChangeConfigure,
-		v1alpha1.FieldDifference{Path: "metadata.labels.pod-security.kubernetes.io/enforce", Wanted: "restricted", Found: "baseline"})}, wouldChange.Changes)
+		v1alpha1.FieldDifference{Path: "metadata.labels.pod-security.kubernetes.io/enforce", Expected: "restricted", Actual: "baseline"})}, wouldChange.Changes)
 	wouldChange = entry(t, namespace.Name, stricter, v1alpha1.ControlNetwork, inState(v1alpha1.StateDrifted))
 	equal(t, "the policies that would change",
 		[]v1alpha1.Change{foretold("NetworkPolicy/security-baseline-from-ingress", v1alpha1.ChangeRemove)}, wouldChange.Changes)
@@ -205,8 +205,8 @@ func TestAStricterBaselineIsTriedInAuditBesideTheCurrentOne(t *testing.T) {
 	equal(t, "what is in place", before, operatorParts(t, namespace.Name))
 	must(t, admin.Delete(t.Context(), policy(t, namespace.Name, "default-deny")))
 	policy(t, namespace.Name, "default-deny")
-	ready(t, current, hasCondition(v1alpha1.ConditionCompliant, metav1.ConditionTrue, v1alpha1.ReasonAsDeclared))
-	ready(t, stricter, hasCondition(v1alpha1.ConditionDrifted, metav1.ConditionTrue, v1alpha1.ReasonDriftFound))
+	ready(t, current, hasCondition(v1alpha1.ConditionCompliant, metav1.ConditionTrue, v1alpha1.ReasonAllCompliant))
+	ready(t, stricter, hasCondition(v1alpha1.ConditionDrifted, metav1.ConditionTrue, v1alpha1.ReasonDriftDetected))
 
 	// One of lower precedence says so.
 	change(t, stricter, func(b *v1alpha1.SecurityBaseline) { b.Spec.Priority = -1 })
@@ -237,7 +237,7 @@ func TestSwitchingToAuditLeavesWhatIsInPlaceAndReports(t *testing.T) {
 		p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{}}
 	})
 	must(t, admin.Delete(t.Context(), get(t, namespace.Name, "security-baseline-developers", &rbacv1.RoleBinding{})))
-	opened := v1alpha1.FieldDifference{Path: "spec.ingress", Found: "[{}]"}
+	opened := v1alpha1.FieldDifference{Path: "spec.ingress", Actual: "[{}]"}
 	network := entry(t, namespace.Name, baseline, v1alpha1.ControlNetwork, inState(v1alpha1.StateDrifted))
 	equal(t, "what Enforce would do", []v1alpha1.Change{foretold("NetworkPolicy/security-baseline-default-deny", v1alpha1.ChangeConfigure, opened)}, network.Changes)
 	rbac := entry(t, namespace.Name, baseline, v1alpha1.ControlRBAC, inState(v1alpha1.StateDrifted))
@@ -247,7 +247,7 @@ func TestSwitchingToAuditLeavesWhatIsInPlaceAndReports(t *testing.T) {
 	current := evaluated(t, namespace.Name, baseline, v1alpha1.StateDrifted)
 	drifts := map[string]v1alpha1.Drift{}
 	for _, drift := range current.Drifts {
-		drift.Time, drift.Changed = metav1.Time{}, nil
+		drift.DetectionTime, drift.ChangeTime = metav1.Time{}, nil
 		drifts[drift.Object] = drift
 	}
 	equal(t, "drifts", map[string]v1alpha1.Drift{
@@ -256,14 +256,14 @@ func TestSwitchingToAuditLeavesWhatIsInPlaceAndReports(t *testing.T) {
 		"RoleBinding/security-baseline-developers": {Control: "RBAC", Baseline: baseline.Name, Object: "RoleBinding/security-baseline-developers",
 			Operation: "Delete", Action: v1alpha1.DriftReported},
 	}, drifts)
-	equal(t, "how many", int64(2), current.Summary.Drifts)
+	equal(t, "how many", int64(2), current.Summary.DriftsTotal)
 	equal(t, "rules of the policy", 1, len(policy(t, namespace.Name, "default-deny").Spec.Ingress))
 
 	change(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.Mode = v1alpha1.ModeEnforce })
 	current = evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 	equal(t, "rules of the policy", 0, len(policy(t, namespace.Name, "default-deny").Spec.Ingress))
 	get(t, namespace.Name, "security-baseline-developers", &rbacv1.RoleBinding{})
-	equal(t, "how many", int64(2), current.Summary.Drifts)
+	equal(t, "how many", int64(2), current.Summary.DriftsTotal)
 }
 
 // What the operator itself changes for another baseline is nobody's drift.
@@ -280,7 +280,7 @@ func TestATakeoverIsNoDriftFromTheBaselineInAudit(t *testing.T) {
 	equal(t, "who governs", low.Name, policy(t, namespace.Name, "default-deny").Labels[v1alpha1.BaselineLabel])
 	touch(t, namespace.Name)
 	current := evaluated(t, namespace.Name, low, v1alpha1.StateCompliant)
-	equal(t, "drifts", int64(0), current.Summary.Drifts)
+	equal(t, "drifts", int64(0), current.Summary.DriftsTotal)
 }
 
 func TestAuditFindsWhatWouldBeRefused(t *testing.T) {
@@ -301,7 +301,7 @@ func TestAuditFindsWhatWouldBeRefused(t *testing.T) {
 		t.Error(network.Message)
 	}
 	equal(t, "what else would be made", 3, len(network.Changes))
-	ready(t, baseline, hasCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonRefused))
+	ready(t, baseline, hasCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonWriteRejected))
 	equal(t, "what is in the namespace", map[string]string{
 		"NetworkPolicy/security-baseline-default-deny": theirs.ResourceVersion,
 		"Namespace/" + namespace.Name:                  namespace.ResourceVersion,

@@ -66,7 +66,7 @@ func TestABaselineOfHigherPriorityTakesAControlOverInPlace(t *testing.T) {
 		return nil
 	})
 	current = evaluated(t, namespace.Name, low, v1alpha1.StateCompliant)
-	equal(t, "drifts of a change that was asked for", int64(0), current.Summary.Drifts)
+	equal(t, "drifts of a change that was asked for", int64(0), current.Summary.DriftsTotal)
 
 	for _, event := range events() {
 		if deny, ok := event.Object.(*networkingv1.NetworkPolicy); ok && deny.Name == "security-baseline-default-deny" {
@@ -101,7 +101,7 @@ func TestOfEqualPriorityTheOldestBaselineGoverns(t *testing.T) {
 	younger := newBaseline(t, "a", denyAll())
 	current := evaluated(t, namespace.Name, younger, v1alpha1.StateCompliant)
 	governedBy(t, current, map[v1alpha1.ControlName]string{"Network": older.Name})
-	ready(t, younger, hasCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonNothingGoverned))
+	ready(t, younger, hasCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonNoNamespaceGoverned))
 	equal(t, "counts", v1alpha1.NamespaceCounts{StateCounts: v1alpha1.StateCounts{Overridden: 1}}, younger.Status.Namespaces)
 }
 
@@ -126,7 +126,7 @@ func TestDeletingABaselineKeepsWhatItGave(t *testing.T) {
 	spec.Network.Policies = nil
 	again := newBaseline(t, "all", spec)
 	current := evaluated(t, namespace.Name, again, v1alpha1.StateCompliant)
-	equal(t, "drifts", int64(0), current.Summary.Drifts)
+	equal(t, "drifts", int64(0), current.Summary.DriftsTotal)
 	equal(t, "the same policy", uid, policy(t, namespace.Name, "default-deny").UID)
 	absent(t, namespace.Name, "security-baseline-from-ingress", &networkingv1.NetworkPolicy{})
 }
@@ -239,7 +239,7 @@ func TestDeletingABaselineDoesNotHangOnWhatOnlyLooksGiven(t *testing.T) {
 	spec.DeletionPolicy = v1alpha1.DeletionRemove
 	baseline := newBaseline(t, "all", spec)
 	other := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-		Name: suffix(t) + "-other", Labels: map[string]string{v1alpha1.GovernedLabel(v1alpha1.ControlPodSecurity): baseline.Name},
+		Name: suffix(t) + "-other", Labels: map[string]string{v1alpha1.GoverningBaselineLabel(v1alpha1.ControlPodSecurity): baseline.Name},
 	}}
 	create(t, other)
 	for name, labels := range map[string]map[string]string{
@@ -250,7 +250,7 @@ func TestDeletingABaselineDoesNotHangOnWhatOnlyLooksGiven(t *testing.T) {
 			ObjectMeta: metav1.ObjectMeta{Namespace: other.Name, Name: name, Labels: labels},
 		}))
 	}
-	ready(t, baseline, hasCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonNothingGoverned))
+	ready(t, baseline, hasCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonNoNamespaceGoverned))
 	must(t, admin.Delete(t.Context(), baseline))
 	absent(t, "", baseline.Name, &v1alpha1.SecurityBaseline{})
 	get(t, other.Name, "half", &networkingv1.NetworkPolicy{})
@@ -270,7 +270,7 @@ func TestDeletingABaselineDoesNotHangOnARefusedRemoval(t *testing.T) {
 	absent(t, "", baseline.Name, &v1alpha1.SecurityBaseline{})
 	policy(t, namespace.Name, "default-deny")
 	get(t, "", namespace.Name, namespace)
-	if _, ok := namespace.Labels[v1alpha1.GovernedLabel(v1alpha1.ControlPodSecurity)]; ok {
+	if _, ok := namespace.Labels[v1alpha1.GoverningBaselineLabel(v1alpha1.ControlPodSecurity)]; ok {
 		t.Error("a control whose removal was not refused is still there")
 	}
 }
@@ -331,8 +331,8 @@ func TestARoleThatTheOperatorMayNotBindIsAFailedControl(t *testing.T) {
 		"{apiGroups: [rbac.authorization.k8s.io], resources: [clusterroles], resourceNames: [%s], verbs: [bind]}", role.Name, role.Name)
 	missing := fmt.Sprintf("RoleBinding/security-baseline-missing: ClusterRole %q does not exist; create it, or correct roleRef", role.Name+"-missing")
 	equal(t, "the message", sentence+"\n"+missing, current.Controls[2].Message)
-	ready(t, baseline, hasCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonRefused))
-	ready(t, baseline, hasCondition(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonRefused))
+	ready(t, baseline, hasCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonWriteRejected))
+	ready(t, baseline, hasCondition(v1alpha1.ConditionStalled, metav1.ConditionTrue, v1alpha1.ReasonWriteRejected))
 
 	// Doing what the sentence says mends it, without anyone touching the baseline.
 	allow := &rbacv1.ClusterRole{
@@ -344,7 +344,7 @@ func TestARoleThatTheOperatorMayNotBindIsAFailedControl(t *testing.T) {
 	created := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: role.Name + "-missing"}}
 	create(t, created)
 	current = evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	equal(t, "drifts", int64(0), current.Summary.Drifts)
+	equal(t, "drifts", int64(0), current.Summary.DriftsTotal)
 	get(t, namespace.Name, "security-baseline-secrets", &rbacv1.RoleBinding{})
 	ready(t, baseline, hasCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonEvaluated))
 	for _, condition := range baseline.Status.Conditions {
@@ -363,7 +363,7 @@ func TestARoleBindingIsReplacedWithoutAGap(t *testing.T) {
 
 	change(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.RBAC.RoleBindings[0].RoleRef.Name = "view" })
 	current := evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	equal(t, "drifts", int64(0), current.Summary.Drifts)
+	equal(t, "drifts", int64(0), current.Summary.DriftsTotal)
 	binding := get(t, namespace.Name, "security-baseline-developers", &rbacv1.RoleBinding{})
 	equal(t, "the role", "view", binding.RoleRef.Name)
 

@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
-	"github.com/securitybaseline/operator/controllers/enforce"
+	"github.com/securitybaseline/operator/controllers/enforcement"
 )
 
 // bornWith returns the labels of a namespace as it is created, without creating
@@ -51,7 +51,7 @@ const (
 func TestNoPrivilegedPodInANewNamespace(t *testing.T) {
 	t.Parallel()
 	baseline := newBaseline(t, "b", v1alpha1.SecurityBaselineSpec{PodSecurity: &v1alpha1.PodSecurity{Enforce: "baseline"}})
-	ready(t, baseline, hasCondition(v1alpha1.ConditionBornHardened, metav1.ConditionTrue, v1alpha1.ReasonInPlace))
+	ready(t, baseline, hasCondition(v1alpha1.ConditionNewNamespacesHardened, metav1.ConditionTrue, v1alpha1.ReasonPolicyReady))
 	bearing(t, enforceLabel, "baseline")
 	attack(t, privilegedPod(), "violates PodSecurity")
 }
@@ -77,8 +77,8 @@ func TestNoPrivilegedPodInANewNamespaceWithTheOperatorStopped(t *testing.T) {
 // The same for pods of any kind where the network comes first.
 func TestNoPodBeforeTheDefaultDeny(t *testing.T) {
 	t.Parallel()
-	newBaseline(t, "b", v1alpha1.SecurityBaselineSpec{Network: &v1alpha1.Network{DefaultDeny: []v1alpha1.Direction{"Ingress"}, Gate: true}})
-	bearing(t, v1alpha1.GovernedLabel(v1alpha1.ControlNetwork), suffix(t)+"-b")
+	newBaseline(t, "b", v1alpha1.SecurityBaselineSpec{Network: &v1alpha1.Network{DefaultDeny: []v1alpha1.Direction{"Ingress"}, WaitForDefaultDeny: true}})
+	bearing(t, v1alpha1.GoverningBaselineLabel(v1alpha1.ControlNetwork), suffix(t)+"-b")
 	attack(t, baselinePod(), "does not have its default-deny NetworkPolicy yet; try again in a moment")
 }
 
@@ -132,7 +132,7 @@ func TestWhatANamespaceIsBornWith(t *testing.T) {
 	t.Parallel()
 	baseline := newBaseline(t, "b", v1alpha1.SecurityBaselineSpec{
 		PodSecurity: &v1alpha1.PodSecurity{Enforce: "baseline", Warn: "restricted", Version: "v1.30"},
-		Network:     &v1alpha1.Network{DefaultDeny: []v1alpha1.Direction{"Ingress"}, Gate: true},
+		Network:     &v1alpha1.Network{DefaultDeny: []v1alpha1.Direction{"Ingress"}, WaitForDefaultDeny: true},
 		Images:      &v1alpha1.Images{RequireDigest: true}, Workloads: &v1alpha1.Workloads{RequireLimits: true}, Guard: &v1alpha1.Guard{},
 		ExcludeNamespaces: []string{suffix(t) + "-excluded"},
 		Exceptions: []v1alpha1.Exception{{
@@ -168,7 +168,7 @@ func TestWhatANamespaceIsBornWith(t *testing.T) {
 			want: with(map[string]string{enforceLabel: "restricted", enforceVersion: "v1.31"})},
 		{name: "but not an older one", stated: map[string]string{enforceLabel: "restricted", enforceVersion: "v1.4"},
 			want: with(map[string]string{enforceLabel: "restricted"})},
-		{name: "the gate cannot be opened in advance", stated: map[string]string{v1alpha1.GateLabel: "true"}, want: own},
+		{name: "the gate cannot be opened in advance", stated: map[string]string{v1alpha1.DefaultDenyReadyLabel: "true"}, want: own},
 		{name: "the label of another baseline", stated: map[string]string{"images.securitybaseline.io/baseline": "other"}, want: own},
 		{name: "other labels stay", stated: map[string]string{"a/b": "c"}, want: with(map[string]string{"a/b": "c"})},
 		{name: "excluded", namespace: "excluded", want: map[string]string{}},
@@ -228,7 +228,7 @@ func TestAStricterLevelIsNotTakenOver(t *testing.T) {
 	baseline := newBaseline(t, "b", v1alpha1.SecurityBaselineSpec{PodSecurity: &v1alpha1.PodSecurity{Enforce: "baseline"}})
 	bearing(t, enforceLabel, "baseline")
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-		Name: suffix(t) + "-a", Labels: forTest(t), Annotations: map[string]string{v1alpha1.BornAnnotation: enforceLabel},
+		Name: suffix(t) + "-a", Labels: forTest(t), Annotations: map[string]string{v1alpha1.CreationLabelsAnnotation: enforceLabel},
 	}}
 	namespace.Labels[enforceLabel] = "restricted"
 	create(t, namespace)
@@ -238,18 +238,18 @@ func TestAStricterLevelIsNotTakenOver(t *testing.T) {
 			if err := admin.Get(ctx, client.ObjectKeyFromObject(namespace), namespace); err != nil {
 				return err
 			}
-			if _, ok := namespace.Annotations[v1alpha1.BornAnnotation]; ok {
+			if _, ok := namespace.Annotations[v1alpha1.CreationLabelsAnnotation]; ok {
 				return errors.New("not looked at yet")
 			}
 			return nil
 		})
 		equal(t, "the level", "restricted", namespace.Labels[enforceLabel])
-		if enforce.OwnLabels(namespace.ManagedFields).Has(enforceLabel) {
+		if enforcement.OwnLabels(namespace.ManagedFields).Has(enforceLabel) {
 			t.Error("the level was taken over")
 		}
 		// And at any time later.
 		change(t, namespace, func(n *corev1.Namespace) {
-			metav1.SetMetaDataAnnotation(&n.ObjectMeta, v1alpha1.BornAnnotation, enforceLabel)
+			metav1.SetMetaDataAnnotation(&n.ObjectMeta, v1alpha1.CreationLabelsAnnotation, enforceLabel)
 		})
 	}
 }
@@ -265,7 +265,7 @@ func TestLabelsThatCannotBeTakenOverStopNothingElse(t *testing.T) {
 	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 	refuseResources(t, namespace.Name, admissionregistrationv1.Update, "namespaces")
 	change(t, namespace, func(n *corev1.Namespace) {
-		metav1.SetMetaDataAnnotation(&n.ObjectMeta, v1alpha1.BornAnnotation, enforceLabel)
+		metav1.SetMetaDataAnnotation(&n.ObjectMeta, v1alpha1.CreationLabelsAnnotation, enforceLabel)
 	})
 	control := entry(t, namespace.Name, baseline, v1alpha1.ControlPodSecurity, inState(v1alpha1.StateFailed))
 	if !strings.Contains(control.Message, "taking the labels over: ") || !strings.Contains(control.Message, "refused by another policy") {
@@ -354,12 +354,12 @@ func TestWhatANamespaceWasBornWithGoesWithTheBaseline(t *testing.T) {
 		if err := admin.Get(ctx, client.ObjectKeyFromObject(namespace), namespace); err != nil {
 			return err
 		}
-		if _, ok := namespace.Annotations[v1alpha1.BornAnnotation]; ok {
+		if _, ok := namespace.Annotations[v1alpha1.CreationLabelsAnnotation]; ok {
 			return fmt.Errorf("not taken over: %v", namespace.Annotations)
 		}
 		return nil
 	})
-	own := enforce.OwnLabels(namespace.ManagedFields)
+	own := enforcement.OwnLabels(namespace.ManagedFields)
 	for _, key := range []string{enforceLabel, enforceVersion, "podsecurity.securitybaseline.io/baseline", "images.securitybaseline.io/baseline"} {
 		if !own.Has(key) {
 			t.Errorf("%s is not the operator's alone: %v", key, own)
@@ -397,13 +397,13 @@ func TestTheGateNeverClosesBehindANamespaceThatWasThereBefore(t *testing.T) {
 			}
 		}
 	}()
-	baseline := newBaseline(t, "b", v1alpha1.SecurityBaselineSpec{Network: &v1alpha1.Network{DefaultDeny: []v1alpha1.Direction{"Ingress"}, Gate: true}})
+	baseline := newBaseline(t, "b", v1alpha1.SecurityBaselineSpec{Network: &v1alpha1.Network{DefaultDeny: []v1alpha1.Direction{"Ingress"}, WaitForDefaultDeny: true}})
 	inPlace(t, baseline)
 	eventually(t, func(ctx context.Context) error {
 		if err := admin.Get(ctx, client.ObjectKeyFromObject(namespace), namespace); err != nil {
 			return err
 		}
-		if namespace.Labels[v1alpha1.GateLabel] != "true" {
+		if namespace.Labels[v1alpha1.DefaultDenyReadyLabel] != "true" {
 			return fmt.Errorf("labels %v", namespace.Labels)
 		}
 		return nil

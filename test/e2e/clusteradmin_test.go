@@ -132,7 +132,7 @@ func TestClusterAdmin(t *testing.T) {
 					return fmt.Errorf("%+v is not in %+v", want, status.Violations)
 				}
 			}
-			return hasCondition(v1alpha1.ConditionCompliant, metav1.ConditionFalse, v1alpha1.ReasonViolating)(status)
+			return hasCondition(v1alpha1.ConditionCompliant, metav1.ConditionFalse, v1alpha1.ReasonViolationsFound)(status)
 		})
 		for _, violation := range baseline.Status.Violations {
 			if strings.Contains(violation.Message, "ClusterRoleBinding/cluster-admin ") {
@@ -154,7 +154,7 @@ func TestClusterAdmin(t *testing.T) {
 				return fmt.Errorf("%v counted, %d in the status", counted, want)
 			}
 			bindings := sample(families, "securitybaseline_cluster_admin_bindings", map[string]string{"baseline": baseline.Name}).GetGauge().GetValue()
-			if status := baseline.Status.ClusterAdmin; status == nil || status.State != v1alpha1.StateViolating || status.Bindings < 2 || bindings != float64(status.Bindings) {
+			if status := baseline.Status.ClusterAdmin; status == nil || status.State != v1alpha1.StateViolating || status.ViolatingBindingsTotal < 2 || bindings != float64(status.ViolatingBindingsTotal) {
 				return fmt.Errorf("%v bindings counted, the status is %+v", bindings, status)
 			}
 			return nil

@@ -113,11 +113,11 @@ func TestAFightStaysBoundedAndHurtsNobodyElse(t *testing.T) {
 	}
 
 	current := entry(t, contested.Name, baseline, v1alpha1.ControlNetwork, inState(v1alpha1.StateContested))
-	if current.Drifts < int64(closed.times)-1 {
-		t.Errorf("%d drifts were counted", current.Drifts)
+	if current.DriftsTotal < int64(closed.times)-1 {
+		t.Errorf("%d drifts were counted", current.DriftsTotal)
 	}
 	drift := evaluated(t, contested.Name, baseline, v1alpha1.StateContested).Drifts
-	if len(drift) != 1 || drift[0].Count < int64(closed.times)-1 || len(drift[0].Before) != 2 {
+	if len(drift) != 1 || drift[0].Count < int64(closed.times)-1 || len(drift[0].PreviousDetectionTimes) != 2 {
 		t.Errorf("%+v", drift)
 	}
 	for about, want := range map[string]string{contested.Name: control.Message, baseline.Name: "namespace " + contested.Name + ": " + control.Message} {
@@ -210,7 +210,7 @@ func TestThreeDriftsInALongTimeAreNoContest(t *testing.T) {
 		_, err := healed(t.Context(), namespace.Name)
 		must(t, err)
 		current := entry(t, namespace.Name, baseline, v1alpha1.ControlNetwork, func(control *v1alpha1.ControlReport) error {
-			if control.Drifts != int64(i+1) {
+			if control.DriftsTotal != int64(i+1) {
 				return errors.New("not counted yet")
 			}
 			return nil

@@ -129,7 +129,7 @@ func TestDriftIsHealed(t *testing.T) {
 				})
 			},
 			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-default-deny",
-				Fields: []v1alpha1.FieldDifference{{Path: "spec.ingress", Found: `[{}]`}}, Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
+				Fields: []v1alpha1.FieldDifference{{Path: "spec.ingress", Actual: `[{}]`}}, Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
 		},
 		{
 			name: "a rule of an allowance is widened by server-side apply",
@@ -142,7 +142,7 @@ func TestDriftIsHealed(t *testing.T) {
 				must(w.t, admin.Patch(w.t.Context(), wider, client.Apply, client.ForceOwnership, client.FieldOwner("argocd-controller")))
 			},
 			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-from-ingress",
-				Fields: []v1alpha1.FieldDifference{{Path: "spec.ingress", Wanted: `[{"from":[{"namespaceSelector":{"matchLabels":{"kubernetes.io/metadata.name":"ingress-nginx"}}}]}]`, Found: `[{"from":[{"namespaceSelector":{}}]}]`}}, Manager: "argocd-controller", Operation: "Apply", Action: v1alpha1.DriftConfigured},
+				Fields: []v1alpha1.FieldDifference{{Path: "spec.ingress", Expected: `[{"from":[{"namespaceSelector":{"matchLabels":{"kubernetes.io/metadata.name":"ingress-nginx"}}}]}]`, Actual: `[{"from":[{"namespaceSelector":{}}]}]`}}, Manager: "argocd-controller", Operation: "Apply", Action: v1alpha1.DriftConfigured},
 		},
 		{
 			name: "the ingress of an allowance is emptied",
@@ -151,7 +151,7 @@ func TestDriftIsHealed(t *testing.T) {
 			},
 			// A field that was removed belongs to nobody.
 			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-from-ingress",
-				Fields: []v1alpha1.FieldDifference{{Path: "spec.ingress", Wanted: `[{"from":[{"namespaceSelector":{"matchLabels":{"kubernetes.io/metadata.name":"ingress-nginx"}}}]}]`}}, Action: v1alpha1.DriftConfigured},
+				Fields: []v1alpha1.FieldDifference{{Path: "spec.ingress", Expected: `[{"from":[{"namespaceSelector":{"matchLabels":{"kubernetes.io/metadata.name":"ingress-nginx"}}}]}]`}}, Action: v1alpha1.DriftConfigured},
 		},
 		{
 			name: "the operator's labels are stripped from a policy",
@@ -162,9 +162,9 @@ func TestDriftIsHealed(t *testing.T) {
 			},
 			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-default-deny",
 				Fields: []v1alpha1.FieldDifference{
-					{Path: "metadata.labels.app.kubernetes.io/managed-by", Wanted: v1alpha1.ManagedByValue},
-					{Path: "metadata.labels.securitybaseline.io/baseline", Wanted: itsBaseline},
-					{Path: "metadata.labels.securitybaseline.io/control", Wanted: "Network"},
+					{Path: "metadata.labels.app.kubernetes.io/managed-by", Expected: v1alpha1.ManagedByValue},
+					{Path: "metadata.labels.securitybaseline.io/baseline", Expected: itsBaseline},
+					{Path: "metadata.labels.securitybaseline.io/control", Expected: "Network"},
 				}, Action: v1alpha1.DriftConfigured},
 		},
 		{
@@ -175,7 +175,7 @@ func TestDriftIsHealed(t *testing.T) {
 				})
 			},
 			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-default-deny",
-				Fields:  []v1alpha1.FieldDifference{{Path: "metadata.labels.securitybaseline.io/baseline", Wanted: itsBaseline, Found: "another"}},
+				Fields:  []v1alpha1.FieldDifference{{Path: "metadata.labels.securitybaseline.io/baseline", Expected: itsBaseline, Actual: "another"}},
 				Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
 		},
 		{
@@ -186,7 +186,7 @@ func TestDriftIsHealed(t *testing.T) {
 				})
 			},
 			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-default-deny",
-				Fields:  []v1alpha1.FieldDifference{{Path: "metadata.labels.securitybaseline.io/control", Wanted: "Network", Found: "RBAC"}},
+				Fields:  []v1alpha1.FieldDifference{{Path: "metadata.labels.securitybaseline.io/control", Expected: "Network", Actual: "RBAC"}},
 				Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
 		},
 		{
@@ -197,7 +197,7 @@ func TestDriftIsHealed(t *testing.T) {
 				})
 			},
 			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-default-deny",
-				Fields:  []v1alpha1.FieldDifference{{Path: "metadata.labels.securitybaseline.io/control", Wanted: "Network", Found: "PodSecurity"}},
+				Fields:  []v1alpha1.FieldDifference{{Path: "metadata.labels.securitybaseline.io/control", Expected: "Network", Actual: "PodSecurity"}},
 				Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
 		},
 		{
@@ -208,7 +208,7 @@ func TestDriftIsHealed(t *testing.T) {
 				})
 			},
 			want: v1alpha1.Drift{Control: "RBAC", Object: "RoleBinding/security-baseline-developers",
-				Fields:  []v1alpha1.FieldDifference{{Path: "metadata.labels.securitybaseline.io/control", Wanted: "RBAC", Found: "Network"}},
+				Fields:  []v1alpha1.FieldDifference{{Path: "metadata.labels.securitybaseline.io/control", Expected: "RBAC", Actual: "Network"}},
 				Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
 		},
 		{
@@ -221,10 +221,10 @@ func TestDriftIsHealed(t *testing.T) {
 			},
 			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-default-deny",
 				Fields: []v1alpha1.FieldDifference{
-					{Path: "metadata.labels.app.kubernetes.io/managed-by", Wanted: v1alpha1.ManagedByValue},
-					{Path: "metadata.labels.securitybaseline.io/baseline", Wanted: itsBaseline},
-					{Path: "metadata.labels.securitybaseline.io/control", Wanted: "Network"},
-					{Path: "spec.ingress", Found: `[{}]`},
+					{Path: "metadata.labels.app.kubernetes.io/managed-by", Expected: v1alpha1.ManagedByValue},
+					{Path: "metadata.labels.securitybaseline.io/baseline", Expected: itsBaseline},
+					{Path: "metadata.labels.securitybaseline.io/control", Expected: "Network"},
+					{Path: "spec.ingress", Actual: `[{}]`},
 				}, Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
 		},
 		{
@@ -236,12 +236,12 @@ func TestDriftIsHealed(t *testing.T) {
 			},
 			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-default-deny",
 				Fields: []v1alpha1.FieldDifference{
-					{Path: "metadata.labels.app.kubernetes.io/managed-by", Wanted: v1alpha1.ManagedByValue},
-					{Path: "metadata.labels.securitybaseline.io/baseline", Wanted: itsBaseline},
-					{Path: "metadata.labels.securitybaseline.io/control", Wanted: "Network"},
-					{Path: "spec.podSelector", Wanted: `{}`, Found: `{"matchLabels":{"a":"b"}}`},
-					{Path: "spec.policyTypes", Wanted: `["Ingress"]`},
-					{Path: "spec.egress", Found: `[{}]`},
+					{Path: "metadata.labels.app.kubernetes.io/managed-by", Expected: v1alpha1.ManagedByValue},
+					{Path: "metadata.labels.securitybaseline.io/baseline", Expected: itsBaseline},
+					{Path: "metadata.labels.securitybaseline.io/control", Expected: "Network"},
+					{Path: "spec.podSelector", Expected: `{}`, Actual: `{"matchLabels":{"a":"b"}}`},
+					{Path: "spec.policyTypes", Expected: `["Ingress"]`},
+					{Path: "spec.egress", Actual: `[{}]`},
 				}, Action: v1alpha1.DriftConfigured},
 		},
 		{
@@ -251,7 +251,7 @@ func TestDriftIsHealed(t *testing.T) {
 					n.Labels["pod-security.kubernetes.io/enforce"] = "privileged"
 				})
 			},
-			want: v1alpha1.Drift{Control: "PodSecurity", Object: "Namespace/", Fields: []v1alpha1.FieldDifference{{Path: "metadata.labels.pod-security.kubernetes.io/enforce", Wanted: "baseline", Found: "privileged"}},
+			want: v1alpha1.Drift{Control: "PodSecurity", Object: "Namespace/", Fields: []v1alpha1.FieldDifference{{Path: "metadata.labels.pod-security.kubernetes.io/enforce", Expected: "baseline", Actual: "privileged"}},
 				Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
 		},
 		{
@@ -262,7 +262,7 @@ func TestDriftIsHealed(t *testing.T) {
 				})
 			},
 			want: v1alpha1.Drift{Control: "PodSecurity", Object: "Namespace/",
-				Fields: []v1alpha1.FieldDifference{{Path: "metadata.labels.pod-security.kubernetes.io/enforce", Wanted: "baseline"}}, Action: v1alpha1.DriftConfigured},
+				Fields: []v1alpha1.FieldDifference{{Path: "metadata.labels.pod-security.kubernetes.io/enforce", Expected: "baseline"}}, Action: v1alpha1.DriftConfigured},
 		},
 		{
 			name: "the version of a pod-security level is pinned",
@@ -271,7 +271,7 @@ func TestDriftIsHealed(t *testing.T) {
 					n.Labels["pod-security.kubernetes.io/warn-version"] = "v1.0"
 				})
 			},
-			want: v1alpha1.Drift{Control: "PodSecurity", Object: "Namespace/", Fields: []v1alpha1.FieldDifference{{Path: "metadata.labels.pod-security.kubernetes.io/warn-version", Wanted: "latest", Found: "v1.0"}},
+			want: v1alpha1.Drift{Control: "PodSecurity", Object: "Namespace/", Fields: []v1alpha1.FieldDifference{{Path: "metadata.labels.pod-security.kubernetes.io/warn-version", Expected: "latest", Actual: "v1.0"}},
 				Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
 		},
 		{
@@ -282,7 +282,7 @@ func TestDriftIsHealed(t *testing.T) {
 				})
 			},
 			want: v1alpha1.Drift{Control: "RBAC", Object: "RoleBinding/security-baseline-developers",
-				Fields: []v1alpha1.FieldDifference{{Path: "subjects", Wanted: `[{"kind":"Group","apiGroup":"rbac.authorization.k8s.io","name":"developers"}]`, Found: `[{"kind":"Group","apiGroup":"rbac.authorization.k8s.io","name":"attackers"}]`}}, Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
+				Fields: []v1alpha1.FieldDifference{{Path: "subjects", Expected: `[{"kind":"Group","apiGroup":"rbac.authorization.k8s.io","name":"developers"}]`, Actual: `[{"kind":"Group","apiGroup":"rbac.authorization.k8s.io","name":"attackers"}]`}}, Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
 		},
 		{
 			name: "a subject is added to a binding",
@@ -292,7 +292,7 @@ func TestDriftIsHealed(t *testing.T) {
 				})
 			},
 			want: v1alpha1.Drift{Control: "RBAC", Object: "RoleBinding/security-baseline-developers",
-				Fields: []v1alpha1.FieldDifference{{Path: "subjects", Found: `[{"kind":"User","apiGroup":"rbac.authorization.k8s.io","name":"guest"}]`}}, Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
+				Fields: []v1alpha1.FieldDifference{{Path: "subjects", Actual: `[{"kind":"User","apiGroup":"rbac.authorization.k8s.io","name":"guest"}]`}}, Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
 		},
 		{
 			name: "a binding is deleted",
@@ -324,8 +324,8 @@ func TestDriftIsHealed(t *testing.T) {
 
 			test.want.Baseline = baseline.Name
 			for i := range test.want.Fields {
-				if test.want.Fields[i].Wanted == itsBaseline {
-					test.want.Fields[i].Wanted = baseline.Name
+				if test.want.Fields[i].Expected == itsBaseline {
+					test.want.Fields[i].Expected = baseline.Name
 				}
 			}
 			if test.want.Object == "Namespace/" {
@@ -338,10 +338,10 @@ func TestDriftIsHealed(t *testing.T) {
 				}
 				for i := range current.Drifts {
 					drift := &current.Drifts[i]
-					if recorded := drift.Changed != nil && drift.Time.Sub(drift.Changed.Time).Abs() < patience; recorded != (drift.Manager != "") {
-						return fmt.Errorf("%q changed it at %s, seen at %s", drift.Manager, drift.Changed, drift.Time)
+					if recorded := drift.ChangeTime != nil && drift.DetectionTime.Sub(drift.ChangeTime.Time).Abs() < patience; recorded != (drift.Manager != "") {
+						return fmt.Errorf("%q changed it at %s, seen at %s", drift.Manager, drift.ChangeTime, drift.DetectionTime)
 					}
-					drift.Time, drift.Changed = metav1.Time{}, nil
+					drift.DetectionTime, drift.ChangeTime = metav1.Time{}, nil
 				}
 				if diff := cmp.Diff([]v1alpha1.Drift{test.want}, current.Drifts); diff != "" || current.State != v1alpha1.StateCompliant {
 					return fmt.Errorf("%s (-want +got):\n%s", current.State, diff)
@@ -349,8 +349,8 @@ func TestDriftIsHealed(t *testing.T) {
 				return nil
 			})
 			ready(t, baseline, func(status v1alpha1.SecurityBaselineStatus) error {
-				if status.LastDrift == nil || status.LastDrift.Namespace != namespace || status.LastDrift.Object != test.want.Object || status.Drifts != 1 {
-					return fmt.Errorf("lastDrift %+v, drifts %d", status.LastDrift, status.Drifts)
+				if status.LastDrift == nil || status.LastDrift.Namespace != namespace || status.LastDrift.Object != test.want.Object || status.DriftsTotal != 1 {
+					return fmt.Errorf("lastDrift %+v, drifts %d", status.LastDrift, status.DriftsTotal)
 				}
 				return nil
 			})
@@ -420,7 +420,7 @@ func TestADriftThatCouldNotBeRecordedIsRecordedLater(t *testing.T) {
 		if err := admin.Get(ctx, client.ObjectKey{Namespace: namespace.Name, Name: v1alpha1.ReportName}, current); err != nil {
 			return err
 		}
-		if len(current.Drifts) != 1 || current.Drifts[0].Operation != "Delete" || current.Summary.Drifts != 1 {
+		if len(current.Drifts) != 1 || current.Drifts[0].Operation != "Delete" || current.Summary.DriftsTotal != 1 {
 			return fmt.Errorf("%+v", current.Drifts)
 		}
 		return nil

@@ -59,7 +59,7 @@ func TestBaselineHardensANamespace(t *testing.T) {
 	equal(t, "namespace labels", map[string]string{
 		"test":                   suffix(t),
 		corev1.LabelMetadataName: namespace.Name,
-		v1alpha1.GovernedLabel(v1alpha1.ControlPodSecurity): baseline.Name,
+		v1alpha1.GoverningBaselineLabel(v1alpha1.ControlPodSecurity): baseline.Name,
 		"pod-security.kubernetes.io/enforce":                "baseline",
 		"pod-security.kubernetes.io/enforce-version":        "latest",
 		"pod-security.kubernetes.io/audit":                  "restricted",

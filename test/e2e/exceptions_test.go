@@ -21,7 +21,7 @@ import (
 func migration(namespace string, expires *metav1.Time) v1alpha1.Exception {
 	return v1alpha1.Exception{
 		Name: "migration", Namespaces: []string{namespace}, Controls: []v1alpha1.ControlName{v1alpha1.ControlNetwork},
-		Reason: "until the old gateway is gone", Expires: expires,
+		Reason: "until the old gateway is gone", ExpirationTime: expires,
 	}
 }
 
@@ -67,7 +67,7 @@ func TestAnExceptionTakesAControlOutUntilItExpires(t *testing.T) {
 	})
 	current := evaluated(t, namespace.Name, baseline, v1alpha1.StateExcepted)
 	excepted := entry(t, namespace.Name, baseline, v1alpha1.ControlNetwork, inState(v1alpha1.StateExcepted))
-	equal(t, "the exception", &v1alpha1.ExceptionInForce{Name: "migration", Reason: "until the old gateway is gone", Expires: &expires}, excepted.Exception)
+	equal(t, "the exception", &v1alpha1.ActiveException{Name: "migration", Reason: "until the old gateway is gone", ExpirationTime: &expires}, excepted.Exception)
 	equal(t, "the message", "exception migration, until "+expires.UTC().Format(time.RFC3339)+": until the old gateway is gone", excepted.Message)
 	equal(t, "controls", "2/3", current.Summary.Controls)
 	eventually(t, func(ctx context.Context) error {
@@ -88,7 +88,7 @@ func TestAnExceptionTakesAControlOutUntilItExpires(t *testing.T) {
 		}
 		return nil
 	})
-	ready(t, baseline, hasCondition(v1alpha1.ConditionCompliant, metav1.ConditionTrue, v1alpha1.ReasonAsDeclared))
+	ready(t, baseline, hasCondition(v1alpha1.ConditionCompliant, metav1.ConditionTrue, v1alpha1.ReasonAllCompliant))
 
 	// At its expiry, to the second, and with nobody touching anything.
 	created := policy(t, namespace.Name, "default-deny").CreationTimestamp
@@ -96,7 +96,7 @@ func TestAnExceptionTakesAControlOutUntilItExpires(t *testing.T) {
 		t.Errorf("the policy came back %s after the expiry", late)
 	}
 	current = evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	equal(t, "drifts", int64(0), current.Summary.Drifts)
+	equal(t, "drifts", int64(0), current.Summary.DriftsTotal)
 	ready(t, baseline, func(status v1alpha1.SecurityBaselineStatus) error {
 		if status.Exceptions == nil || status.Exceptions.Active != 0 || status.Exceptions.Expired != 1 {
 			return fmt.Errorf("%+v", status.Exceptions)
@@ -118,7 +118,7 @@ func TestAnExceptionExpiresWhenTheClockIsSetForward(t *testing.T) {
 	spec.Exceptions = []v1alpha1.Exception{migration(namespace.Name, new(metav1.NewTime(time.Now().Add(30*time.Minute))))}
 	baseline := newBaseline(t, "all", spec)
 	evaluated(t, namespace.Name, baseline, v1alpha1.StateExcepted)
-	ready(t, baseline, hasCondition(v1alpha1.ConditionCompliant, metav1.ConditionTrue, v1alpha1.ReasonAsDeclared))
+	ready(t, baseline, hasCondition(v1alpha1.ConditionCompliant, metav1.ConditionTrue, v1alpha1.ReasonAllCompliant))
 
 	ahead.Store(int64(time.Hour))
 	t.Cleanup(func() { ahead.Store(0) })

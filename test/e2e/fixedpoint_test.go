@@ -30,7 +30,7 @@ func everyField() v1alpha1.SecurityBaselineSpec {
 	spec := everything()
 	spec.PodSecurity.Version = "v1.36"
 	spec.PodSecurity.Rollout = v1alpha1.RolloutWhenClean
-	spec.Network.Gate = true
+	spec.Network.WaitForDefaultDeny = true
 	spec.ServiceAccounts = &v1alpha1.ServiceAccounts{AutomountDefaultToken: new(false)}
 	spec.Resources = &v1alpha1.Resources{
 		LimitRange: &v1alpha1.LimitRangeSpec{Limits: []v1alpha1.LimitRangeItem{
@@ -96,13 +96,13 @@ func TestTheOperatorRests(t *testing.T) {
 	t.Run("what it asks for reads back the same", func(t *testing.T) {
 		get(t, "", namespace.Name, namespace)
 		for _, control := range controls.All {
-			if !control.Declared(&baseline.Spec) {
+			if !control.IsDeclared(&baseline.Spec) {
 				t.Errorf("this test leaves %s out", control.Name)
 				continue
 			}
-			observed := controls.Namespace{Name: namespace.Name, Labels: namespace.Labels, Denied: true}
+			observed := controls.Namespace{Name: namespace.Name, Labels: namespace.Labels, HasDefaultDeny: true}
 			if control.EnforcedLevel != nil {
-				observed.Enforced = control.EnforcedLevel(&baseline.Spec)
+				observed.ReachedLevel = control.EnforcedLevel(&baseline.Spec)
 			}
 			desired := control.Render(baseline, observed)
 			for key, value := range desired.NamespaceLabels {

@@ -86,7 +86,7 @@ func TestDriftInAuditIsCurrent(t *testing.T) {
 	namespace := newNamespace(t, "a", nil)
 	baseline := newBaseline(t, "all", inAudit(everything()))
 	entry(t, namespace.Name, baseline, v1alpha1.ControlNetwork, inState(v1alpha1.StateDrifted))
-	ready(t, baseline, hasCondition(v1alpha1.ConditionDrifted, metav1.ConditionTrue, v1alpha1.ReasonDriftFound))
+	ready(t, baseline, hasCondition(v1alpha1.ConditionDrifted, metav1.ConditionTrue, v1alpha1.ReasonDriftDetected))
 	becomes(t, baseline.Name, status.CurrentStatus)
 }
 

@@ -122,8 +122,8 @@ func TestGuard(t *testing.T) {
 	t.Run("what is recorded of the namespace", func(t *testing.T) {
 		for what, spoil := range map[string]func(*corev1.Namespace){
 			"field manager securitybaseline-operator": func(n *corev1.Namespace) { n.ManagedFields = []metav1.ManagedFieldsEntry{{}} },
-			"annotation securitybaseline.io/born-with": func(n *corev1.Namespace) {
-				metav1.SetMetaDataAnnotation(&n.ObjectMeta, v1alpha1.BornAnnotation, enforceLabel)
+			"annotation securitybaseline.io/labels-set-at-creation": func(n *corev1.Namespace) {
+				metav1.SetMetaDataAnnotation(&n.ObjectMeta, v1alpha1.CreationLabelsAnnotation, enforceLabel)
 			},
 		} {
 			spoiled := &corev1.Namespace{}
@@ -261,8 +261,8 @@ func TestANamespacesAdminCannotEscape(t *testing.T) {
 					}
 				}
 				for _, object := range []client.Object{
-					get(t, "", "authors.securitybaseline.io", &vap{}), get(t, "", "authors.securitybaseline.io", &vapBinding{}),
-					get(t, "", "born.securitybaseline.io", &admissionregistrationv1.MutatingAdmissionPolicy{}), get(t, "", baseline.Name+".born.securitybaseline.io", &mapBinding{}),
+					get(t, "", "require-bind-permission.securitybaseline.io", &vap{}), get(t, "", "require-bind-permission.securitybaseline.io", &vapBinding{}),
+					get(t, "", "label-new-namespaces.securitybaseline.io", &admissionregistrationv1.MutatingAdmissionPolicy{}), get(t, "", baseline.Name+".label-new-namespaces.securitybaseline.io", &mapBinding{}),
 				} {
 					for _, err := range []error{mallory.Delete(t.Context(), object), mallory.Update(t.Context(), object)} {
 						must(t, refusedWith(err, "cannot"))
@@ -282,7 +282,7 @@ func TestANamespacesAdminCannotEscape(t *testing.T) {
 					}
 					return nil
 				})
-				ready(t, baseline, hasCondition(v1alpha1.ConditionCompliant, metav1.ConditionFalse, v1alpha1.ReasonViolating))
+				ready(t, baseline, hasCondition(v1alpha1.ConditionCompliant, metav1.ConditionFalse, v1alpha1.ReasonViolationsFound))
 				get(t, namespace.Name, "open", open)
 				must(t, mallory.Delete(t.Context(), open))
 				entry(t, namespace.Name, baseline, v1alpha1.ControlNetwork, inState(v1alpha1.StateCompliant))

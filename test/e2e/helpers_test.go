@@ -179,7 +179,7 @@ func evaluated(t *testing.T, namespace string, baseline *v1alpha1.SecurityBaseli
 		if err := admin.Get(ctx, client.ObjectKey{Namespace: namespace, Name: v1alpha1.ReportName}, current); err != nil {
 			return err
 		}
-		for _, observed := range current.Observed {
+		for _, observed := range current.ObservedBaselines {
 			if observed.Name == baseline.Name && observed.Generation == baseline.Generation && current.State == state {
 				return nil
 			}
@@ -217,7 +217,7 @@ func hasCondition(conditionType string, want metav1.ConditionStatus, reason stri
 
 // stateOf returns the state of a control in a report.
 func stateOf(current *v1alpha1.BaselineReport, control v1alpha1.ControlName) v1alpha1.State {
-	if found := report.GoverningIn(current.BaselineReportData, control); found != nil {
+	if found := report.FindGoverning(current.BaselineReportData, control); found != nil {
 		return found.State
 	}
 	return ""

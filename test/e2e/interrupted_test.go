@@ -59,7 +59,7 @@ func TestWhatTheOperatorDoesItselfIsNoDrift(t *testing.T) {
 		})
 	}
 	reportLag.Store(0)
-	if current := evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant); current.Summary.Drifts > 0 {
+	if current := evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant); current.Summary.DriftsTotal > 0 {
 		t.Errorf("drifts: %+v", current.Drifts)
 	}
 }
@@ -99,7 +99,7 @@ func TestAStandInThatWasLeftBehindIsInNobodysWay(t *testing.T) {
 			if current.State == v1alpha1.StateConflict || current.State == v1alpha1.StateFailed {
 				t.Fatalf("the report said: %+v", current.Controls)
 			}
-			if slices.Contains(current.Observed, v1alpha1.ObservedBaseline{Name: baseline.Name, Generation: baseline.Generation}) && current.State == v1alpha1.StateCompliant {
+			if slices.Contains(current.ObservedBaselines, v1alpha1.ObservedBaseline{Name: baseline.Name, Generation: baseline.Generation}) && current.State == v1alpha1.StateCompliant {
 				return
 			}
 		case <-seen.Done():

@@ -33,7 +33,7 @@ func bare(t *testing.T, namespace string) {
 func TestANamespaceThatIsCreatedLaterIsHardened(t *testing.T) {
 	t.Parallel()
 	baseline := newBaseline(t, "all", everything())
-	ready(t, baseline, hasCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonNothingGoverned))
+	ready(t, baseline, hasCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonNoNamespaceGoverned))
 	namespace := newNamespace(t, "later", nil)
 	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 	policy(t, namespace.Name, "default-deny")
@@ -146,7 +146,7 @@ func TestWhatIsTakenOutOfABaselineGoesEverywhere(t *testing.T) {
 	for _, namespace := range namespaces {
 		current := evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 		equal(t, "controls", 1, len(current.Controls))
-		equal(t, "drifts of a change that was asked for", int64(0), current.Summary.Drifts)
+		equal(t, "drifts of a change that was asked for", int64(0), current.Summary.DriftsTotal)
 		eventually(t, func(context.Context) error {
 			if left := operatorParts(t, namespace.Name); len(left) != 1 {
 				return fmt.Errorf("what is left: %v", left)
@@ -224,7 +224,7 @@ func TestAnObjectThatTheOperatorDidNotMakeIsLeftAlone(t *testing.T) {
 	equal(t, "the state of RBAC", v1alpha1.StateCompliant, stateOf(current, v1alpha1.ControlRBAC))
 	policy(t, namespace.Name, "allow-dns") // its siblings are in place
 
-	ready(t, baseline, hasCondition(v1alpha1.ConditionCompliant, metav1.ConditionFalse, v1alpha1.ReasonConflict))
+	ready(t, baseline, hasCondition(v1alpha1.ConditionCompliant, metav1.ConditionFalse, v1alpha1.ReasonObjectConflict))
 	equal(t, "violations", []v1alpha1.Violation{{Namespace: namespace.Name, Control: "Network", State: "Conflict",
 		Message: "NetworkPolicy/security-baseline-default-deny exists and was not made by the operator, so it is left alone; delete it, or make it again under another name"}},
 		baseline.Status.Violations)
@@ -234,7 +234,7 @@ func TestAnObjectThatTheOperatorDidNotMakeIsLeftAlone(t *testing.T) {
 	// When it goes, ours comes, and that was no drift.
 	must(t, admin.Delete(t.Context(), theirs))
 	current = evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	equal(t, "drifts", int64(0), current.Summary.Drifts)
+	equal(t, "drifts", int64(0), current.Summary.DriftsTotal)
 	equal(t, "the baseline's label", baseline.Name, policy(t, namespace.Name, "default-deny").Labels[v1alpha1.BaselineLabel])
 }
 
@@ -299,7 +299,7 @@ func TestSubjectsFollowALabelOfTheNamespace(t *testing.T) {
 	change(t, namespace, func(n *corev1.Namespace) { delete(n.Labels, "team") })
 	absent(t, namespace.Name, "security-baseline-team", &rbacv1.RoleBinding{})
 	current := evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	equal(t, "drifts of a change that was asked for", int64(0), current.Summary.Drifts)
+	equal(t, "drifts of a change that was asked for", int64(0), current.Summary.DriftsTotal)
 }
 
 // watchAll collects the events of a kind in a namespace until the function that

@@ -35,7 +35,7 @@ func TestPoliciesAndBindingsAreHealed(t *testing.T) {
 	heeded(t, bad)
 
 	const policy = "images.securitybaseline.io"
-	binding, born := baseline.Name+"."+policy, baseline.Name+".born.securitybaseline.io"
+	binding, born := baseline.Name+"."+policy, baseline.Name+".label-new-namespaces.securitybaseline.io"
 	for _, test := range []struct {
 		name, kind, object string
 		into               client.Object
@@ -60,16 +60,16 @@ func TestPoliciesAndBindingsAreHealed(t *testing.T) {
 			object.SetLabels(map[string]string{"example.com/owner": "them"})
 		}},
 		{"a binding that is gone", "ValidatingAdmissionPolicyBinding", binding, &vapBinding{}, nil},
-		{"the policy of new namespaces", "MutatingAdmissionPolicy", "born.securitybaseline.io", &mapPolicy{}, func(object client.Object) {
+		{"the policy of new namespaces", "MutatingAdmissionPolicy", "label-new-namespaces.securitybaseline.io", &mapPolicy{}, func(object client.Object) {
 			object.(*mapPolicy).Spec.FailurePolicy = new(admissionregistrationv1.Ignore)
 		}},
 		{"the binding of new namespaces", "MutatingAdmissionPolicyBinding", born, &mapBinding{}, func(object client.Object) {
 			object.(*mapBinding).Spec.MatchResources.ObjectSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"nobody": "has"}}
 		}},
-		{"the authors' policy", "ValidatingAdmissionPolicy", "authors.securitybaseline.io", &vap{}, func(object client.Object) {
+		{"the authors' policy", "ValidatingAdmissionPolicy", "require-bind-permission.securitybaseline.io", &vap{}, func(object client.Object) {
 			object.(*vap).Spec.FailurePolicy = new(admissionregistrationv1.Ignore)
 		}},
-		{"the authors' binding", "ValidatingAdmissionPolicyBinding", "authors.securitybaseline.io", &vapBinding{}, nil},
+		{"the authors' binding", "ValidatingAdmissionPolicyBinding", "require-bind-permission.securitybaseline.io", &vapBinding{}, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			before := get(t, "", test.object, test.into)
@@ -202,13 +202,13 @@ func TestPoliciesPassTheAPIServersTypeChecks(t *testing.T) {
 		RBAC: &v1alpha1.RBAC{ClusterAdmin: &v1alpha1.ClusterAdmin{Action: v1alpha1.ActionAudit}},
 		// Not one of these is to concern another test.
 		Priority: -1000, Images: &v1alpha1.Images{RequireDigest: true}, Workloads: &v1alpha1.Workloads{RequireLimits: true}, Guard: &v1alpha1.Guard{},
-		Network: &v1alpha1.Network{DefaultDeny: []v1alpha1.Direction{"Ingress"}, Gate: true},
+		Network: &v1alpha1.Network{DefaultDeny: []v1alpha1.Direction{"Ingress"}, WaitForDefaultDeny: true},
 	}
 	newBaseline(t, "enforced", all)
 	newBaseline(t, "audited", inAudit(all))
 	for _, name := range []string{
-		"authors", "images", "workloads", "gate", "guard", "guard-namespaces", "cluster-admin",
-		"audit.images", "audit.workloads", "audit.guard", "audit.guard-namespaces", "audit.cluster-admin",
+		"require-bind-permission", "images", "workloads", "wait-for-default-deny", "protect-managed-objects", "protect-namespace-labels", "restrict-cluster-admin",
+		"audit.images", "audit.workloads", "audit.protect-managed-objects", "audit.protect-namespace-labels", "audit.restrict-cluster-admin",
 	} {
 		t.Run(name, func(t *testing.T) {
 			eventually(t, func(ctx context.Context) error {

@@ -62,8 +62,8 @@ func TestTheDefaultServiceAccountsToken(t *testing.T) {
 	change(t, account, func(account *corev1.ServiceAccount) { account.AutomountServiceAccountToken = new(true) })
 	theirs(defaultAccount(t, namespace.Name, withoutToken))
 	drifted := entry(t, namespace.Name, baseline, v1alpha1.ControlServiceAccounts, func(control *v1alpha1.ControlReport) error {
-		if control.Drifts != 1 {
-			return fmt.Errorf("%d drifts", control.Drifts)
+		if control.DriftsTotal != 1 {
+			return fmt.Errorf("%d drifts", control.DriftsTotal)
 		}
 		return nil
 	})
@@ -71,7 +71,7 @@ func TestTheDefaultServiceAccountsToken(t *testing.T) {
 	current := evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 	equal(t, "the object that drifted", "ServiceAccount/default", current.Drifts[0].Object)
 	equal(t, "who changed it", "admin", current.Drifts[0].Manager)
-	equal(t, "what was found", []v1alpha1.FieldDifference{{Path: "automountServiceAccountToken", Wanted: "false", Found: "true"}}, current.Drifts[0].Fields)
+	equal(t, "what was found", []v1alpha1.FieldDifference{{Path: "automountServiceAccountToken", Expected: "false", Actual: "true"}}, current.Drifts[0].Fields)
 
 	// Deleted, Kubernetes makes another, which has the field too.
 	must(t, admin.Delete(t.Context(), account))
@@ -150,14 +150,14 @@ func TestResources(t *testing.T) {
 			t.Error("it was not replaced")
 		}
 		equal(t, "scopes", []corev1.ResourceQuotaScope{corev1.ResourceQuotaScopeNotBestEffort}, replaced.Spec.Scopes)
-		equal(t, "drifts of a change that was asked for", int64(0), current.Summary.Drifts)
+		equal(t, "drifts of a change that was asked for", int64(0), current.Summary.DriftsTotal)
 	})
 	t.Run("what somebody changes is put right", func(t *testing.T) {
 		change(t, get(t, namespace.Name, "security-baseline-limits", &corev1.LimitRange{}), func(l *corev1.LimitRange) { l.Spec.Limits[0].Default = list("memory", "1Gi") })
 		must(t, admin.Delete(t.Context(), get(t, namespace.Name, "security-baseline-quota", &corev1.ResourceQuota{})))
 		entry(t, namespace.Name, baseline, v1alpha1.ControlResources, func(control *v1alpha1.ControlReport) error {
-			if control.Drifts != 2 || control.State != v1alpha1.StateCompliant {
-				return fmt.Errorf("%d drifts, %s", control.Drifts, control.State)
+			if control.DriftsTotal != 2 || control.State != v1alpha1.StateCompliant {
+				return fmt.Errorf("%d drifts, %s", control.DriftsTotal, control.State)
 			}
 			return nil
 		})

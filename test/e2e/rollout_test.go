@@ -61,10 +61,10 @@ func TestALevelIsRaisedWhenTheRunningPodsMeetIt(t *testing.T) {
 	levels(t, clean.Name, "restricted", "restricted", "restricted")
 	ready(t, baseline, func(status v1alpha1.SecurityBaselineStatus) error {
 		want := v1alpha1.NamespaceCounts{Governed: 2, StateCounts: v1alpha1.StateCounts{Compliant: 1, Violating: 1}}
-		if status.Namespaces != want || status.ViolatingPods != 3 {
+		if status.Namespaces != want || status.ViolatingPodsTotal != 3 {
 			return fmt.Errorf("%+v", status)
 		}
-		return hasCondition(v1alpha1.ConditionCompliant, metav1.ConditionFalse, v1alpha1.ReasonViolating)(status)
+		return hasCondition(v1alpha1.ConditionCompliant, metav1.ConditionFalse, v1alpha1.ReasonViolationsFound)(status)
 	})
 	ready(t, baseline, hasCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonEvaluated))
 	ready(t, baseline, hasCondition(v1alpha1.ConditionDrifted, metav1.ConditionFalse, v1alpha1.ReasonNoDrift))
@@ -83,7 +83,7 @@ func TestALevelIsRaisedWhenTheRunningPodsMeetIt(t *testing.T) {
 	levels(t, namespace.Name, "restricted", "restricted", "restricted")
 	current := evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 	equal(t, "violations", 0, len(current.Controls[0].PodSecurity.Violations))
-	equal(t, "drifts", int64(1), current.Summary.Drifts) // the one above
+	equal(t, "drifts", int64(1), current.Summary.DriftsTotal) // the one above
 
 	// Nor when pods come that should not have: somebody took the label away for
 	// the moment it takes.
@@ -172,7 +172,7 @@ func TestAnOldReportLowersNothing(t *testing.T) {
 		t.Errorf("it was lowered again (%v)", err)
 	}
 	current := evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	equal(t, "drifts", int64(0), current.Summary.Drifts)
+	equal(t, "drifts", int64(0), current.Summary.DriftsTotal)
 }
 
 func TestRunningPodsThatALevelWouldRejectAreReported(t *testing.T) {

@@ -236,7 +236,7 @@ func TestGitOpsToolsDoNotFightWithTheOperator(t *testing.T) {
 			evaluated(t, repository.namespace.Name, repository.baseline, v1alpha1.StateCompliant)
 			tool.settled(t, repository.dir)
 
-			before, versions, drifts := operatorWrites.Load(), repository.versions(t), repository.report(t).Summary.Drifts
+			before, versions, drifts := operatorWrites.Load(), repository.versions(t), repository.report(t).Summary.DriftsTotal
 			for range 3 {
 				for kind, object := range tool.run(t, repository.dir) {
 					if !object.synced() {
@@ -253,7 +253,7 @@ func TestGitOpsToolsDoNotFightWithTheOperator(t *testing.T) {
 			if diff := cmp.Diff(versions, repository.versions(t)); diff != "" {
 				t.Errorf("what the operator wrote has changed:\n%s", diff)
 			}
-			equal(t, "drifts", drifts, repository.report(t).Summary.Drifts)
+			equal(t, "drifts", drifts, repository.report(t).Summary.DriftsTotal)
 
 			// The baseline is taken out of git: the tool deletes it, and nothing that it gave.
 			must(t, os.Remove(filepath.Join(repository.dir, "baseline.yaml")))

@@ -152,23 +152,23 @@ func TestKubectlApplyRefuses(t *testing.T) {
 		},
 		{
 			name: "an exception that expires on no day",
-			spec: exceptions + "  - {name: a, namespaces: [x], controls: [Network], reason: the gateway moves, expires: tomorrow}",
-			want: []string{"spec.exceptions[0].expires", `must be of type date-time`},
+			spec: exceptions + "  - {name: a, namespaces: [x], controls: [Network], reason: the gateway moves, expirationTime: tomorrow}",
+			want: []string{"spec.exceptions[0].expirationTime", `must be of type date-time`},
 		},
 		{
 			name: "an exception that expires in a time that Go does not read",
 			spec: exceptions + "  - {name: a, namespaces: [x], controls: [Network], reason: the gateway moves, expires: \"2030-01-01T00:00:00+99:00\"}",
-			want: []string{"spec.exceptions[0].expires"},
+			want: []string{"spec.exceptions[0].expirationTime"},
 		},
 		{
 			name: "an exception that expires within a second",
 			spec: exceptions + "  - {name: a, namespaces: [x], controls: [Network], reason: the gateway moves, expires: \"2030-01-01T00:00:00.499Z\"}",
-			want: []string{"spec.exceptions[0].expires"},
+			want: []string{"spec.exceptions[0].expirationTime"},
 		},
 		{
 			name: "an exception that expires on a day that does not exist",
 			spec: exceptions + "  - {name: a, namespaces: [x], controls: [Network], reason: the gateway moves, expires: \"2030-02-31T00:00:00Z\"}",
-			want: []string{"spec.exceptions[0].expires"},
+			want: []string{"spec.exceptions[0].expirationTime"},
 		},
 		{
 			name: "a priority that is no int32",
@@ -333,7 +333,7 @@ func TestKubectlApplyRefuses(t *testing.T) {
 		},
 		{
 			name: "a gate without a default-deny",
-			spec: "namespaceSelector: {}\nnetwork: {gate: true, policies: [{name: a, spec: {policyTypes: [Ingress]}}]}",
+			spec: "namespaceSelector: {}\nnetwork: {waitForDefaultDeny: true, policies: [{name: a, spec: {policyTypes: [Ingress]}}]}",
 			want: []string{"spec.network:", "add network.defaultDeny"},
 		},
 		{
@@ -529,7 +529,7 @@ func TestKubectlApplyRefuses(t *testing.T) {
 		{
 			name: "an exception that expires, in UTC, in a year of five digits",
 			spec: exceptions + "  - {name: a, namespaces: [x], controls: [Network], reason: the gateway moves, expires: \"9999-12-31T23:59:59-01:00\"}",
-			want: []string{"spec.exceptions[0].expires"},
+			want: []string{"spec.exceptions[0].expirationTime"},
 		},
 		{
 			name: "a contact of two lines",

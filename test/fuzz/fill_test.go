@@ -161,7 +161,7 @@ func fillNetwork(network *v1alpha1.Network, c randfill.Continue) {
 	network.Policies = distinct(network.Policies, func(p *v1alpha1.NamedNetworkPolicy) string { return p.Name })
 	network.DefaultDeny = some(c, 3, []v1alpha1.Direction{v1alpha1.DirectionIngress, v1alpha1.DirectionEgress})
 	if len(network.DefaultDeny) == 0 {
-		network.Gate, network.Allow = false, nil
+		network.WaitForDefaultDeny, network.Allow = false, nil
 		if len(network.Policies) == 0 {
 			network.DefaultDeny = []v1alpha1.Direction{v1alpha1.DirectionIngress}
 		}
@@ -381,7 +381,7 @@ func fillException(exception *v1alpha1.Exception, c randfill.Continue) {
 	exception.Controls = append(exception.Controls, pick(c, controls.All).Name)
 	exception.Reason = pick(c, reasons)
 	if c.Bool() {
-		exception.Expires = new(metav1.Unix(c.Int63n(4e9), 0))
+		exception.ExpirationTime = new(metav1.Unix(c.Int63n(4e9), 0))
 	}
 }
 
@@ -395,10 +395,10 @@ func fillNamespace(namespace *controls.Namespace, c randfill.Continue) {
 		}
 		namespace.Labels[key] = pick(c, values)
 		if c.Bool() {
-			namespace.OwnLabels.Insert(key)
+			namespace.OwnedLabels.Insert(key)
 		}
 	}
-	namespace.OwnLabels = sets.New[string]()
+	namespace.OwnedLabels = sets.New[string]()
 	for _, key := range labels {
 		add(key, "a", "team-a", "", "v1.2_3-B", strings.Repeat("v", 63))
 	}
@@ -414,23 +414,23 @@ func fillNamespace(namespace *controls.Namespace, c randfill.Continue) {
 	var policies []v1alpha1.NamedNetworkPolicy
 	c.Fill(&policies)
 	for i := range policies {
-		namespace.Others = append(namespace.Others, &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: policies[i].Name}, Spec: policies[i].Spec.ToUpstream()})
+		namespace.Unmanaged = append(namespace.Unmanaged, &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: policies[i].Name}, Spec: policies[i].Spec.ToUpstream()})
 	}
-	namespace.Roles = map[rbacv1.RoleRef][]rbacv1.PolicyRule{}
+	namespace.RoleRules = map[rbacv1.RoleRef][]rbacv1.PolicyRule{}
 	for range c.Intn(3) {
 		role, all := rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: pick(c, names)}, []string{rbacv1.ResourceAll}
-		namespace.Roles[role] = []rbacv1.PolicyRule{{
+		namespace.RoleRules[role] = []rbacv1.PolicyRule{{
 			APIGroups: pick(c, [][]string{all, {""}, {rbacv1.GroupName}}), Resources: pick(c, [][]string{all, {"roles", "users"}}), Verbs: pick(c, [][]string{all, {"bind"}, {"get"}}),
 		}}
-		namespace.Others = append(namespace.Others, &rbacv1.RoleBinding{
+		namespace.Unmanaged = append(namespace.Unmanaged, &rbacv1.RoleBinding{
 			ObjectMeta: metav1.ObjectMeta{Name: pick(c, names)}, RoleRef: role, Subjects: []rbacv1.Subject{{Kind: rbacv1.UserKind, Name: pick(c, people)}},
 		})
 	}
-	namespace.Denied = c.Bool()
+	namespace.HasDefaultDeny = c.Bool()
 	if c.Bool() {
 		spec := v1alpha1.SecurityBaselineSpec{PodSecurity: &v1alpha1.PodSecurity{Enforce: "baseline", Version: pick(c, versions)}}
 		c.Fill(&spec.PodSecurity.Enforce)
-		namespace.Enforced = controls.All[0].EnforcedLevel(&spec)
+		namespace.ReachedLevel = controls.All[0].EnforcedLevel(&spec)
 	}
 }
 

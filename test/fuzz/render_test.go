@@ -16,10 +16,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
-	"github.com/securitybaseline/operator/controllers/admission"
+	"github.com/securitybaseline/operator/controllers/policies"
 	"github.com/securitybaseline/operator/controllers/controls"
-	"github.com/securitybaseline/operator/controllers/enforce"
-	"github.com/securitybaseline/operator/controllers/resolve"
+	"github.com/securitybaseline/operator/controllers/enforcement"
+	"github.com/securitybaseline/operator/controllers/precedence"
 )
 
 // header is a baseline that selects everything and says nothing yet.
@@ -55,10 +55,10 @@ var edges = map[string][]string{
 		`resources: {limitRange: {limits: [{type: Container, defaultRequest: {example.com/gpu: 1}, max: {example.com/gpu: 2}}]}}`,
 		`resources: {limitRange: {limits: [{type: PersistentVolumeClaim, max: {storage: 1Gi, foo: 1}}]}}`,
 	},
-	"spec.exceptions[0].expires": {
-		`guard: {}, exceptions: [{name: a, namespaces: [a], controls: [Guard], reason: ten letters, expires: "2025-02-30T00:00:00Z"}]`,
-		`guard: {}, exceptions: [{name: a, namespaces: [a], controls: [Guard], reason: ten letters, expires: "0000-00-01T00:00:00Z"}]`,
-		`guard: {}, exceptions: [{name: a, namespaces: [a], controls: [Guard], reason: ten letters, expires: "9999-12-31T23:59:59-23:59"}]`,
+	"spec.exceptions[0].expirationTime": {
+		`guard: {}, exceptions: [{name: a, namespaces: [a], controls: [Guard], reason: ten letters, expirationTime: "2025-02-30T00:00:00Z"}]`,
+		`guard: {}, exceptions: [{name: a, namespaces: [a], controls: [Guard], reason: ten letters, expirationTime: "0000-00-01T00:00:00Z"}]`,
+		`guard: {}, exceptions: [{name: a, namespaces: [a], controls: [Guard], reason: ten letters, expirationTime: "9999-12-31T23:59:59-23:59"}]`,
 	},
 	"spec.network.policies[0].spec.podSelector.matchExpressions[0].key": {
 		`network: {policies: [{name: a, spec: {podSelector: {matchExpressions: [{operator: Exists, key: ` + longLabel + `}]}}}]}`,
@@ -174,7 +174,7 @@ func checkRendered(t *testing.T, baseline *v1alpha1.SecurityBaseline, namespace 
 	t.Helper()
 	before := baseline.DeepCopy()
 	for _, control := range controls.All {
-		if !control.Declared(&baseline.Spec) {
+		if !control.IsDeclared(&baseline.Spec) {
 			continue
 		}
 		desired, again := control.Render(baseline, namespace), control.Render(baseline, namespace)
@@ -196,7 +196,7 @@ func checkRendered(t *testing.T, baseline *v1alpha1.SecurityBaseline, namespace 
 				t.Errorf("%s: the API server refuses %s: %v", control.Name, want.GetName(), err)
 				continue
 			}
-			if differ := enforce.Differing(have, want); len(differ) > 0 {
+			if differ := enforcement.Differing(have, want); len(differ) > 0 {
 				t.Errorf("%s: %s differs in %v as soon as it is written:\n%s", control.Name, want.GetName(), differ, cmp.Diff(want, have))
 			}
 		}
@@ -206,10 +206,10 @@ func checkRendered(t *testing.T, baseline *v1alpha1.SecurityBaseline, namespace 
 // checkBindings checks the bindings of admission policies that a baseline needs.
 func checkBindings(t *testing.T, baseline *v1alpha1.SecurityBaseline) {
 	t.Helper()
-	cluster := admission.Cluster{Protected: resolve.Protected("operator"), Mutating: true, Owner: metav1.OwnerReference{
+	cluster := policies.Cluster{Protected: precedence.Protected("operator"), Mutating: true, Owner: metav1.OwnerReference{
 		APIVersion: "apiextensions.k8s.io/v1", Kind: "CustomResourceDefinition", Name: "securitybaselines.securitybaseline.io", UID: "u",
 	}}
-	for _, needed := range admission.Objects([]v1alpha1.SecurityBaseline{*baseline}, cluster) {
+	for _, needed := range policies.Objects([]v1alpha1.SecurityBaseline{*baseline}, cluster) {
 		want := needed.Object
 		if specOf(want) == nil {
 			continue // a policy, which is the same for every baseline

@@ -96,7 +96,7 @@ func older(t *testing.T) string {
 	}
 	for file, change := range map[string][2]string{
 		"Chart.yaml":         {"ersion: 0.1.0", "ersion: 0.0.9"},
-		"files/authors.yaml": {"has more than 24 bindings", "has too many bindings"},
+		"files/require-bind-permission.yaml": {"has more than 24 bindings", "has too many bindings"},
 		"files/crds/securitybaseline.io_securitybaselines.yaml": {"name: Compliant\n", "name: Good\n"},
 	} {
 		path := filepath.Join(dir, file)
@@ -144,7 +144,7 @@ func TestHelmInstallsUpgradesAndUninstalls(t *testing.T) {
 		for object, want := range map[string]string{
 			"deployment/securitybaseline-manager {.spec.replicas}":                                  "3",
 			"clusterrole/securitybaseline-bindable {.rules[0].resourceNames[0]}":                    "system:node",
-			"validatingadmissionpolicy/authors.securitybaseline.io {.spec.validations[24].message}": "rbac.roleBindings has more than 24 bindings",
+			"validatingadmissionpolicy/require-bind-permission.securitybaseline.io {.spec.validations[24].message}": "rbac.roleBindings has more than 24 bindings",
 		} {
 			name, path, _ := strings.Cut(object, " ")
 			if got := must(t, local, "", "get", name, "-n", cluster.OperatorNamespace, "-o", "jsonpath="+path); got != want {
@@ -152,7 +152,7 @@ func TestHelmInstallsUpgradesAndUninstalls(t *testing.T) {
 			}
 		}
 		// An operator of the older version is still there, and puts its own back.
-		authors := must(t, local, "", "get", "validatingadmissionpolicy", "authors.securitybaseline.io", "-o", "yaml")
+		authors := must(t, local, "", "get", "validatingadmissionpolicy", "require-bind-permission.securitybaseline.io", "-o", "yaml")
 		must(t, local, strings.ReplaceAll(authors, "has more than 24 bindings", "has too many bindings"), "replace", "--field-manager=securitybaseline-operator", "-f", "-")
 	}
 	if now := must(t, local, "", "get", "securitybaseline", "everything", "-o", "jsonpath={.metadata.uid}"); now != uid {

@@ -42,9 +42,9 @@ func TestAnAPIServerWithoutMutatingAdmissionPolicies(t *testing.T) {
 	must(t, local, guarded, "apply", "-f", "-")
 	must(t, local, "", "wait", "--for=condition=Ready", "securitybaseline", "everything", "--timeout=60s")
 	condition := must(t, local, "", "get", "securitybaseline", "everything", "-o",
-		`jsonpath={range .status.conditions[?(@.type=="BornHardened")]}{.status} {.reason}: {.message}{end}`)
+		`jsonpath={range .status.conditions[?(@.type=="NewNamespacesHardened")]}{.status} {.reason}: {.message}{end}`)
 	const want = "False Unsupported: the API server has no MutatingAdmissionPolicy v1, which Kubernetes 1.36 has: " +
-		"a new namespace gets its labels a moment after its creation, and network.gate keeps no pod waiting"
+		"a new namespace gets its labels a moment after its creation, and network.waitForDefaultDeny keeps no pod waiting"
 	if condition != want {
 		t.Errorf("the condition is %q", condition)
 	}

@@ -27,7 +27,7 @@ metadata:
 spec:
   namespaceSelector: {}
   podSecurity: {enforce: baseline}
-  network: {defaultDeny: [Ingress], gate: true}
+  network: {defaultDeny: [Ingress], waitForDefaultDeny: true}
   rbac:
     clusterAdmin: {allowedSubjects: []}
     roleBindings:

@@ -45,7 +45,7 @@ spec:
   podSecurity: {enforce: baseline}
   rbac: {clusterAdmin: {allowedSubjects: []}}
   exceptions:
-  - {name: vendor, namespaces: [default], controls: [Network], reason: their charts move here in spring, expires: "2099-01-01T00:00:00Z"}
+  - {name: vendor, namespaces: [default], controls: [Network], reason: their charts move here in spring, expirationTime: "2099-01-01T00:00:00Z"}
 `
 	opened = `{"spec":{"ingress":[{}]}}`
 )

@@ -102,9 +102,9 @@ func measureFloor(ctx context.Context, n int) (*floor, error) {
 	start = time.Now()
 	err = parallel(ctx, n, func(ctx context.Context, i int) error {
 		report := &reports.Items[i]
-		report.Observed[0].Generation++
-		placed := &report.Controls[len(report.Controls)-1].Placed
-		*placed = append(*placed, v1alpha1.PlacedObject{Object: "NetworkPolicy/another", UID: report.UID, Revision: "0000000000000000"})
+		report.ObservedBaselines[0].Generation++
+		placed := &report.Controls[len(report.Controls)-1].Inventory
+		*placed = append(*placed, v1alpha1.InventoryEntry{Object: "NetworkPolicy/another", UID: report.UID, Revision: "0000000000000000"})
 		return errors.Join(one(ctx, i, "another"), c.custom.Update(ctx, report))
 	})
 	f.both = time.Since(start)

@@ -56,7 +56,7 @@ var (
 		selecting("workloads", v1alpha1.SecurityBaselineSpec{Workloads: workloads}),
 		selecting("everything", v1alpha1.SecurityBaselineSpec{
 			PodSecurity: &v1alpha1.PodSecurity{Enforce: "restricted", Audit: "restricted", Warn: "restricted"},
-			Network:     &v1alpha1.Network{DefaultDeny: []v1alpha1.Direction{"Ingress", "Egress"}, Gate: true},
+			Network:     &v1alpha1.Network{DefaultDeny: []v1alpha1.Direction{"Ingress", "Egress"}, WaitForDefaultDeny: true},
 			Images:      images, Workloads: workloads, Guard: &v1alpha1.Guard{},
 			RBAC: &v1alpha1.RBAC{ClusterAdmin: &v1alpha1.ClusterAdmin{}},
 		}),

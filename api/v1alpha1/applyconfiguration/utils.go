@@ -16,6 +16,8 @@ import (
 func ForKind(kind schema.GroupVersionKind) interface{} {
 	switch kind {
 	// Group=securitybaseline.io, Version=v1alpha1
+	case v1alpha1.SchemeGroupVersion.WithKind("ActiveException"):
+		return &apiv1alpha1.ActiveExceptionApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("AdmissionStatus"):
 		return &apiv1alpha1.AdmissionStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("BaselineReport"):
@@ -36,16 +38,18 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.DriftApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Exception"):
 		return &apiv1alpha1.ExceptionApplyConfiguration{}
-	case v1alpha1.SchemeGroupVersion.WithKind("ExceptionInForce"):
-		return &apiv1alpha1.ExceptionInForceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ExceptionStatus"):
 		return &apiv1alpha1.ExceptionStatusApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("FieldDifference"):
 		return &apiv1alpha1.FieldDifferenceApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Guard"):
 		return &apiv1alpha1.GuardApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("HigherPrecedenceBaseline"):
+		return &apiv1alpha1.HigherPrecedenceBaselineApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("Images"):
 		return &apiv1alpha1.ImagesApplyConfiguration{}
+	case v1alpha1.SchemeGroupVersion.WithKind("InventoryEntry"):
+		return &apiv1alpha1.InventoryEntryApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("IPBlock"):
 		return &apiv1alpha1.IPBlockApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("LabelSelector"):
@@ -80,16 +84,12 @@ func ForKind(kind schema.GroupVersionKind) interface{} {
 		return &apiv1alpha1.NetworkPolicySpecApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ObservedBaseline"):
 		return &apiv1alpha1.ObservedBaselineApplyConfiguration{}
-	case v1alpha1.SchemeGroupVersion.WithKind("PlacedObject"):
-		return &apiv1alpha1.PlacedObjectApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PodSecurity"):
 		return &apiv1alpha1.PodSecurityApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PodSecurityReport"):
 		return &apiv1alpha1.PodSecurityReportApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("PodViolation"):
 		return &apiv1alpha1.PodViolationApplyConfiguration{}
-	case v1alpha1.SchemeGroupVersion.WithKind("Preceding"):
-		return &apiv1alpha1.PrecedingApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("RBAC"):
 		return &apiv1alpha1.RBACApplyConfiguration{}
 	case v1alpha1.SchemeGroupVersion.WithKind("ReportSummary"):

@@ -25,15 +25,21 @@ var parser *typed.Parser
 var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.securitybaseline.operator.api.v1alpha1.Action
   scalar: string
+- name: com.github.securitybaseline.operator.api.v1alpha1.ActiveException
+  map:
+    fields:
+    - name: expirationTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+    - name: name
+      type:
+        scalar: string
+    - name: reason
+      type:
+        scalar: string
 - name: com.github.securitybaseline.operator.api.v1alpha1.AdmissionStatus
   map:
     fields:
-    - name: allPowerfulRoles
-      type:
-        list:
-          elementType:
-            scalar: string
-          elementRelationship: associative
     - name: exceptions
       type:
         list:
@@ -46,17 +52,23 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             scalar: string
           elementRelationship: associative
-    - name: operator
-      type:
-        scalar: string
-    - name: precededBy
+    - name: higherPrecedence
       type:
         list:
           elementType:
-            namedType: com.github.securitybaseline.operator.api.v1alpha1.Preceding
+            namedType: com.github.securitybaseline.operator.api.v1alpha1.HigherPrecedenceBaseline
           elementRelationship: associative
           keys:
           - name
+    - name: operator
+      type:
+        scalar: string
+    - name: privilegedRoles
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
     - name: protectedNamespaces
       type:
         list:
@@ -87,7 +99,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: metadata
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta
-    - name: observed
+    - name: observedBaselines
       type:
         list:
           elementType:
@@ -132,12 +144,12 @@ var schemaYAML = typed.YAMLObject(`types:
 - name: com.github.securitybaseline.operator.api.v1alpha1.ClusterAdminStatus
   map:
     fields:
-    - name: bindings
-      type:
-        scalar: numeric
     - name: state
       type:
         namedType: com.github.securitybaseline.operator.api.v1alpha1.State
+    - name: violatingBindingsTotal
+      type:
+        scalar: numeric
 - name: com.github.securitybaseline.operator.api.v1alpha1.ControlCounts
   map:
     fields:
@@ -188,17 +200,23 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: changesTotal
       type:
         scalar: numeric
-    - name: drifts
+    - name: driftsTotal
       type:
         scalar: numeric
     - name: exception
       type:
-        namedType: com.github.securitybaseline.operator.api.v1alpha1.ExceptionInForce
+        namedType: com.github.securitybaseline.operator.api.v1alpha1.ActiveException
     - name: findings
       type:
         list:
           elementType:
             scalar: string
+          elementRelationship: atomic
+    - name: inventory
+      type:
+        list:
+          elementType:
+            namedType: com.github.securitybaseline.operator.api.v1alpha1.InventoryEntry
           elementRelationship: atomic
     - name: message
       type:
@@ -209,12 +227,6 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: name
       type:
         namedType: com.github.securitybaseline.operator.api.v1alpha1.ControlName
-    - name: placed
-      type:
-        list:
-          elementType:
-            namedType: com.github.securitybaseline.operator.api.v1alpha1.PlacedObject
-          elementRelationship: atomic
     - name: podSecurity
       type:
         namedType: com.github.securitybaseline.operator.api.v1alpha1.PodSecurityReport
@@ -234,13 +246,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: baseline
       type:
         scalar: string
-    - name: before
-      type:
-        list:
-          elementType:
-            namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
-          elementRelationship: atomic
-    - name: changed
+    - name: changeTime
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: control
@@ -249,6 +255,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: count
       type:
         scalar: numeric
+    - name: detectionTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: fields
       type:
         list:
@@ -264,9 +273,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: operation
       type:
         scalar: string
-    - name: time
+    - name: previousDetectionTimes
       type:
-        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+        list:
+          elementType:
+            namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+          elementRelationship: atomic
 - name: com.github.securitybaseline.operator.api.v1alpha1.DriftAction
   scalar: string
 - name: com.github.securitybaseline.operator.api.v1alpha1.Exception
@@ -278,7 +290,7 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             namedType: com.github.securitybaseline.operator.api.v1alpha1.ControlName
           elementRelationship: associative
-    - name: expires
+    - name: expirationTime
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: name
@@ -293,27 +305,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: reason
       type:
         scalar: string
-- name: com.github.securitybaseline.operator.api.v1alpha1.ExceptionInForce
-  map:
-    fields:
-    - name: expires
-      type:
-        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
-    - name: name
-      type:
-        scalar: string
-    - name: reason
-      type:
-        scalar: string
 - name: com.github.securitybaseline.operator.api.v1alpha1.ExceptionStatus
   map:
     fields:
     - name: active
       type:
         scalar: numeric
-    - name: announced
-      type:
-        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: expired
       type:
         scalar: numeric
@@ -323,19 +320,22 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             scalar: string
           elementRelationship: atomic
+    - name: lastAnnouncedTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: unmatched
       type:
         scalar: numeric
 - name: com.github.securitybaseline.operator.api.v1alpha1.FieldDifference
   map:
     fields:
-    - name: found
+    - name: actual
+      type:
+        scalar: string
+    - name: expected
       type:
         scalar: string
     - name: path
-      type:
-        scalar: string
-    - name: wanted
       type:
         scalar: string
 - name: com.github.securitybaseline.operator.api.v1alpha1.Guard
@@ -350,6 +350,30 @@ var schemaYAML = typed.YAMLObject(`types:
         list:
           elementType:
             namedType: com.github.securitybaseline.operator.api.v1alpha1.Subject
+          elementRelationship: atomic
+- name: com.github.securitybaseline.operator.api.v1alpha1.HigherPrecedenceBaseline
+  map:
+    fields:
+    - name: controls
+      type:
+        list:
+          elementType:
+            namedType: com.github.securitybaseline.operator.api.v1alpha1.ControlName
+          elementRelationship: associative
+    - name: excludeNamespaces
+      type:
+        list:
+          elementType:
+            scalar: string
+          elementRelationship: associative
+    - name: name
+      type:
+        scalar: string
+    - name: requirements
+      type:
+        list:
+          elementType:
+            namedType: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelectorRequirement
           elementRelationship: atomic
 - name: com.github.securitybaseline.operator.api.v1alpha1.IPBlock
   map:
@@ -379,6 +403,18 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: requireDigest
       type:
         scalar: boolean
+- name: com.github.securitybaseline.operator.api.v1alpha1.InventoryEntry
+  map:
+    fields:
+    - name: object
+      type:
+        scalar: string
+    - name: revision
+      type:
+        scalar: string
+    - name: uid
+      type:
+        namedType: io.k8s.apimachinery.pkg.types.UID
 - name: com.github.securitybaseline.operator.api.v1alpha1.LabelSelector
   map:
     fields:
@@ -521,13 +557,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: baseline
       type:
         scalar: string
-    - name: before
-      type:
-        list:
-          elementType:
-            namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
-          elementRelationship: atomic
-    - name: changed
+    - name: changeTime
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: control
@@ -536,6 +566,9 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: count
       type:
         scalar: numeric
+    - name: detectionTime
+      type:
+        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
     - name: fields
       type:
         list:
@@ -554,9 +587,12 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: operation
       type:
         scalar: string
-    - name: time
+    - name: previousDetectionTimes
       type:
-        namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+        list:
+          elementType:
+            namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
+          elementRelationship: atomic
 - name: com.github.securitybaseline.operator.api.v1alpha1.Network
   map:
     fields:
@@ -573,9 +609,6 @@ var schemaYAML = typed.YAMLObject(`types:
           elementType:
             namedType: com.github.securitybaseline.operator.api.v1alpha1.Direction
           elementRelationship: associative
-    - name: gate
-      type:
-        scalar: boolean
     - name: policies
       type:
         list:
@@ -584,6 +617,9 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - name
+    - name: waitForDefaultDeny
+      type:
+        scalar: boolean
 - name: com.github.securitybaseline.operator.api.v1alpha1.NetworkAllow
   map:
     fields:
@@ -680,18 +716,6 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: name
       type:
         scalar: string
-- name: com.github.securitybaseline.operator.api.v1alpha1.PlacedObject
-  map:
-    fields:
-    - name: object
-      type:
-        scalar: string
-    - name: revision
-      type:
-        scalar: string
-    - name: uid
-      type:
-        namedType: io.k8s.apimachinery.pkg.types.UID
 - name: com.github.securitybaseline.operator.api.v1alpha1.PodSecurity
   map:
     fields:
@@ -744,30 +768,6 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: reasons
       type:
         scalar: string
-- name: com.github.securitybaseline.operator.api.v1alpha1.Preceding
-  map:
-    fields:
-    - name: controls
-      type:
-        list:
-          elementType:
-            namedType: com.github.securitybaseline.operator.api.v1alpha1.ControlName
-          elementRelationship: associative
-    - name: excludeNamespaces
-      type:
-        list:
-          elementType:
-            scalar: string
-          elementRelationship: associative
-    - name: name
-      type:
-        scalar: string
-    - name: requirements
-      type:
-        list:
-          elementType:
-            namedType: io.k8s.apimachinery.pkg.apis.meta.v1.LabelSelectorRequirement
-          elementRelationship: atomic
 - name: com.github.securitybaseline.operator.api.v1alpha1.RBAC
   map:
     fields:
@@ -791,10 +791,10 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: controls
       type:
         scalar: string
-    - name: drifts
+    - name: driftsTotal
       type:
         scalar: numeric
-    - name: lastDrift
+    - name: lastDriftTime
       type:
         namedType: io.k8s.apimachinery.pkg.apis.meta.v1.Time
 - name: com.github.securitybaseline.operator.api.v1alpha1.ResourceQuotaSpec
@@ -965,7 +965,7 @@ var schemaYAML = typed.YAMLObject(`types:
           elementRelationship: associative
           keys:
           - name
-    - name: drifts
+    - name: driftsTotal
       type:
         scalar: numeric
     - name: exceptions
@@ -986,7 +986,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: observedGeneration
       type:
         scalar: numeric
-    - name: violatingPods
+    - name: violatingPodsTotal
       type:
         scalar: numeric
     - name: violations

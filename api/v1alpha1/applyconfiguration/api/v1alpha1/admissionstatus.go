@@ -18,13 +18,13 @@ type AdmissionStatusApplyConfiguration struct {
 	ProtectedNamespaces []string `json:"protectedNamespaces,omitempty"`
 	// The baselines with precedence over this one, and what they select: a new
 	// namespace gets from this one only what none of them governs.
-	PrecededBy []PrecedingApplyConfiguration `json:"precededBy,omitempty"`
+	HigherPrecedence []HigherPrecedenceBaselineApplyConfiguration `json:"higherPrecedence,omitempty"`
 	// The names of the exceptions that are in force.
 	Exceptions []string `json:"exceptions,omitempty"`
 	// The roles with all verbs on all resources: of ClusterRoles the name, of Roles
 	// namespace/name. Present if this baseline governs rbac.clusterAdmin or audits
 	// it.
-	AllPowerfulRoles []string `json:"allPowerfulRoles,omitempty"`
+	PrivilegedRoles []string `json:"privilegedRoles,omitempty"`
 }
 
 // AdmissionStatusApplyConfiguration constructs a declarative configuration of the AdmissionStatus type for use with
@@ -61,15 +61,15 @@ func (b *AdmissionStatusApplyConfiguration) WithProtectedNamespaces(values ...st
 	return b
 }
 
-// WithPrecededBy adds the given value to the PrecededBy field in the declarative configuration
+// WithHigherPrecedence adds the given value to the HigherPrecedence field in the declarative configuration
 // and returns the receiver, so that objects can be build by chaining "With" function invocations.
-// If called multiple times, values provided by each call will be appended to the PrecededBy field.
-func (b *AdmissionStatusApplyConfiguration) WithPrecededBy(values ...*PrecedingApplyConfiguration) *AdmissionStatusApplyConfiguration {
+// If called multiple times, values provided by each call will be appended to the HigherPrecedence field.
+func (b *AdmissionStatusApplyConfiguration) WithHigherPrecedence(values ...*HigherPrecedenceBaselineApplyConfiguration) *AdmissionStatusApplyConfiguration {
 	for i := range values {
 		if values[i] == nil {
-			panic("nil value passed to WithPrecededBy")
+			panic("nil value passed to WithHigherPrecedence")
 		}
-		b.PrecededBy = append(b.PrecededBy, *values[i])
+		b.HigherPrecedence = append(b.HigherPrecedence, *values[i])
 	}
 	return b
 }
@@ -84,12 +84,12 @@ func (b *AdmissionStatusApplyConfiguration) WithExceptions(values ...string) *Ad
 	return b
 }
 
-// WithAllPowerfulRoles adds the given value to the AllPowerfulRoles field in the declarative configuration
+// WithPrivilegedRoles adds the given value to the PrivilegedRoles field in the declarative configuration
 // and returns the receiver, so that objects can be build by chaining "With" function invocations.
-// If called multiple times, values provided by each call will be appended to the AllPowerfulRoles field.
-func (b *AdmissionStatusApplyConfiguration) WithAllPowerfulRoles(values ...string) *AdmissionStatusApplyConfiguration {
+// If called multiple times, values provided by each call will be appended to the PrivilegedRoles field.
+func (b *AdmissionStatusApplyConfiguration) WithPrivilegedRoles(values ...string) *AdmissionStatusApplyConfiguration {
 	for i := range values {
-		b.AllPowerfulRoles = append(b.AllPowerfulRoles, values[i])
+		b.PrivilegedRoles = append(b.PrivilegedRoles, values[i])
 	}
 	return b
 }

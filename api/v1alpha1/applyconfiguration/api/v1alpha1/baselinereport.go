@@ -246,15 +246,15 @@ func (b *BaselineReportApplyConfiguration) WithSummary(value *ReportSummaryApply
 	return b
 }
 
-// WithObserved adds the given value to the Observed field in the declarative configuration
+// WithObservedBaselines adds the given value to the ObservedBaselines field in the declarative configuration
 // and returns the receiver, so that objects can be build by chaining "With" function invocations.
-// If called multiple times, values provided by each call will be appended to the Observed field.
-func (b *BaselineReportApplyConfiguration) WithObserved(values ...*ObservedBaselineApplyConfiguration) *BaselineReportApplyConfiguration {
+// If called multiple times, values provided by each call will be appended to the ObservedBaselines field.
+func (b *BaselineReportApplyConfiguration) WithObservedBaselines(values ...*ObservedBaselineApplyConfiguration) *BaselineReportApplyConfiguration {
 	for i := range values {
 		if values[i] == nil {
-			panic("nil value passed to WithObserved")
+			panic("nil value passed to WithObservedBaselines")
 		}
-		b.BaselineReportDataApplyConfiguration.Observed = append(b.BaselineReportDataApplyConfiguration.Observed, *values[i])
+		b.BaselineReportDataApplyConfiguration.ObservedBaselines = append(b.BaselineReportDataApplyConfiguration.ObservedBaselines, *values[i])
 	}
 	return b
 }

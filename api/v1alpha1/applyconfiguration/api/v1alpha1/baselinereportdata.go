@@ -17,7 +17,7 @@ type BaselineReportDataApplyConfiguration struct {
 	Summary *ReportSummaryApplyConfiguration `json:"summary,omitempty"`
 	// The baselines that select this namespace, at the generation that was
 	// evaluated.
-	Observed []ObservedBaselineApplyConfiguration `json:"observed,omitempty"`
+	ObservedBaselines []ObservedBaselineApplyConfiguration `json:"observedBaselines,omitempty"`
 	// The controls in force, those that are audited and those that are excepted,
 	// and how they compare.
 	Controls []ControlReportApplyConfiguration `json:"controls,omitempty"`
@@ -47,15 +47,15 @@ func (b *BaselineReportDataApplyConfiguration) WithSummary(value *ReportSummaryA
 	return b
 }
 
-// WithObserved adds the given value to the Observed field in the declarative configuration
+// WithObservedBaselines adds the given value to the ObservedBaselines field in the declarative configuration
 // and returns the receiver, so that objects can be build by chaining "With" function invocations.
-// If called multiple times, values provided by each call will be appended to the Observed field.
-func (b *BaselineReportDataApplyConfiguration) WithObserved(values ...*ObservedBaselineApplyConfiguration) *BaselineReportDataApplyConfiguration {
+// If called multiple times, values provided by each call will be appended to the ObservedBaselines field.
+func (b *BaselineReportDataApplyConfiguration) WithObservedBaselines(values ...*ObservedBaselineApplyConfiguration) *BaselineReportDataApplyConfiguration {
 	for i := range values {
 		if values[i] == nil {
-			panic("nil value passed to WithObserved")
+			panic("nil value passed to WithObservedBaselines")
 		}
-		b.Observed = append(b.Observed, *values[i])
+		b.ObservedBaselines = append(b.ObservedBaselines, *values[i])
 	}
 	return b
 }

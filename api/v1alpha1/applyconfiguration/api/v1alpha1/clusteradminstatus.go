@@ -14,7 +14,7 @@ type ClusterAdminStatusApplyConfiguration struct {
 	// Compliant, Violating, or Failed where the policy could not be put in place.
 	State *apiv1alpha1.State `json:"state,omitempty"`
 	// How many bindings grant everything to somebody who is not allowed to hold it.
-	Bindings *int32 `json:"bindings,omitempty"`
+	ViolatingBindingsTotal *int32 `json:"violatingBindingsTotal,omitempty"`
 }
 
 // ClusterAdminStatusApplyConfiguration constructs a declarative configuration of the ClusterAdminStatus type for use with
@@ -31,10 +31,10 @@ func (b *ClusterAdminStatusApplyConfiguration) WithState(value apiv1alpha1.State
 	return b
 }
 
-// WithBindings sets the Bindings field in the declarative configuration to the given value
+// WithViolatingBindingsTotal sets the ViolatingBindingsTotal field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the Bindings field is set to the value of the last call.
-func (b *ClusterAdminStatusApplyConfiguration) WithBindings(value int32) *ClusterAdminStatusApplyConfiguration {
-	b.Bindings = &value
+// If called multiple times, the ViolatingBindingsTotal field is set to the value of the last call.
+func (b *ClusterAdminStatusApplyConfiguration) WithViolatingBindingsTotal(value int32) *ClusterAdminStatusApplyConfiguration {
+	b.ViolatingBindingsTotal = &value
 	return b
 }

@@ -27,14 +27,14 @@ type ControlReportApplyConfiguration struct {
 	// How many objects Enforce would change, listed or not.
 	ChangesTotal *int32 `json:"changesTotal,omitempty"`
 	// The exception that takes the control out of this namespace.
-	Exception *ExceptionInForceApplyConfiguration `json:"exception,omitempty"`
+	Exception *ActiveExceptionApplyConfiguration `json:"exception,omitempty"`
 	// How the pods that run here compare to the wanted pod-security level.
 	PodSecurity *PodSecurityReportApplyConfiguration `json:"podSecurity,omitempty"`
 	// What was put in place: the operator's ledger. What differs from it while
 	// the baseline asks for the same was changed by someone: it is drift.
-	Placed []PlacedObjectApplyConfiguration `json:"placed,omitempty"`
+	Inventory []InventoryEntryApplyConfiguration `json:"inventory,omitempty"`
 	// How many drifts of this control were seen since the baseline governs it.
-	Drifts *int64 `json:"drifts,omitempty"`
+	DriftsTotal *int64 `json:"driftsTotal,omitempty"`
 }
 
 // ControlReportApplyConfiguration constructs a declarative configuration of the ControlReport type for use with
@@ -117,7 +117,7 @@ func (b *ControlReportApplyConfiguration) WithChangesTotal(value int32) *Control
 // WithException sets the Exception field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
 // If called multiple times, the Exception field is set to the value of the last call.
-func (b *ControlReportApplyConfiguration) WithException(value *ExceptionInForceApplyConfiguration) *ControlReportApplyConfiguration {
+func (b *ControlReportApplyConfiguration) WithException(value *ActiveExceptionApplyConfiguration) *ControlReportApplyConfiguration {
 	b.Exception = value
 	return b
 }
@@ -130,23 +130,23 @@ func (b *ControlReportApplyConfiguration) WithPodSecurity(value *PodSecurityRepo
 	return b
 }
 
-// WithPlaced adds the given value to the Placed field in the declarative configuration
+// WithInventory adds the given value to the Inventory field in the declarative configuration
 // and returns the receiver, so that objects can be build by chaining "With" function invocations.
-// If called multiple times, values provided by each call will be appended to the Placed field.
-func (b *ControlReportApplyConfiguration) WithPlaced(values ...*PlacedObjectApplyConfiguration) *ControlReportApplyConfiguration {
+// If called multiple times, values provided by each call will be appended to the Inventory field.
+func (b *ControlReportApplyConfiguration) WithInventory(values ...*InventoryEntryApplyConfiguration) *ControlReportApplyConfiguration {
 	for i := range values {
 		if values[i] == nil {
-			panic("nil value passed to WithPlaced")
+			panic("nil value passed to WithInventory")
 		}
-		b.Placed = append(b.Placed, *values[i])
+		b.Inventory = append(b.Inventory, *values[i])
 	}
 	return b
 }
 
-// WithDrifts sets the Drifts field in the declarative configuration to the given value
+// WithDriftsTotal sets the DriftsTotal field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the Drifts field is set to the value of the last call.
-func (b *ControlReportApplyConfiguration) WithDrifts(value int64) *ControlReportApplyConfiguration {
-	b.Drifts = &value
+// If called multiple times, the DriftsTotal field is set to the value of the last call.
+func (b *ControlReportApplyConfiguration) WithDriftsTotal(value int64) *ControlReportApplyConfiguration {
+	b.DriftsTotal = &value
 	return b
 }

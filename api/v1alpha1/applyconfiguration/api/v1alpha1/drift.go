@@ -13,9 +13,9 @@ import (
 // Drift is a difference from a baseline that somebody made.
 type DriftApplyConfiguration struct {
 	// When the operator saw it; the last time, if it came again.
-	Time     *v1.Time                 `json:"time,omitempty"`
-	Control  *apiv1alpha1.ControlName `json:"control,omitempty"`
-	Baseline *string                  `json:"baseline,omitempty"`
+	DetectionTime *v1.Time                 `json:"detectionTime,omitempty"`
+	Control       *apiv1alpha1.ControlName `json:"control,omitempty"`
+	Baseline      *string                  `json:"baseline,omitempty"`
 	// The object, as Kind/name.
 	Object *string `json:"object,omitempty"`
 	// The fields that differed; none, where the object was gone.
@@ -26,14 +26,14 @@ type DriftApplyConfiguration struct {
 	// How: Update or Apply, or Delete where the object was gone.
 	Operation *string `json:"operation,omitempty"`
 	// When, by managedFields, to the second; absent where Manager is.
-	Changed *v1.Time `json:"changed,omitempty"`
+	ChangeTime *v1.Time `json:"changeTime,omitempty"`
 	// What the operator did about it.
 	Action *apiv1alpha1.DriftAction `json:"action,omitempty"`
 	// How often it came, with less than five minutes between one time and the
 	// next; absent if once.
 	Count *int64 `json:"count,omitempty"`
 	// The last two times before Time, newest first, if it came again.
-	Before []v1.Time `json:"before,omitempty"`
+	PreviousDetectionTimes []v1.Time `json:"previousDetectionTimes,omitempty"`
 }
 
 // DriftApplyConfiguration constructs a declarative configuration of the Drift type for use with
@@ -42,11 +42,11 @@ func Drift() *DriftApplyConfiguration {
 	return &DriftApplyConfiguration{}
 }
 
-// WithTime sets the Time field in the declarative configuration to the given value
+// WithDetectionTime sets the DetectionTime field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the Time field is set to the value of the last call.
-func (b *DriftApplyConfiguration) WithTime(value v1.Time) *DriftApplyConfiguration {
-	b.Time = &value
+// If called multiple times, the DetectionTime field is set to the value of the last call.
+func (b *DriftApplyConfiguration) WithDetectionTime(value v1.Time) *DriftApplyConfiguration {
+	b.DetectionTime = &value
 	return b
 }
 
@@ -103,11 +103,11 @@ func (b *DriftApplyConfiguration) WithOperation(value string) *DriftApplyConfigu
 	return b
 }
 
-// WithChanged sets the Changed field in the declarative configuration to the given value
+// WithChangeTime sets the ChangeTime field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the Changed field is set to the value of the last call.
-func (b *DriftApplyConfiguration) WithChanged(value v1.Time) *DriftApplyConfiguration {
-	b.Changed = &value
+// If called multiple times, the ChangeTime field is set to the value of the last call.
+func (b *DriftApplyConfiguration) WithChangeTime(value v1.Time) *DriftApplyConfiguration {
+	b.ChangeTime = &value
 	return b
 }
 
@@ -127,12 +127,12 @@ func (b *DriftApplyConfiguration) WithCount(value int64) *DriftApplyConfiguratio
 	return b
 }
 
-// WithBefore adds the given value to the Before field in the declarative configuration
+// WithPreviousDetectionTimes adds the given value to the PreviousDetectionTimes field in the declarative configuration
 // and returns the receiver, so that objects can be build by chaining "With" function invocations.
-// If called multiple times, values provided by each call will be appended to the Before field.
-func (b *DriftApplyConfiguration) WithBefore(values ...v1.Time) *DriftApplyConfiguration {
+// If called multiple times, values provided by each call will be appended to the PreviousDetectionTimes field.
+func (b *DriftApplyConfiguration) WithPreviousDetectionTimes(values ...v1.Time) *DriftApplyConfiguration {
 	for i := range values {
-		b.Before = append(b.Before, values[i])
+		b.PreviousDetectionTimes = append(b.PreviousDetectionTimes, values[i])
 	}
 	return b
 }

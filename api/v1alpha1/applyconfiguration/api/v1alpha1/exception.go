@@ -25,7 +25,7 @@ type ExceptionApplyConfiguration struct {
 	// When the controls are in force again, to the second and with a time zone,
 	// such as 2030-01-31T18:00:00Z (RFC 3339). Never, if absent. The operator writes
 	// it down in UTC, in which its year must have four digits, too.
-	Expires *v1.Time `json:"expires,omitempty"`
+	ExpirationTime *v1.Time `json:"expirationTime,omitempty"`
 }
 
 // ExceptionApplyConfiguration constructs a declarative configuration of the Exception type for use with
@@ -70,10 +70,10 @@ func (b *ExceptionApplyConfiguration) WithReason(value string) *ExceptionApplyCo
 	return b
 }
 
-// WithExpires sets the Expires field in the declarative configuration to the given value
+// WithExpirationTime sets the ExpirationTime field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the Expires field is set to the value of the last call.
-func (b *ExceptionApplyConfiguration) WithExpires(value v1.Time) *ExceptionApplyConfiguration {
-	b.Expires = &value
+// If called multiple times, the ExpirationTime field is set to the value of the last call.
+func (b *ExceptionApplyConfiguration) WithExpirationTime(value v1.Time) *ExceptionApplyConfiguration {
+	b.ExpirationTime = &value
 	return b
 }

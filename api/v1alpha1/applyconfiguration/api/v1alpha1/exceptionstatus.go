@@ -21,7 +21,7 @@ type ExceptionStatusApplyConfiguration struct {
 	// Which these are and why: at most 20, of at most 256 bytes each.
 	Findings []string `json:"findings,omitempty"`
 	// Events were emitted for what was due until then.
-	Announced *v1.Time `json:"announced,omitempty"`
+	LastAnnouncedTime *v1.Time `json:"lastAnnouncedTime,omitempty"`
 }
 
 // ExceptionStatusApplyConfiguration constructs a declarative configuration of the ExceptionStatus type for use with
@@ -64,10 +64,10 @@ func (b *ExceptionStatusApplyConfiguration) WithFindings(values ...string) *Exce
 	return b
 }
 
-// WithAnnounced sets the Announced field in the declarative configuration to the given value
+// WithLastAnnouncedTime sets the LastAnnouncedTime field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the Announced field is set to the value of the last call.
-func (b *ExceptionStatusApplyConfiguration) WithAnnounced(value v1.Time) *ExceptionStatusApplyConfiguration {
-	b.Announced = &value
+// If called multiple times, the LastAnnouncedTime field is set to the value of the last call.
+func (b *ExceptionStatusApplyConfiguration) WithLastAnnouncedTime(value v1.Time) *ExceptionStatusApplyConfiguration {
+	b.LastAnnouncedTime = &value
 	return b
 }

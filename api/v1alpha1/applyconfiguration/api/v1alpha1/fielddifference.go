@@ -12,9 +12,9 @@ type FieldDifferenceApplyConfiguration struct {
 	// What the baseline asks for, as JSON of at most 256 bytes, a string bare; of
 	// a list only the elements that were not found. Empty where the field is to be
 	// absent.
-	Wanted *string `json:"wanted,omitempty"`
+	Expected *string `json:"expected,omitempty"`
 	// What was found, likewise: of a list only the elements that are not wanted.
-	Found *string `json:"found,omitempty"`
+	Actual *string `json:"actual,omitempty"`
 }
 
 // FieldDifferenceApplyConfiguration constructs a declarative configuration of the FieldDifference type for use with
@@ -31,18 +31,18 @@ func (b *FieldDifferenceApplyConfiguration) WithPath(value string) *FieldDiffere
 	return b
 }
 
-// WithWanted sets the Wanted field in the declarative configuration to the given value
+// WithExpected sets the Expected field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the Wanted field is set to the value of the last call.
-func (b *FieldDifferenceApplyConfiguration) WithWanted(value string) *FieldDifferenceApplyConfiguration {
-	b.Wanted = &value
+// If called multiple times, the Expected field is set to the value of the last call.
+func (b *FieldDifferenceApplyConfiguration) WithExpected(value string) *FieldDifferenceApplyConfiguration {
+	b.Expected = &value
 	return b
 }
 
-// WithFound sets the Found field in the declarative configuration to the given value
+// WithActual sets the Actual field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the Found field is set to the value of the last call.
-func (b *FieldDifferenceApplyConfiguration) WithFound(value string) *FieldDifferenceApplyConfiguration {
-	b.Found = &value
+// If called multiple times, the Actual field is set to the value of the last call.
+func (b *FieldDifferenceApplyConfiguration) WithActual(value string) *FieldDifferenceApplyConfiguration {
+	b.Actual = &value
 	return b
 }

@@ -30,11 +30,11 @@ func (b *NamespacedDriftApplyConfiguration) WithNamespace(value string) *Namespa
 	return b
 }
 
-// WithTime sets the Time field in the declarative configuration to the given value
+// WithDetectionTime sets the DetectionTime field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the Time field is set to the value of the last call.
-func (b *NamespacedDriftApplyConfiguration) WithTime(value v1.Time) *NamespacedDriftApplyConfiguration {
-	b.DriftApplyConfiguration.Time = &value
+// If called multiple times, the DetectionTime field is set to the value of the last call.
+func (b *NamespacedDriftApplyConfiguration) WithDetectionTime(value v1.Time) *NamespacedDriftApplyConfiguration {
+	b.DriftApplyConfiguration.DetectionTime = &value
 	return b
 }
 
@@ -91,11 +91,11 @@ func (b *NamespacedDriftApplyConfiguration) WithOperation(value string) *Namespa
 	return b
 }
 
-// WithChanged sets the Changed field in the declarative configuration to the given value
+// WithChangeTime sets the ChangeTime field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the Changed field is set to the value of the last call.
-func (b *NamespacedDriftApplyConfiguration) WithChanged(value v1.Time) *NamespacedDriftApplyConfiguration {
-	b.DriftApplyConfiguration.Changed = &value
+// If called multiple times, the ChangeTime field is set to the value of the last call.
+func (b *NamespacedDriftApplyConfiguration) WithChangeTime(value v1.Time) *NamespacedDriftApplyConfiguration {
+	b.DriftApplyConfiguration.ChangeTime = &value
 	return b
 }
 
@@ -115,12 +115,12 @@ func (b *NamespacedDriftApplyConfiguration) WithCount(value int64) *NamespacedDr
 	return b
 }
 
-// WithBefore adds the given value to the Before field in the declarative configuration
+// WithPreviousDetectionTimes adds the given value to the PreviousDetectionTimes field in the declarative configuration
 // and returns the receiver, so that objects can be build by chaining "With" function invocations.
-// If called multiple times, values provided by each call will be appended to the Before field.
-func (b *NamespacedDriftApplyConfiguration) WithBefore(values ...v1.Time) *NamespacedDriftApplyConfiguration {
+// If called multiple times, values provided by each call will be appended to the PreviousDetectionTimes field.
+func (b *NamespacedDriftApplyConfiguration) WithPreviousDetectionTimes(values ...v1.Time) *NamespacedDriftApplyConfiguration {
 	for i := range values {
-		b.DriftApplyConfiguration.Before = append(b.DriftApplyConfiguration.Before, values[i])
+		b.DriftApplyConfiguration.PreviousDetectionTimes = append(b.DriftApplyConfiguration.PreviousDetectionTimes, values[i])
 	}
 	return b
 }

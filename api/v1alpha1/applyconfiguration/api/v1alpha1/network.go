@@ -24,7 +24,7 @@ type NetworkApplyConfiguration struct {
 	// Refuse the pods of a new namespace until its default-deny policy is in
 	// place; whatever makes them tries again by itself. It needs a Kubernetes with
 	// MutatingAdmissionPolicy, 1.36 or later.
-	Gate *bool `json:"gate,omitempty"`
+	WaitForDefaultDeny *bool `json:"waitForDefaultDeny,omitempty"`
 	// Cut the addresses of the clouds' metadata services, which hand out the
 	// node's credentials, out of every ipBlock that contains them. A rule that
 	// names no peer at all allows every address and is not changed. True unless
@@ -69,11 +69,11 @@ func (b *NetworkApplyConfiguration) WithPolicies(values ...*NamedNetworkPolicyAp
 	return b
 }
 
-// WithGate sets the Gate field in the declarative configuration to the given value
+// WithWaitForDefaultDeny sets the WaitForDefaultDeny field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the Gate field is set to the value of the last call.
-func (b *NetworkApplyConfiguration) WithGate(value bool) *NetworkApplyConfiguration {
-	b.Gate = &value
+// If called multiple times, the WaitForDefaultDeny field is set to the value of the last call.
+func (b *NetworkApplyConfiguration) WithWaitForDefaultDeny(value bool) *NetworkApplyConfiguration {
+	b.WaitForDefaultDeny = &value
 	return b
 }
 

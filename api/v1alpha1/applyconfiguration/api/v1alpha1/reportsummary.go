@@ -16,9 +16,9 @@ type ReportSummaryApplyConfiguration struct {
 	// Compliant controls, of all.
 	Controls *string `json:"controls,omitempty"`
 	// How many drifts were seen, listed or not.
-	Drifts *int64 `json:"drifts,omitempty"`
+	DriftsTotal *int64 `json:"driftsTotal,omitempty"`
 	// When the newest drift was seen.
-	LastDrift *v1.Time `json:"lastDrift,omitempty"`
+	LastDriftTime *v1.Time `json:"lastDriftTime,omitempty"`
 }
 
 // ReportSummaryApplyConfiguration constructs a declarative configuration of the ReportSummary type for use with
@@ -43,18 +43,18 @@ func (b *ReportSummaryApplyConfiguration) WithControls(value string) *ReportSumm
 	return b
 }
 
-// WithDrifts sets the Drifts field in the declarative configuration to the given value
+// WithDriftsTotal sets the DriftsTotal field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the Drifts field is set to the value of the last call.
-func (b *ReportSummaryApplyConfiguration) WithDrifts(value int64) *ReportSummaryApplyConfiguration {
-	b.Drifts = &value
+// If called multiple times, the DriftsTotal field is set to the value of the last call.
+func (b *ReportSummaryApplyConfiguration) WithDriftsTotal(value int64) *ReportSummaryApplyConfiguration {
+	b.DriftsTotal = &value
 	return b
 }
 
-// WithLastDrift sets the LastDrift field in the declarative configuration to the given value
+// WithLastDriftTime sets the LastDriftTime field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the LastDrift field is set to the value of the last call.
-func (b *ReportSummaryApplyConfiguration) WithLastDrift(value v1.Time) *ReportSummaryApplyConfiguration {
-	b.LastDrift = &value
+// If called multiple times, the LastDriftTime field is set to the value of the last call.
+func (b *ReportSummaryApplyConfiguration) WithLastDriftTime(value v1.Time) *ReportSummaryApplyConfiguration {
+	b.LastDriftTime = &value
 	return b
 }

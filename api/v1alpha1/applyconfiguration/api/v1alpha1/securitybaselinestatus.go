@@ -14,7 +14,7 @@ import (
 type SecurityBaselineStatusApplyConfiguration struct {
 	// The generation of the spec that this status is about.
 	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// Ready, Drifted, Compliant; BornHardened, if the baseline labels new namespaces;
+	// Ready, Drifted, Compliant; NewNamespacesHardened, if the baseline labels new namespaces;
 	// Reconciling and Stalled while they hold.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
 	// How many namespaces are in which state.
@@ -28,10 +28,10 @@ type SecurityBaselineStatusApplyConfiguration struct {
 	// The newest drift.
 	LastDrift *NamespacedDriftApplyConfiguration `json:"lastDrift,omitempty"`
 	// How many drifts were seen in the namespaces that exist now.
-	Drifts *int64 `json:"drifts,omitempty"`
+	DriftsTotal *int64 `json:"driftsTotal,omitempty"`
 	// How many pods run, in all namespaces, that the wanted pod-security level
 	// rejects, as far as the API server names them.
-	ViolatingPods *int32 `json:"violatingPods,omitempty"`
+	ViolatingPodsTotal *int32 `json:"violatingPodsTotal,omitempty"`
 	// The baseline's exceptions; absent if it has none.
 	Exceptions *ExceptionStatusApplyConfiguration `json:"exceptions,omitempty"`
 	// What is worth knowing of the cluster as a whole although it is compliant: at
@@ -122,19 +122,19 @@ func (b *SecurityBaselineStatusApplyConfiguration) WithLastDrift(value *Namespac
 	return b
 }
 
-// WithDrifts sets the Drifts field in the declarative configuration to the given value
+// WithDriftsTotal sets the DriftsTotal field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the Drifts field is set to the value of the last call.
-func (b *SecurityBaselineStatusApplyConfiguration) WithDrifts(value int64) *SecurityBaselineStatusApplyConfiguration {
-	b.Drifts = &value
+// If called multiple times, the DriftsTotal field is set to the value of the last call.
+func (b *SecurityBaselineStatusApplyConfiguration) WithDriftsTotal(value int64) *SecurityBaselineStatusApplyConfiguration {
+	b.DriftsTotal = &value
 	return b
 }
 
-// WithViolatingPods sets the ViolatingPods field in the declarative configuration to the given value
+// WithViolatingPodsTotal sets the ViolatingPodsTotal field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the ViolatingPods field is set to the value of the last call.
-func (b *SecurityBaselineStatusApplyConfiguration) WithViolatingPods(value int32) *SecurityBaselineStatusApplyConfiguration {
-	b.ViolatingPods = &value
+// If called multiple times, the ViolatingPodsTotal field is set to the value of the last call.
+func (b *SecurityBaselineStatusApplyConfiguration) WithViolatingPodsTotal(value int32) *SecurityBaselineStatusApplyConfiguration {
+	b.ViolatingPodsTotal = &value
 	return b
 }
 
