@@ -25,9 +25,12 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
-	"github.com/securitybaseline/operator/controllers/policies"
 	"github.com/securitybaseline/operator/controllers/controls"
-	"github.com/securitybaseline/operator/controllers/enforcement"
+	"github.com/securitybaseline/operator/controllers/enforcement/ownership"
+	"github.com/securitybaseline/operator/controllers/evaluation"
+	"github.com/securitybaseline/operator/controllers/internal/kube"
+	"github.com/securitybaseline/operator/controllers/internal/ttlmap"
+	"github.com/securitybaseline/operator/controllers/policies"
 )
 
 // crdName is the name of the CustomResourceDefinition of SecurityBaseline.
@@ -48,7 +51,7 @@ type admissionReconciler struct {
 	now      func() time.Time
 
 	noticed noticed
-	pace    enforcement.Pace
+	pace    ttlmap.RateLimiter
 	// placed are fingerprints of what was seen or put in place, by Kind/name. What
 	// differs although it is wanted as it was then, somebody changed.
 	placed map[string]string
@@ -126,7 +129,7 @@ func (r *admissionReconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ct
 			continue
 		}
 		delete(r.placed, id)
-		if err := r.client.Delete(ctx, object, enforcement.Exactly(object)); !movedOn(err) {
+		if err := r.client.Delete(ctx, object, kube.DeletePreconditions(object)); !movedOn(err) {
 			errs = append(errs, fmt.Errorf("removing %s: %w", id, err))
 		}
 	}
@@ -152,7 +155,7 @@ func (r *admissionReconciler) put(ctx context.Context, have client.Object, want 
 		}
 		return 0, err
 	}
-	if left := r.pace.Due(id, r.now()); left > 0 {
+	if left := r.pace.Remaining(id, r.now()); left > 0 {
 		return left, nil
 	}
 	drift, err := r.drift(ctx, have)
@@ -162,7 +165,7 @@ func (r *admissionReconciler) put(ctx context.Context, have client.Object, want 
 	if written, err := r.write(ctx, have, want.Object); !written || err != nil {
 		return 0, err
 	}
-	r.pace.Done(id, r.now())
+	r.pace.Record(id, r.now())
 	drift.Object = id
 	r.tell(ctx, want, drift, r.now().Sub(noticed))
 	return 0, nil
@@ -172,15 +175,15 @@ func (r *admissionReconciler) put(ctx context.Context, have client.Object, want 
 // and what is done about it. have is nil where it was deleted.
 func (r *admissionReconciler) drift(ctx context.Context, have client.Object) (*v1alpha1.Drift, error) {
 	if have == nil {
-		return &v1alpha1.Drift{Operation: enforcement.OperationDelete, Action: v1alpha1.DriftCreated}, nil
+		return &v1alpha1.Drift{Operation: evaluation.OperationDelete, Action: v1alpha1.DriftCreated}, nil
 	}
 	live := have.DeepCopyObject().(client.Object)
 	if err := r.live.Get(ctx, client.ObjectKeyFromObject(have), live); client.IgnoreNotFound(err) != nil {
 		return nil, err
 	}
-	manager, operation := enforcement.LastAuthor(live, fieldpath.MakePathOrDie("spec"), fieldpath.MakePathOrDie("metadata"))
+	author := ownership.LastAuthor(live, fieldpath.MakePathOrDie("spec"), fieldpath.MakePathOrDie("metadata"))
 	return &v1alpha1.Drift{
-		Manager: manager, Operation: operation, Action: v1alpha1.DriftConfigured, Fields: []v1alpha1.FieldDifference{{Path: "spec"}},
+		Manager: author.Manager, Operation: author.Operation, Action: v1alpha1.DriftConfigured, Fields: []v1alpha1.FieldDifference{{Path: "spec"}},
 	}, nil
 }
 

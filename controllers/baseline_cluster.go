@@ -15,10 +15,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
-	"github.com/securitybaseline/operator/controllers/policies"
 	"github.com/securitybaseline/operator/controllers/controls"
-	"github.com/securitybaseline/operator/controllers/report"
+	"github.com/securitybaseline/operator/controllers/policies"
 	"github.com/securitybaseline/operator/controllers/precedence"
+	"github.com/securitybaseline/operator/controllers/report"
 )
 
 // maxPowerfulRoles is how many roles with all verbs on all resources admission

@@ -15,8 +15,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
-	"github.com/securitybaseline/operator/controllers/report"
 	"github.com/securitybaseline/operator/controllers/precedence"
+	"github.com/securitybaseline/operator/controllers/report"
 )
 
 // baselineReconciler sums the reports up into the status of a SecurityBaseline,

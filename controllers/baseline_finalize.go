@@ -78,7 +78,7 @@ func (r *baselineReconciler) leftovers(ctx context.Context, baseline string) (le
 
 func (r *baselineReconciler) leftoversIn(ctx context.Context, reader client.Reader, baseline string) (leftovers, error) {
 	left := leftovers{pending: sets.New[string](), refused: sets.New[string]()}
-	namespaces, err := enforcement.GivenIn(ctx, reader, baseline)
+	namespaces, err := enforcement.ListManaged(ctx, reader, baseline)
 	if err != nil {
 		return left, err
 	}

@@ -26,8 +26,9 @@ import (
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/controllers/controls"
 	"github.com/securitybaseline/operator/controllers/enforcement"
-	"github.com/securitybaseline/operator/controllers/report"
+	"github.com/securitybaseline/operator/controllers/evaluation"
 	"github.com/securitybaseline/operator/controllers/precedence"
+	"github.com/securitybaseline/operator/controllers/report"
 )
 
 // stored is a client of a cluster that holds a namespace, what the fuzzer made and
@@ -180,7 +181,7 @@ func operate(ctx context.Context, cluster *stored) {
 	now := func() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
 	protected, recorder, underWay := precedence.Protected("operator"), &events.FakeRecorder{}, &evaluations{}
 	namespaces := &namespaceReconciler{
-		client: cluster, live: cluster, enforcer: &enforcement.Enforcer{Client: cluster, Live: cluster, Now: now}, protected: protected,
+		client: cluster, live: cluster, enforcer: enforcement.New(cluster, cluster, now), protected: protected,
 		evaluations: underWay, workloads: &workloads{}, noticed: &noticed{}, failing: &failing{}, unrecorded: &unrecorded{}, events: recorder, now: now,
 	}
 	baselines := &baselineReconciler{
@@ -198,12 +199,12 @@ func operate(ctx context.Context, cluster *stored) {
 	_, _ = reports.Reconcile(ctx, requestFor(fuzzed))
 	collect(cluster.baseline, func(*prometheus.Desc, int64, ...string) {})
 	// What drifted drifts again.
-	ledger, outcomes := cluster.report.BaselineReportData, make([]enforcement.Outcome, 0, len(controls.All))
+	ledger, outcomes := cluster.report.BaselineReportData, make([]evaluation.Outcome, 0, len(controls.All))
 	for _, control := range controls.All {
-		outcomes = append(outcomes, enforcement.Outcome{Control: control.Name, Baseline: cluster.baseline.Name, Drifts: ledger.Drifts})
+		outcomes = append(outcomes, evaluation.Outcome{Control: control.Name, Baseline: cluster.baseline.Name, Drifts: ledger.Drifts})
 	}
 	next := report.Next(ledger, precedence.Governance{}, report.DropReported(ledger, outcomes), now())
-	namespaces.tell(evaluation{namespace: cluster.namespace(), prior: cluster.report, outcomes: outcomes}, ledger, next)
+	namespaces.tell(evaluationResult{namespace: cluster.namespace(), prior: cluster.report, outcomes: outcomes}, ledger, next)
 	_ = report.HasUnsettledPods(next)
 }
 

@@ -11,8 +11,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/evaluation"
 	"github.com/securitybaseline/operator/controllers/policies"
-	"github.com/securitybaseline/operator/controllers/enforcement"
 	"github.com/securitybaseline/operator/controllers/report"
 )
 
@@ -39,7 +39,7 @@ const maxNote = 1024
 // count logs and counts the drifts of an evaluation, once each: those that were put
 // right whether or not they could be recorded, the others, which are found again
 // until they are, if they were.
-func (r *namespaceReconciler) count(ctx context.Context, done evaluation, recorded bool) {
+func (r *namespaceReconciler) count(ctx context.Context, done evaluationResult, recorded bool) {
 	for i := range done.outcomes {
 		for j := range done.outcomes[i].Drifts {
 			drift := &done.outcomes[i].Drifts[j]
@@ -56,14 +56,14 @@ func (r *namespaceReconciler) count(ctx context.Context, done evaluation, record
 
 // tell emits an event for each drift that was recorded and did not come before,
 // and for each control that is contested now and was not before.
-func (r *namespaceReconciler) tell(done evaluation, before, after v1alpha1.BaselineReportData) {
+func (r *namespaceReconciler) tell(done evaluationResult, before, after v1alpha1.BaselineReportData) {
 	for i := range done.outcomes {
 		for j := range done.outcomes[i].Drifts {
 			drift := &done.outcomes[i].Drifts[j]
 			if report.IsNewDrift(after, drift) {
 				related := r.enforcer.Reference(done.namespace, drift.Object)
 				// The recorder takes events with the same references for the same.
-				related.ResourceVersion = done.outcomes[i].Versions[drift.Object]
+				related.ResourceVersion = done.outcomes[i].DriftVersions[drift.Object]
 				r.emit(done, drift.Baseline, related, eventDrift, string(drift.Action), driftNote(drift))
 			}
 		}
@@ -76,7 +76,7 @@ func (r *namespaceReconciler) tell(done evaluation, before, after v1alpha1.Basel
 		if was := report.FindControl(before, control.Name, control.Baseline); was != nil && was.State == v1alpha1.StateContested {
 			continue
 		}
-		related := r.enforcer.Reference(done.namespace, enforcement.NamespaceID(done.namespace))
+		related := r.enforcer.Reference(done.namespace, evaluation.NamespaceID(done.namespace))
 		if fight := report.ContestedBy(after.Drifts, control, r.now()); fight != nil {
 			related = r.enforcer.Reference(done.namespace, fight.Object)
 		}
@@ -85,12 +85,12 @@ func (r *namespaceReconciler) tell(done evaluation, before, after v1alpha1.Basel
 }
 
 // emit emits an event about the namespace, and the same about the baseline.
-func (r *namespaceReconciler) emit(done evaluation, baseline string, related *corev1.ObjectReference, reason, action, note string) {
-	namespace := r.enforcer.Reference(done.namespace, enforcement.NamespaceID(done.namespace))
-	r.events.Eventf(namespace, related, corev1.EventTypeWarning, reason, action, "%s", enforcement.Truncate(note, maxNote))
+func (r *namespaceReconciler) emit(done evaluationResult, baseline string, related *corev1.ObjectReference, reason, action, note string) {
+	namespace := r.enforcer.Reference(done.namespace, evaluation.NamespaceID(done.namespace))
+	r.events.Eventf(namespace, related, corev1.EventTypeWarning, reason, action, "%s", evaluation.Truncate(note, maxNote))
 	for _, selecting := range done.governance.Selecting {
 		if selecting.Name == baseline {
-			note = enforcement.Truncate("namespace "+done.namespace.Name+": "+note, maxNote)
+			note = evaluation.Truncate("namespace "+done.namespace.Name+": "+note, maxNote)
 			r.events.Eventf(reference(selecting), related, corev1.EventTypeWarning, reason, action, "%s", note)
 		}
 	}
@@ -151,7 +151,7 @@ func (r *admissionReconciler) tell(ctx context.Context, object policies.Needed, 
 	kind, name, _ := strings.Cut(drift.Object, "/")
 	itself := &corev1.ObjectReference{APIVersion: admissionregistrationv1.SchemeGroupVersion.String(), Kind: kind, Name: name}
 	countManager(drift.Manager)
-	note := enforcement.Truncate(changeNote(drift), maxNote)
+	note := evaluation.Truncate(changeNote(drift), maxNote)
 	r.events.Eventf(itself, nil, corev1.EventTypeWarning, eventDrift, string(drift.Action), "%s", note)
 	for _, use := range object.Uses {
 		drift.Baseline, drift.Control = use.Baseline.Name, use.Control
@@ -170,7 +170,7 @@ func (r *baselineReconciler) announce(baseline *v1alpha1.SecurityBaseline, due [
 		exception := deadline.Exception
 		note := fmt.Sprintf("exception %s %s: from %s on %s in force again in %s", exception.Name, what,
 			exception.ExpirationTime.UTC().Format(time.RFC3339), controlList(exception.Controls), strings.Join(exception.Namespaces, ", "))
-		r.events.Eventf(reference(baseline), nil, corev1.EventTypeWarning, reason, actionNone, "%s", enforcement.Truncate(note, maxNote))
+		r.events.Eventf(reference(baseline), nil, corev1.EventTypeWarning, reason, actionNone, "%s", evaluation.Truncate(note, maxNote))
 	}
 }
 

@@ -22,8 +22,10 @@ import (
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/controllers/controls"
 	"github.com/securitybaseline/operator/controllers/enforcement"
-	"github.com/securitybaseline/operator/controllers/report"
+	"github.com/securitybaseline/operator/controllers/evaluation"
+	"github.com/securitybaseline/operator/controllers/internal/kube"
 	"github.com/securitybaseline/operator/controllers/precedence"
+	"github.com/securitybaseline/operator/controllers/report"
 )
 
 const (
@@ -94,7 +96,7 @@ func (r *namespaceReconciler) Reconcile(ctx context.Context, request ctrl.Reques
 	if err := r.client.Get(ctx, reportKey(namespace.Name), prior); client.IgnoreNotFound(err) != nil {
 		return ctrl.Result{}, fmt.Errorf("reading the report: %w", err)
 	}
-	if r.unserved.Load() || enforcement.Precedes(prior, namespace) || report.BelongsToFormerNamespace(prior.BaselineReportData, namespace) {
+	if r.unserved.Load() || kube.IsOlder(prior, namespace) || report.BelongsToFormerNamespace(prior.BaselineReportData, namespace) {
 		prior = &v1alpha1.BaselineReport{}
 	}
 
@@ -108,7 +110,7 @@ func (r *namespaceReconciler) Reconcile(ctx context.Context, request ctrl.Reques
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	done := evaluation{namespace, prior, governance, outcomes, again, noticed}
+	done := evaluationResult{namespace, prior, governance, outcomes, again, noticed}
 	if !done.finished() {
 		r.noticed.mark(namespace.Name, noticed)
 	}
@@ -116,8 +118,8 @@ func (r *namespaceReconciler) Reconcile(ctx context.Context, request ctrl.Reques
 }
 
 // plan says what is to be done for each control.
-func plan(governance precedence.Governance, prior *v1alpha1.BaselineReport) []enforcement.Task {
-	tasks := make([]enforcement.Task, 0, len(controls.All))
+func plan(governance precedence.Governance, prior *v1alpha1.BaselineReport) []evaluation.Task {
+	tasks := make([]evaluation.Task, 0, len(controls.All))
 	outdated := !slices.Equal(prior.ObservedBaselines, report.Observed(governance))
 	for _, control := range controls.All {
 		governing := governance.Governing[control.Name]
@@ -126,17 +128,17 @@ func plan(governance precedence.Governance, prior *v1alpha1.BaselineReport) []en
 			// It may have been in Audit mode.
 			ledger = report.FindControl(prior.BaselineReportData, control.Name, governing.Name)
 		}
-		tasks = append(tasks, enforcement.Task{Control: control, Baseline: governing, Ledger: ledger, Outdated: outdated, Outranked: governance.Overridden[control.Name]})
+		tasks = append(tasks, evaluation.Task{Control: control, Baseline: governing, Previous: ledger, AreBaselinesChanged: outdated, Overridden: governance.Overridden[control.Name]})
 		for i, auditing := range governance.Auditing[control.Name] {
 			var peer *v1alpha1.SecurityBaseline
 			if i > 0 {
 				peer = governance.Auditing[control.Name][0]
 			}
-			tasks = append(tasks, enforcement.Task{
-				Peer: peer, Outdated: outdated,
-				Control: control, Baseline: auditing, Rival: governing, Ahead: governing != nil && precedence.HasPrecedence(governing, auditing),
-				Ledger:  report.FindControl(prior.BaselineReportData, control.Name, auditing.Name),
-				Current: slices.Contains(prior.ObservedBaselines, v1alpha1.ObservedBaseline{Name: auditing.Name, Generation: auditing.Generation}),
+			tasks = append(tasks, evaluation.Task{
+				HigherAudit: peer, AreBaselinesChanged: outdated,
+				Control: control, Baseline: auditing, Governing: governing, IsOutranked: governing != nil && precedence.HasPrecedence(governing, auditing),
+				Previous:          report.FindControl(prior.BaselineReportData, control.Name, auditing.Name),
+				IsPreviousCurrent: slices.Contains(prior.ObservedBaselines, v1alpha1.ObservedBaseline{Name: auditing.Name, Generation: auditing.Generation}),
 			})
 		}
 	}
@@ -164,11 +166,11 @@ func (r *namespaceReconciler) gone(baselines []v1alpha1.SecurityBaseline, name s
 }
 
 // evaluation is what was found in a namespace and done about it.
-type evaluation struct {
+type evaluationResult struct {
 	namespace  *metav1.PartialObjectMetadata
 	prior      *v1alpha1.BaselineReport
 	governance precedence.Governance
-	outcomes   []enforcement.Outcome
+	outcomes   []evaluation.Outcome
 	// again says that something is to be removed when the report is written.
 	again bool
 	// noticed is when the first of the events came that led to it.
@@ -176,14 +178,14 @@ type evaluation struct {
 }
 
 // finished says whether nothing is left to be put right.
-func (e *evaluation) finished() bool {
-	return !slices.ContainsFunc(e.outcomes, func(outcome enforcement.Outcome) bool {
-		return outcome.Stale || outcome.After > 0 || outcome.Unhealed
+func (e *evaluationResult) finished() bool {
+	return !slices.ContainsFunc(e.outcomes, func(outcome evaluation.Outcome) bool {
+		return outcome.IsCacheStale || outcome.RequeueAfter > 0 || outcome.HasUnrevertedDrift
 	})
 }
 
 // conclude writes the report, tells of drifts and says when to look again.
-func (r *namespaceReconciler) conclude(ctx context.Context, done evaluation) (ctrl.Result, error) {
+func (r *namespaceReconciler) conclude(ctx context.Context, done evaluationResult) (ctrl.Result, error) {
 	var errs []error
 	for i := range done.outcomes {
 		if err := done.outcomes[i].Err; err != nil {
@@ -195,7 +197,7 @@ func (r *namespaceReconciler) conclude(ctx context.Context, done evaluation) (ct
 	defer cancel()
 	now := r.now()
 	var before, next v1alpha1.BaselineReportData
-	var fresh, missing []enforcement.Outcome
+	var fresh, missing []evaluation.Outcome
 	held := r.unrecorded.take(done.namespace)
 	err := r.write(recording, done.prior, done.namespace.Name, func(prior v1alpha1.BaselineReportData) v1alpha1.BaselineReportData {
 		fresh, missing = report.DropReported(prior, done.outcomes), report.DropRecorded(prior, held)
@@ -212,7 +214,7 @@ func (r *namespaceReconciler) conclude(ctx context.Context, done evaluation) (ct
 		r.unrecorded.keep(done.namespace, done.outcomes)
 	}
 	failed := errors.Join(append(errs, err)...)
-	if failed == nil && !slices.ContainsFunc(done.outcomes, func(outcome enforcement.Outcome) bool { return outcome.State == v1alpha1.StateFailed }) {
+	if failed == nil && !slices.ContainsFunc(done.outcomes, func(outcome evaluation.Outcome) bool { return outcome.State == v1alpha1.StateFailed }) {
 		r.failing.forget(done.namespace.Name)
 	}
 	return requeueAfter(ctx, again, failed)
@@ -220,7 +222,7 @@ func (r *namespaceReconciler) conclude(ctx context.Context, done evaluation) (ct
 
 // lookAgain returns how soon a namespace is to be evaluated again although
 // nothing happens to it; zero if it need not be.
-func (r *namespaceReconciler) lookAgain(done evaluation, next v1alpha1.BaselineReportData, now time.Time) time.Duration {
+func (r *namespaceReconciler) lookAgain(done evaluationResult, next v1alpha1.BaselineReportData, now time.Time) time.Duration {
 	var soonest time.Duration
 	in := func(after time.Duration) {
 		if after > 0 && (soonest == 0 || after < soonest) {
@@ -233,15 +235,15 @@ func (r *namespaceReconciler) lookAgain(done evaluation, next v1alpha1.BaselineR
 	unsettled := false
 	for i := range done.outcomes {
 		outcome := &done.outcomes[i]
-		unsettled = unsettled || outcome.Unsettled
+		unsettled = unsettled || outcome.HasUnsettledPods
 		if outcome.PodSecurity != nil && outcome.PodSecurity.Provisional {
 			in(firstLook)
 		}
 		switch {
-		case outcome.Stale:
+		case outcome.IsCacheStale:
 			in(retryStale)
-		case outcome.After > 0:
-			in(outcome.After)
+		case outcome.RequeueAfter > 0:
+			in(outcome.RequeueAfter)
 		case outcome.State == v1alpha1.StateFailed:
 			in(wait.Jitter(retryRefused, 1))
 		}
@@ -295,7 +297,7 @@ func (r *namespaceReconciler) writeOnce(ctx context.Context, current *v1alpha1.B
 	var err error
 	switch {
 	case nothing && exists:
-		err = client.IgnoreNotFound(r.client.Delete(ctx, current, enforcement.Exactly(current)))
+		err = client.IgnoreNotFound(r.client.Delete(ctx, current, kube.DeletePreconditions(current)))
 	case nothing, exists && equality.Semantic.DeepEqual(current.BaselineReportData, next):
 		return nil
 	case exists:
@@ -306,7 +308,7 @@ func (r *namespaceReconciler) writeOnce(ctx context.Context, current *v1alpha1.B
 	if unserved := isUnserved(err); unserved || err == nil {
 		r.unserved.Store(unserved) // any other error does not say
 	}
-	if err == nil || enforcement.Vanishing(err) {
+	if err == nil || kube.IsNamespaceTerminating(err) {
 		return nil
 	}
 	return fmt.Errorf("writing the report: %w", err)

@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
-	"github.com/securitybaseline/operator/controllers/enforcement"
+	"github.com/securitybaseline/operator/controllers/evaluation"
 	"github.com/securitybaseline/operator/controllers/precedence"
 )
 
@@ -82,28 +82,28 @@ func TestLookAgain(t *testing.T) {
 	}}
 	for _, test := range []struct {
 		name        string
-		outcomes    []enforcement.Outcome
+		outcomes    []evaluation.Outcome
 		until       time.Time
 		drifts      []v1alpha1.Drift
 		least, most time.Duration
 	}{
-		{name: "never, where nothing is left to do", outcomes: []enforcement.Outcome{{State: "Compliant"}}},
-		{name: "at once, where the cache was behind", outcomes: []enforcement.Outcome{{State: "Failed"}, {Stale: true}}, least: retryStale, most: retryStale},
-		{name: "when a write was spaced out", outcomes: []enforcement.Outcome{{After: 700 * time.Millisecond}}, least: 700 * time.Millisecond, most: 700 * time.Millisecond},
-		{name: "in 30 to 60 seconds, where something was refused", outcomes: []enforcement.Outcome{{State: "Failed"}}, least: 30 * time.Second, most: time.Minute},
+		{name: "never, where nothing is left to do", outcomes: []evaluation.Outcome{{State: "Compliant"}}},
+		{name: "at once, where the cache was behind", outcomes: []evaluation.Outcome{{State: "Failed"}, {IsCacheStale: true}}, least: retryStale, most: retryStale},
+		{name: "when a write was spaced out", outcomes: []evaluation.Outcome{{RequeueAfter: 700 * time.Millisecond}}, least: 700 * time.Millisecond, most: 700 * time.Millisecond},
+		{name: "in 30 to 60 seconds, where something was refused", outcomes: []evaluation.Outcome{{State: "Failed"}}, least: 30 * time.Second, most: time.Minute},
 		{name: "when an exception expires", until: now.Add(time.Hour), least: time.Hour, most: time.Hour},
 		{name: "at once, where it has expired meanwhile", until: now.Add(-time.Second), least: time.Millisecond, most: time.Millisecond},
 		{name: "when a contest ends", drifts: []v1alpha1.Drift{contested}, least: 5 * time.Minute, most: 5 * time.Minute},
-		{name: "at the first of these", outcomes: []enforcement.Outcome{{State: "Failed"}}, until: now.Add(time.Hour), drifts: []v1alpha1.Drift{contested}, least: 30 * time.Second, most: time.Minute},
-		{name: "where pods stand in the way", outcomes: []enforcement.Outcome{{Unsettled: true}}, least: 5 * time.Minute, most: 10 * time.Minute},
+		{name: "at the first of these", outcomes: []evaluation.Outcome{{State: "Failed"}}, until: now.Add(time.Hour), drifts: []v1alpha1.Drift{contested}, least: 30 * time.Second, most: time.Minute},
+		{name: "where pods stand in the way", outcomes: []evaluation.Outcome{{HasUnsettledPods: true}}, least: 5 * time.Minute, most: 10 * time.Minute},
 		{
 			name:     "soon, where pods may have come in unseen",
-			outcomes: []enforcement.Outcome{{Unsettled: true, PodSecurity: &v1alpha1.PodSecurityReport{Provisional: true}}}, least: firstLook, most: firstLook,
+			outcomes: []evaluation.Outcome{{HasUnsettledPods: true, PodSecurity: &v1alpha1.PodSecurityReport{Provisional: true}}}, least: firstLook, most: firstLook,
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := &namespaceReconciler{workloads: &workloads{}}
-			done := evaluation{namespace: &metav1.PartialObjectMetadata{}, outcomes: test.outcomes, governance: precedence.Governance{NextExpirationTime: test.until}}
+			done := evaluationResult{namespace: &metav1.PartialObjectMetadata{}, outcomes: test.outcomes, governance: precedence.Governance{NextExpirationTime: test.until}}
 			after := r.lookAgain(done, v1alpha1.BaselineReportData{Drifts: test.drifts}, now)
 			if after < test.least || after > test.most {
 				t.Errorf("in %s", after)
@@ -181,7 +181,7 @@ func TestPodsThatGoWhileThereIsNoReportAreRemembered(t *testing.T) {
 	if len(q.after) > 0 {
 		t.Errorf("a namespace that is not governed is looked at: %v", q.after)
 	}
-	done := evaluation{namespace: &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "n"}}, outcomes: []enforcement.Outcome{{Unsettled: true}}}
+	done := evaluationResult{namespace: &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "n"}}, outcomes: []evaluation.Outcome{{HasUnsettledPods: true}}}
 	if after := r.lookAgain(done, v1alpha1.BaselineReportData{}, now); after < firstLook || after > 2*firstLook {
 		t.Errorf("it is looked at again in %s", after)
 	}

@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
-	"github.com/securitybaseline/operator/controllers/enforcement"
+	"github.com/securitybaseline/operator/controllers/internal/kube"
 	"github.com/securitybaseline/operator/controllers/report"
 )
 
@@ -52,7 +52,7 @@ func (r *openReportReconciler) Reconcile(ctx context.Context, request ctrl.Reque
 	default:
 		err = r.client.Update(ctx, &desired)
 	}
-	if err != nil && !behind(err) && !enforcement.Vanishing(err) {
+	if err != nil && !behind(err) && !kube.IsNamespaceTerminating(err) {
 		return ctrl.Result{}, fmt.Errorf("writing the Report: %w", err)
 	}
 	// Where the cache was behind, what it learns leads here again.

@@ -38,11 +38,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
-	"github.com/securitybaseline/operator/controllers/policies"
 	"github.com/securitybaseline/operator/controllers/controls"
 	"github.com/securitybaseline/operator/controllers/enforcement"
-	"github.com/securitybaseline/operator/controllers/report"
+	"github.com/securitybaseline/operator/controllers/enforcement/podsecurity"
+	"github.com/securitybaseline/operator/controllers/policies"
 	"github.com/securitybaseline/operator/controllers/precedence"
+	"github.com/securitybaseline/operator/controllers/report"
 )
 
 const (
@@ -97,7 +98,7 @@ func NewManager(config *rest.Config, manager ctrl.Options, options Options) (ctr
 	// here could.
 	config.QPS = -1
 	// Without them, every pod would seem to meet every level.
-	config.WarningHandlerWithContext = enforcement.Warnings{}
+	config.WarningHandlerWithContext = podsecurity.Warnings{}
 	if manager.LeaderElection {
 		config.Wrap((&fence{deadline: ptr.Deref(manager.RenewDeadline, defaultRenewDeadline)}).wrap)
 	}
@@ -184,7 +185,7 @@ func setup(mgr ctrl.Manager, options Options) error {
 	namespaces := &namespaceReconciler{
 		client:    writer,
 		live:      mgr.GetAPIReader(),
-		enforcer:  &enforcement.Enforcer{Client: writer, Live: mgr.GetAPIReader(), Now: now},
+		enforcer:  enforcement.New(writer, mgr.GetAPIReader(), now),
 		protected: protected, evaluations: underWay, workloads: &workloads{}, noticed: &noticed{}, failing: &failing{}, unrecorded: &unrecorded{}, events: recorder, now: now,
 	}
 	if err := setupNamespaces(mgr, namespaces); err != nil {

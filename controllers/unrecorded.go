@@ -8,7 +8,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
-	"github.com/securitybaseline/operator/controllers/enforcement"
+	"github.com/securitybaseline/operator/controllers/evaluation"
 )
 
 // unrecorded holds, by the name of the namespace, the outcomes of the drifts that
@@ -22,22 +22,22 @@ type unrecorded struct {
 // held is what is held for one namespace, and for none after it of the same name.
 type held struct {
 	namespace types.UID
-	outcomes  []enforcement.Outcome
+	outcomes  []evaluation.Outcome
 }
 
 // maxUnrecorded is how many drifts are held for a control of a namespace.
 const maxUnrecorded = 20
 
 // keep holds what could not be recorded. What was not put right is found again.
-func (u *unrecorded) keep(namespace client.Object, outcomes []enforcement.Outcome) {
-	var kept []enforcement.Outcome
+func (u *unrecorded) keep(namespace client.Object, outcomes []evaluation.Outcome) {
+	var kept []evaluation.Outcome
 	for _, outcome := range outcomes {
 		healed := slices.DeleteFunc(slices.Clone(outcome.Drifts), func(drift v1alpha1.Drift) bool {
 			return drift.Action == v1alpha1.DriftReported
 		})
 		if len(healed) > 0 {
-			kept = append(kept, enforcement.Outcome{
-				Control: outcome.Control, Baseline: outcome.Baseline, Drifts: healed[max(0, len(healed)-maxUnrecorded):], Earlier: true,
+			kept = append(kept, evaluation.Outcome{
+				Control: outcome.Control, Baseline: outcome.Baseline, Drifts: healed[max(0, len(healed)-maxUnrecorded):], HasOnlyDrifts: true,
 			})
 		}
 	}
@@ -53,7 +53,7 @@ func (u *unrecorded) keep(namespace client.Object, outcomes []enforcement.Outcom
 }
 
 // take returns what is held for a namespace, and holds it no more.
-func (u *unrecorded) take(namespace client.Object) []enforcement.Outcome {
+func (u *unrecorded) take(namespace client.Object) []evaluation.Outcome {
 	u.mutex.Lock()
 	defer u.mutex.Unlock()
 	held := u.held[namespace.GetName()]
@@ -73,10 +73,10 @@ func (u *unrecorded) forget(namespace string) {
 
 // joined returns the outcomes with the drifts that were held. Those of a baseline
 // that does not govern the control any more are outcomes by themselves.
-func joined(held, outcomes []enforcement.Outcome) []enforcement.Outcome {
+func joined(held, outcomes []evaluation.Outcome) []evaluation.Outcome {
 	joined := slices.Clone(outcomes)
 	for _, before := range held {
-		i := slices.IndexFunc(joined, func(outcome enforcement.Outcome) bool {
+		i := slices.IndexFunc(joined, func(outcome evaluation.Outcome) bool {
 			return outcome.Control == before.Control && outcome.Baseline == before.Baseline
 		})
 		if i < 0 {

@@ -7,19 +7,21 @@ import (
 // The controls that act at admission. The API server itself enforces them in the
 // namespaces that bear their label, by the policies of config/policies.
 
-var images = atAdmission(v1alpha1.ControlImages, func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.Images != nil })
+var images = atAdmission(v1alpha1.ControlImages, "images", func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.Images != nil })
 
-var workloads = atAdmission(v1alpha1.ControlWorkloads, func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.Workloads != nil })
+var workloads = atAdmission(v1alpha1.ControlWorkloads, "workloads", func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.Workloads != nil })
 
-var guard = atAdmission(v1alpha1.ControlGuard, func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.Guard != nil })
+var guard = atAdmission(v1alpha1.ControlGuard, "guard", func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.Guard != nil })
 
 // atAdmission returns a control that only labels the namespace.
-func atAdmission(name v1alpha1.ControlName, declared func(*v1alpha1.SecurityBaselineSpec) bool) Control {
+func atAdmission(name v1alpha1.ControlName, section string, declared func(*v1alpha1.SecurityBaselineSpec) bool) Control {
 	label := v1alpha1.GoverningBaselineLabel(name)
 	return Control{
-		Name:            name,
-		IsDeclared:        declared,
-		NamespaceLabels: []string{label},
+		Name:                name,
+		Section:             section,
+		LabelsNewNamespaces: declared,
+		IsDeclared:          declared,
+		NamespaceLabels:     []string{label},
 		render: func(baseline *v1alpha1.SecurityBaseline, _ Namespace) Desired {
 			return Desired{NamespaceLabels: map[string]string{label: baseline.Name}}
 		},

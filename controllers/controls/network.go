@@ -9,7 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
-	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
@@ -35,9 +35,32 @@ const linkLocal = "169.254.0.0/16"
 // https://kubernetes.io/docs/concepts/services-networking/network-policies/
 var network = Control{
 	Name:            v1alpha1.ControlNetwork,
-	IsDeclared:        func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.Network != nil },
+	Section:         "network",
+	IsDeclared:      func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.Network != nil },
 	NamespaceLabels: []string{v1alpha1.GoverningBaselineLabel(v1alpha1.ControlNetwork), v1alpha1.DefaultDenyReadyLabel},
-	render:          renderNetwork,
+	LabelsNewNamespaces: func(spec *v1alpha1.SecurityBaselineSpec) bool {
+		return spec.Network != nil && spec.Network.WaitForDefaultDeny
+	},
+	Manages: []*Kind{networkPolicies},
+	render:  renderNetwork,
+}
+
+// networkPolicies includes those of other authors, who can undo the default-deny policy.
+var networkPolicies = &Kind{
+	Object: &networkingv1.NetworkPolicy{},
+	List:   &networkingv1.NetworkPolicyList{},
+	ManagedFields: func(object Object) []Field {
+		spec := &object.(*networkingv1.NetworkPolicy).Spec
+		return []Field{
+			{Path: fieldpath.MakePathOrDie("spec", "podSelector"), Value: spec.PodSelector},
+			{Path: fieldpath.MakePathOrDie("spec", "policyTypes"), Value: spec.PolicyTypes},
+			{Path: fieldpath.MakePathOrDie("spec", "ingress"), Value: spec.Ingress},
+			{Path: fieldpath.MakePathOrDie("spec", "egress"), Value: spec.Egress},
+		}
+	},
+	SetManagedFields: func(actual, expected Object) {
+		actual.(*networkingv1.NetworkPolicy).Spec = expected.(*networkingv1.NetworkPolicy).Spec
+	},
 }
 
 func renderNetwork(baseline *v1alpha1.SecurityBaseline, namespace Namespace) Desired {
@@ -51,7 +74,7 @@ func renderNetwork(baseline *v1alpha1.SecurityBaseline, namespace Namespace) Des
 			exceptMetadataServices(&policy)
 		}
 		stateNetworkPolicyDefaults(&policy)
-		desired.Objects = append(desired.Objects, client.Object(&networkingv1.NetworkPolicy{ObjectMeta: objectMeta(name), Spec: policy}))
+		desired.Objects = append(desired.Objects, Object(&networkingv1.NetworkPolicy{ObjectMeta: objectMeta(name), Spec: policy}))
 	}
 	if len(denied) > 0 {
 		add(policyDefaultDeny, defaultDeny(denied))
@@ -70,7 +93,7 @@ func renderNetwork(baseline *v1alpha1.SecurityBaseline, namespace Namespace) Des
 
 // Denies says whether an object is the default-deny policy that a baseline asks
 // for, and says what it asks for.
-func IsDefaultDeny(baseline *v1alpha1.SecurityBaseline, object client.Object) bool {
+func IsDefaultDeny(baseline *v1alpha1.SecurityBaseline, object Object) bool {
 	policy, ok := object.(*networkingv1.NetworkPolicy)
 	return ok && baseline.Spec.Network != nil && policy.Name == v1alpha1.ObjectNamePrefix+policyDefaultDeny && policy.Labels[v1alpha1.BaselineLabel] != "" &&
 		equality.Semantic.DeepEqual(policy.Spec, defaultDeny(deniedDirections(baseline.Spec.Network)))

@@ -16,7 +16,8 @@ import (
 // one, it stays theirs.
 // https://kubernetes.io/docs/concepts/security/pod-security-admission/
 var podSecurity = Control{
-	Name:     v1alpha1.ControlPodSecurity,
+	Name:       v1alpha1.ControlPodSecurity,
+	Section:    "podSecurity",
 	IsDeclared: func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.PodSecurity != nil },
 	NamespaceLabels: []string{
 		v1alpha1.GoverningBaselineLabel(v1alpha1.ControlPodSecurity),
@@ -24,8 +25,9 @@ var podSecurity = Control{
 		podsecurityapi.AuditLevelLabel, podsecurityapi.AuditVersionLabel,
 		podsecurityapi.WarnLevelLabel, podsecurityapi.WarnVersionLabel,
 	},
-	EnforcedLevel: enforcedLevel,
-	render:        renderPodSecurity,
+	LabelsNewNamespaces: func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.PodSecurity != nil },
+	EnforcedLevel:       enforcedLevel,
+	render:              renderPodSecurity,
 }
 
 // NoLevel rejects nothing.
@@ -99,7 +101,7 @@ func wantedLabels(want *v1alpha1.PodSecurity, reached podsecurityapi.LevelVersio
 func renderPodSecurity(baseline *v1alpha1.SecurityBaseline, namespace Namespace) Desired {
 	desired := Desired{
 		NamespaceLabels: map[string]string{v1alpha1.GoverningBaselineLabel(v1alpha1.ControlPodSecurity): baseline.Name},
-		StricterLabels:      sets.New[string](),
+		StricterLabels:  sets.New[string](),
 	}
 	for _, want := range wantedLabels(baseline.Spec.PodSecurity, namespace.ReachedLevel) {
 		desired.NamespaceLabels[want.levelLabel] = string(want.level)

@@ -4,7 +4,8 @@ import (
 	"fmt"
 
 	rbacv1 "k8s.io/api/rbac/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
+	"k8s.io/apimachinery/pkg/api/equality"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
@@ -12,11 +13,39 @@ import (
 // rbac makes RoleBindings, which grant within one namespace only.
 // https://kubernetes.io/docs/concepts/security/rbac-good-practices/
 var rbac = Control{
-	Name: v1alpha1.ControlRBAC,
+	Name:    v1alpha1.ControlRBAC,
+	Section: "rbac",
 	IsDeclared: func(spec *v1alpha1.SecurityBaselineSpec) bool {
 		return spec.RBAC != nil && len(spec.RBAC.RoleBindings) > 0
 	},
-	render: renderRBAC,
+	Manages:  []*Kind{roleBindings},
+	Observes: []*Kind{roles},
+	render:   renderRBAC,
+}
+
+// roleBindings includes those of other authors, which can grant more than was meant.
+var roleBindings = &Kind{
+	Object: &rbacv1.RoleBinding{},
+	List:   &rbacv1.RoleBindingList{},
+	ManagedFields: func(object Object) []Field {
+		binding := object.(*rbacv1.RoleBinding)
+		return []Field{{Path: roleRefPath, Value: binding.RoleRef}, {Path: fieldpath.MakePathOrDie("subjects"), Value: binding.Subjects}}
+	},
+	SetManagedFields: func(actual, expected Object) {
+		actual.(*rbacv1.RoleBinding).Subjects = expected.(*rbacv1.RoleBinding).Subjects
+	},
+	Immutable: []fieldpath.Path{roleRefPath},
+}
+
+var roleRefPath = fieldpath.MakePathOrDie("roleRef")
+
+// roles are observed for the rules that RoleBindings grant.
+var roles = &Kind{
+	Object: &rbacv1.Role{},
+	List:   &rbacv1.RoleList{},
+	IsChanged: func(before, after Object) bool {
+		return !equality.Semantic.DeepEqual(before.(*rbacv1.Role).Rules, after.(*rbacv1.Role).Rules)
+	},
 }
 
 func renderRBAC(baseline *v1alpha1.SecurityBaseline, namespace Namespace) Desired {
@@ -29,7 +58,7 @@ func renderRBAC(baseline *v1alpha1.SecurityBaseline, namespace Namespace) Desire
 			// Nobody to grant it to here: a binding would only mislead.
 			continue
 		}
-		desired.Objects = append(desired.Objects, client.Object(&rbacv1.RoleBinding{
+		desired.Objects = append(desired.Objects, Object(&rbacv1.RoleBinding{
 			ObjectMeta: objectMeta(binding.Name),
 			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: binding.RoleRef.Kind, Name: binding.RoleRef.Name},
 			Subjects:   subjects,

@@ -4,8 +4,9 @@ import (
 	"maps"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	"k8s.io/apimachinery/pkg/api/resource"
-	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
@@ -20,10 +21,52 @@ const (
 // https://kubernetes.io/docs/concepts/policy/limit-range/
 // https://kubernetes.io/docs/concepts/policy/resource-quotas/
 var resources = Control{
-	Name:     v1alpha1.ControlResources,
+	Name:       v1alpha1.ControlResources,
+	Section:    "resources",
 	IsDeclared: func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.Resources != nil },
-	render:   renderResources,
+	Manages:    []*Kind{limitRanges, resourceQuotas},
+	render:     renderResources,
 }
+
+var limitRanges = &Kind{
+	Object: &corev1.LimitRange{},
+	List:   &corev1.LimitRangeList{},
+	ManagedFields: func(object Object) []Field {
+		return []Field{{Path: fieldpath.MakePathOrDie("spec", "limits"), Value: object.(*corev1.LimitRange).Spec.Limits}}
+	},
+	SetManagedFields: func(actual, expected Object) {
+		actual.(*corev1.LimitRange).Spec = expected.(*corev1.LimitRange).Spec
+	},
+	HasManagedNamesOnly: true,
+}
+
+var resourceQuotas = &Kind{
+	Object: &corev1.ResourceQuota{},
+	List:   &corev1.ResourceQuotaList{},
+	ManagedFields: func(object Object) []Field {
+		spec := &object.(*corev1.ResourceQuota).Spec
+		return []Field{
+			{Path: fieldpath.MakePathOrDie("spec", "hard"), Value: spec.Hard},
+			{Path: quotaScopesPath, Value: spec.Scopes},
+			{Path: quotaScopeSelectorPath, Value: spec.ScopeSelector},
+		}
+	},
+	SetManagedFields: func(actual, expected Object) {
+		actual.(*corev1.ResourceQuota).Spec = expected.(*corev1.ResourceQuota).Spec
+	},
+	Immutable:           []fieldpath.Path{quotaScopesPath, quotaScopeSelectorPath},
+	HasManagedNamesOnly: true,
+	// The status changes with every pod.
+	IsChanged: func(before, after Object) bool {
+		return !equality.Semantic.DeepEqual(before.(*corev1.ResourceQuota).Spec, after.(*corev1.ResourceQuota).Spec) ||
+			!maps.Equal(before.GetLabels(), after.GetLabels())
+	},
+}
+
+var (
+	quotaScopesPath        = fieldpath.MakePathOrDie("spec", "scopes")
+	quotaScopeSelectorPath = fieldpath.MakePathOrDie("spec", "scopeSelector")
+)
 
 func renderResources(baseline *v1alpha1.SecurityBaseline, _ Namespace) Desired {
 	var desired Desired
@@ -34,10 +77,10 @@ func renderResources(baseline *v1alpha1.SecurityBaseline, _ Namespace) Desired {
 		for _, item := range spec.LimitRange.Limits {
 			limits.Spec.Limits = append(limits.Spec.Limits, limitRangeItem(item))
 		}
-		desired.Objects = append(desired.Objects, client.Object(limits))
+		desired.Objects = append(desired.Objects, Object(limits))
 	}
 	if spec.Quota != nil {
-		desired.Objects = append(desired.Objects, client.Object(&corev1.ResourceQuota{
+		desired.Objects = append(desired.Objects, Object(&corev1.ResourceQuota{
 			ObjectMeta: objectMeta(quotaName),
 			Spec: corev1.ResourceQuotaSpec{
 				Hard: rounded(spec.Quota.Hard), Scopes: spec.Quota.Scopes, ScopeSelector: spec.Quota.ScopeSelector.ToUpstream(),

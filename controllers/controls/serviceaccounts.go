@@ -3,7 +3,7 @@ package controls
 import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
@@ -16,12 +16,23 @@ const DefaultServiceAccount = "default"
 // do not ask for it.
 // https://kubernetes.io/docs/concepts/security/service-accounts/
 var serviceAccounts = Control{
-	Name:     v1alpha1.ControlServiceAccounts,
+	Name:       v1alpha1.ControlServiceAccounts,
+	Section:    "serviceAccounts",
 	IsDeclared: func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.ServiceAccounts != nil },
+	Manages:    []*Kind{serviceAccountKind},
 	render: func(baseline *v1alpha1.SecurityBaseline, _ Namespace) Desired {
-		return Desired{Objects: []client.Object{&corev1.ServiceAccount{
+		return Desired{Objects: []Object{&corev1.ServiceAccount{
 			ObjectMeta:                   metav1.ObjectMeta{Name: DefaultServiceAccount},
 			AutomountServiceAccountToken: baseline.Spec.ServiceAccounts.AutomountDefaultToken,
 		}}}
 	},
+}
+
+var serviceAccountKind = &Kind{
+	Object: &corev1.ServiceAccount{},
+	List:   &corev1.ServiceAccountList{},
+	ManagedFields: func(object Object) []Field {
+		return []Field{{Path: fieldpath.MakePathOrDie("automountServiceAccountToken"), Value: object.(*corev1.ServiceAccount).AutomountServiceAccountToken}}
+	},
+	SharedName: DefaultServiceAccount,
 }

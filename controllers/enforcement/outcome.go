@@ -1,54 +1,101 @@
 package enforcement
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/evaluation"
+	"github.com/securitybaseline/operator/controllers/internal/kube"
 )
 
-// outcome sums a run up; nil where there is nothing to say.
-func (r *run) outcome() *Outcome {
-	outcome := &Outcome{
-		Control: r.Control.Name, Baseline: r.givenBy, Mode: v1alpha1.ModeEnforce,
-		Findings: slices.Concat(r.rivalry(), r.desired.Findings),
-		Drifts:   r.drifts, Versions: r.versions, Changes: r.changes, Placed: r.placed, Stale: r.stale, Unhealed: r.unhealed, After: r.after, Err: errors.Join(r.errs...),
+// planResult is what came of a plan.
+type planResult struct {
+	labels   labelsResult
+	objects  []targetResult
+	removals []removal
+}
+
+// mustRequeue reports whether something is removed once the report no longer lists it.
+func (r *planResult) mustRequeue() bool {
+	return r.labels.isDeferred || slices.ContainsFunc(r.removals, func(removed removal) bool { return removed.isDeferred })
+}
+
+// problems are the errors of a plan, by what to do about them.
+type problems struct {
+	failures, conflicts []string
+	errs                []error
+	isCacheStale        bool
+	requeueAfter        time.Duration
+}
+
+// add sorts an error about an object.
+func (p *problems) add(id string, err error) {
+	var conflict conflictError
+	var rateLimited rateLimitedError
+	switch {
+	case err == nil, kube.IsNamespaceTerminating(err):
+	case errors.As(err, &rateLimited):
+		if p.requeueAfter == 0 || rateLimited.remaining < p.requeueAfter {
+			p.requeueAfter = rateLimited.remaining
+		}
+	case errors.As(err, &conflict):
+		p.conflicts = append(p.conflicts, fmt.Sprintf("%s %s", id, conflict))
+	case isConflict(err):
+		p.isCacheStale = true
+	case isRejected(err):
+		p.failures = append(p.failures, fmt.Sprintf("%s: %v", id, err))
+	default:
+		p.errs = append(p.errs, fmt.Errorf("%s: %w", id, err))
 	}
-	if r.Baseline != nil {
-		outcome.Baseline = r.Baseline.Name
+}
+
+// messages returns the problems as sentences, the worst first.
+func (p *problems) messages() []string {
+	messages := slices.Concat(p.failures, p.conflicts)
+	for _, err := range p.errs {
+		messages = append(messages, err.Error())
 	}
-	if r.audits() {
+	return messages
+}
+
+// outcome sums up what came of a plan; nil where there is nothing to say.
+func (p *plan) outcome(result planResult) *evaluation.Outcome {
+	outcome := &evaluation.Outcome{Control: p.Control.Name, Mode: v1alpha1.ModeEnforce}
+	found := p.collect(result, outcome)
+	if p.Baseline != nil {
+		outcome.Baseline = p.Baseline.Name
+	}
+	if p.IsAudit() {
 		outcome.Mode = v1alpha1.ModeAudit
 	}
-	violations := r.desired.Violations
-	if r.podSecurity != nil {
-		outcome.PodSecurity, outcome.Unsettled = r.podSecurity.report(r.recordedText(), r.audits()), !r.podSecurity.settled()
-		violations = r.podSecurity.problems(r.audits())
-	}
-	problems := slices.Concat(r.failures, r.conflicts)
-	for _, err := range r.errs {
-		problems = append(problems, err.Error())
-	}
-	outcome.Message = strings.Join(slices.Concat(problems, r.summary(), violations), "\n")
-	switch {
-	case len(r.failures) > 0:
-		outcome.State = v1alpha1.StateFailed
-	case len(r.conflicts) > 0:
-		outcome.State = v1alpha1.StateConflict
-	case len(r.errs) > 0, len(r.changes) > 0:
-		outcome.State = v1alpha1.StateDrifted
-	case r.stale, r.after > 0:
-		outcome.State, outcome.Message = v1alpha1.StateDrifted, "is being put in place"
-		if r.Ledger != nil && r.Ledger.Baseline == outcome.Baseline && r.Ledger.IsGoverning() != r.audits() {
-			// It is looked at again at once: no news yet.
-			outcome.State, outcome.Message = r.Ledger.State, r.Ledger.Message
+	outcome.Findings = slices.Concat(precedenceFindings(p.Task), p.desired.Findings)
+	violations := p.desired.Violations
+	if pods := result.labels.pods; pods != nil {
+		recorded := ""
+		if p.Previous != nil && p.Previous.PodSecurity != nil {
+			recorded = p.Previous.PodSecurity.Enforced
 		}
+		outcome.PodSecurity = pods.Report(recorded, p.IsAudit())
+		outcome.HasUnsettledPods = !pods.IsSettled()
+		violations = pods.Violations(p.IsAudit())
+	}
+	outcome.Message = strings.Join(slices.Concat(found.messages(), changeSummary(p.Task, outcome.Changes), violations), "\n")
+	switch {
+	case len(found.failures) > 0:
+		outcome.State = v1alpha1.StateFailed
+	case len(found.conflicts) > 0:
+		outcome.State = v1alpha1.StateConflict
+	case len(found.errs) > 0, len(outcome.Changes) > 0:
+		outcome.State = v1alpha1.StateDrifted
+	case outcome.IsCacheStale, outcome.RequeueAfter > 0:
+		outcome.State, outcome.Message = p.stateWhileWaiting(outcome.Baseline)
 	case len(violations) > 0:
 		outcome.State = v1alpha1.StateViolating
-	case r.Baseline == nil:
+	case p.Baseline == nil:
 		return nil
 	default:
 		outcome.State = v1alpha1.StateCompliant
@@ -56,73 +103,64 @@ func (r *run) outcome() *Outcome {
 	return outcome
 }
 
-// settings says which levels would be set or, where none would, which rule would
-// be in force, if the object is the namespace.
-func (r *run) settings(object string) string {
-	if object != r.namespaceID() {
-		return ""
+// stateWhileWaiting returns the state and message of a control that is evaluated again
+// soon: those of the report, if it is about the same baseline.
+func (p *plan) stateWhileWaiting(baseline string) (v1alpha1.State, string) {
+	if p.Previous != nil && p.Previous.Baseline == baseline && p.Previous.IsGoverning() != p.IsAudit() {
+		return p.Previous.State, p.Previous.Message
 	}
-	var levels, rules []string
-	for _, change := range r.changes {
-		if change.Object != object {
-			continue
-		}
-		for _, field := range change.Fields {
-			label := strings.TrimPrefix(field.Path, "metadata.labels.")
-			if mode, ok := strings.CutPrefix(label, "pod-security.kubernetes.io/"); ok && !strings.HasSuffix(mode, "-version") {
-				levels = append(levels, mode+"="+cmp.Or(field.Expected, "nothing"))
-			}
-			if label == v1alpha1.GoverningBaselineLabel(r.Control.Name) {
-				rules = append(rules, label+"="+cmp.Or(field.Expected, "nothing"))
-			}
-		}
-	}
-	if said := cmp.Or(strings.Join(levels, ", "), strings.Join(rules, ", ")); said != "" {
-		return " (" + said + ")"
-	}
-	return ""
+	return v1alpha1.StateDrifted, "is being applied"
 }
 
-// rivalry says what would become of a control that another baseline governs or
-// audits too.
-func (r *run) rivalry() []string {
+// collect fills an outcome with what happened to each object, and returns the problems.
+func (p *plan) collect(result planResult, outcome *evaluation.Outcome) problems {
+	var found problems
+	labels := result.labels
+	for _, err := range p.errs {
+		found.add(labels.id, err)
+	}
+	outcome.Baseline = labels.leftoverOf
+	for _, r := range slices.Concat([]targetResult{labels.targetResult}, result.objects) {
+		p.collectTarget(r, outcome)
+		found.add(r.id, r.err)
+	}
+	for _, r := range result.removals {
+		if r.leftoverOf != "" {
+			outcome.Baseline = r.leftoverOf
+		}
+		if r.change != nil {
+			outcome.Changes = append(outcome.Changes, *r.change)
+		}
+		found.add(r.id, r.err)
+	}
+	outcome.IsCacheStale, outcome.RequeueAfter, outcome.Err = found.isCacheStale, found.requeueAfter, errors.Join(found.errs...)
+	return found
+}
+
+// collectTarget adds what happened to one object. On an error the previous entry of the
+// inventory stays.
+func (p *plan) collectTarget(r targetResult, outcome *evaluation.Outcome) {
+	if r.change != nil {
+		outcome.Changes = append(outcome.Changes, *r.change)
+	}
+	if r.drift != nil {
+		outcome.Drifts = append(outcome.Drifts, *r.drift)
+		if outcome.DriftVersions == nil {
+			outcome.DriftVersions = map[string]string{}
+		}
+		outcome.DriftVersions[r.id] = r.version
+	}
+	entry := p.Inventory(r.id)
 	switch {
-	case r.Rival == nil && r.Peer != nil:
-		return []string{fmt.Sprintf("baseline %s, in Audit mode too, has precedence: enforced as well, it would govern this control here", r.Peer.Name)}
-	case r.Rival == nil:
-		return nil
-	case r.Ahead:
-		return []string{fmt.Sprintf("in Enforce mode, nothing would change here: baseline %s has precedence; raise spec.priority to take this control over", r.Rival.Name)}
-	}
-	return []string{fmt.Sprintf("in Enforce mode, it would take this control over from baseline %s", r.Rival.Name)}
-}
-
-// summary says in a sentence what would be done, or returns nothing.
-func (r *run) summary() []string {
-	changes := r.changes
-	if len(changes) == 0 {
-		return nil
-	}
-	but := ""
-	if r.Ahead {
-		but = fmt.Sprintf("But for baseline %s, which has precedence, ", r.Rival.Name)
-	}
-	var parts []string
-	for _, action := range []v1alpha1.ChangeAction{v1alpha1.ChangeCreate, v1alpha1.ChangeConfigure, v1alpha1.ChangeReplace, v1alpha1.ChangeRemove} {
-		var objects []string
-		for i := range changes {
-			if changes[i].Action == action {
-				objects = append(objects, changes[i].Object)
-			}
+	case r.err == nil && r.uid != "":
+		outcome.Inventory = append(outcome.Inventory, v1alpha1.InventoryEntry{Object: r.id, UID: r.uid, Revision: r.revision})
+	case r.err != nil && entry != nil && p.Baseline != nil:
+		outcome.HasUnrevertedDrift = outcome.HasUnrevertedDrift || entry.Revision == r.revision
+		kept := *entry
+		if r.isOwnChange {
+			// The next evaluation must not take it for drift, though the report is current.
+			kept.Revision = ""
 		}
-		if len(objects) == 0 {
-			continue
-		}
-		part := strings.ToLower(string(action)) + " " + objects[0] + r.settings(objects[0])
-		if others := len(objects) - 1; others > 0 {
-			part += fmt.Sprintf(" and %d more", others)
-		}
-		parts = append(parts, part)
+		outcome.Inventory = append(outcome.Inventory, kept)
 	}
-	return []string{but + "Enforce would " + strings.Join(parts, ", ")}
 }

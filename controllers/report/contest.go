@@ -9,7 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
-	"github.com/securitybaseline/operator/controllers/enforcement"
+	"github.com/securitybaseline/operator/controllers/evaluation"
 )
 
 const (
@@ -105,7 +105,7 @@ func contestMessage(drift *v1alpha1.Drift) string {
 	if drift.Manager != "" {
 		who = fmt.Sprintf("%q", drift.Manager)
 	}
-	if drift.Operation == enforcement.OperationDelete {
+	if drift.Operation == evaluation.OperationDelete {
 		does = "deleting"
 	}
 	return fmt.Sprintf("%s keeps %s %s%s; it is put right each time, at most once a second. %s", who, does, fields, drift.Object, remedy(drift.Manager, kind, name, pointers))

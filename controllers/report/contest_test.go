@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
-	"github.com/securitybaseline/operator/controllers/enforcement"
+	"github.com/securitybaseline/operator/controllers/evaluation"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -49,7 +49,7 @@ func TestContest(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			baseline, report := newBaseline(), v1alpha1.BaselineReportData{}
-			outcome := enforcement.Outcome{Control: "Network", Baseline: "a", State: "Compliant"}
+			outcome := evaluation.Outcome{Control: "Network", Baseline: "a", State: "Compliant"}
 			for _, drift := range test.drifts {
 				outcome.Drifts = []v1alpha1.Drift{drift}
 				report = evaluateAt(report, baseline, drift.DetectionTime.Time, outcome)
@@ -64,10 +64,10 @@ func TestContest(t *testing.T) {
 }
 
 func TestAFightDoesNotDriveOtherDriftsOut(t *testing.T) {
-	report := evaluate(v1alpha1.BaselineReportData{}, newBaseline(), enforcement.Outcome{Control: "Network", Baseline: "a", Drifts: []v1alpha1.Drift{edit("once", "f", 0)}})
+	report := evaluate(v1alpha1.BaselineReportData{}, newBaseline(), evaluation.Outcome{Control: "Network", Baseline: "a", Drifts: []v1alpha1.Drift{edit("once", "f", 0)}})
 	for second := range 100 {
 		report = evaluateAt(report, newBaseline(), now.Add(time.Duration(second)*time.Second),
-			enforcement.Outcome{Control: "Network", Baseline: "a", Drifts: []v1alpha1.Drift{edit("fighter", "f", second)}})
+			evaluation.Outcome{Control: "Network", Baseline: "a", Drifts: []v1alpha1.Drift{edit("fighter", "f", second)}})
 	}
 	if len(report.Drifts) != 2 || report.Drifts[0].Count != 100 || report.Drifts[1].Manager != "once" || report.Controls[0].DriftsTotal != 101 {
 		t.Errorf("%+v", report.Drifts)
@@ -81,7 +81,7 @@ func TestAContestIsNoWorseThanItIs(t *testing.T) {
 		"Compliant": "Contested", "Violating": "Contested", "Drifted": "Contested", "Conflict": "Conflict", "Failed": "Failed",
 	} {
 		prior := v1alpha1.BaselineReportData{Drifts: drifts}
-		report := evaluateAt(prior, newBaseline(), now.Add(2*time.Second), enforcement.Outcome{Control: "Network", Baseline: "a", State: state})
+		report := evaluateAt(prior, newBaseline(), now.Add(2*time.Second), evaluation.Outcome{Control: "Network", Baseline: "a", State: state})
 		if report.State != want {
 			t.Errorf("%s becomes %s", state, report.State)
 		}
@@ -119,7 +119,7 @@ func TestFresh(t *testing.T) {
 	reported := edit("x", "f", 0)
 	reported.Action = v1alpha1.DriftReported
 	healed := edit("x", "f", 0)
-	outcomes := []enforcement.Outcome{{Control: "Network", Baseline: "a", Drifts: []v1alpha1.Drift{reported, healed}}}
+	outcomes := []evaluation.Outcome{{Control: "Network", Baseline: "a", Drifts: []v1alpha1.Drift{reported, healed}}}
 	inPlace := v1alpha1.BaselineReportData{Controls: []v1alpha1.ControlReport{{Name: "Network", Baseline: "a", Inventory: []v1alpha1.InventoryEntry{{Object: "NetworkPolicy/x"}}}}}
 	if fresh := DropReported(inPlace, outcomes); len(fresh[0].Drifts) != 2 {
 		t.Errorf("%+v", fresh)

@@ -10,7 +10,7 @@ import (
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/controllers/controls"
-	"github.com/securitybaseline/operator/controllers/enforcement"
+	"github.com/securitybaseline/operator/controllers/evaluation"
 )
 
 const (
@@ -36,7 +36,7 @@ func exceptions(baseline *v1alpha1.SecurityBaseline, selected []string, now time
 		status.Active++
 		if finding := unmatched(baseline, exception, selects); finding != "" {
 			status.Unmatched++
-			status.Findings = append(status.Findings, enforcement.Truncate(finding, maxViolationMessage))
+			status.Findings = append(status.Findings, evaluation.Truncate(finding, maxViolationMessage))
 		}
 	}
 	status.Findings = status.Findings[:min(len(status.Findings), maxFindings)]

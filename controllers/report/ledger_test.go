@@ -8,18 +8,18 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
-	"github.com/securitybaseline/operator/controllers/enforcement"
+	"github.com/securitybaseline/operator/controllers/evaluation"
 )
 
 // The write of a report may succeed and its answer be lost.
 func TestADriftIsNotRecordedTwice(t *testing.T) {
 	baseline := newBaseline()
-	first := enforcement.Outcome{Control: "Network", Baseline: "a", State: "Compliant", Drifts: []v1alpha1.Drift{drift("a", 0)}}
+	first := evaluation.Outcome{Control: "Network", Baseline: "a", State: "Compliant", Drifts: []v1alpha1.Drift{drift("a", 0)}}
 	recorded := evaluate(v1alpha1.BaselineReportData{}, baseline, first)
-	if left := DropRecorded(recorded, []enforcement.Outcome{first}); len(left[0].Drifts) != 0 {
+	if left := DropRecorded(recorded, []evaluation.Outcome{first}); len(left[0].Drifts) != 0 {
 		t.Errorf("recorded again: %+v", left)
 	}
-	if left := DropRecorded(v1alpha1.BaselineReportData{}, []enforcement.Outcome{first}); len(left[0].Drifts) != 1 {
+	if left := DropRecorded(v1alpha1.BaselineReportData{}, []evaluation.Outcome{first}); len(left[0].Drifts) != 1 {
 		t.Error("a drift that is not recorded is lost")
 	}
 	// It came again before the report was seen.
@@ -28,7 +28,7 @@ func TestADriftIsNotRecordedTwice(t *testing.T) {
 	again.DetectionTime = metav1.NewTime(again.DetectionTime.Add(2 * time.Second))
 	second.Drifts = []v1alpha1.Drift{again}
 	recorded = evaluate(recorded, baseline, second)
-	if left := DropRecorded(recorded, []enforcement.Outcome{first, second}); len(left[0].Drifts)+len(left[1].Drifts) != 0 {
+	if left := DropRecorded(recorded, []evaluation.Outcome{first, second}); len(left[0].Drifts)+len(left[1].Drifts) != 0 {
 		t.Errorf("recorded again: %+v", left)
 	}
 }

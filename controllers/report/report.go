@@ -13,7 +13,7 @@ import (
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/controllers/controls"
-	"github.com/securitybaseline/operator/controllers/enforcement"
+	"github.com/securitybaseline/operator/controllers/evaluation"
 	"github.com/securitybaseline/operator/controllers/precedence"
 )
 
@@ -41,7 +41,7 @@ func worst(a, b v1alpha1.State) v1alpha1.State {
 
 // Next returns what a namespace's report says after an evaluation. outcomes are
 // what came of it, prior what the report said.
-func Next(prior v1alpha1.BaselineReportData, governance precedence.Governance, outcomes []enforcement.Outcome, now time.Time) v1alpha1.BaselineReportData {
+func Next(prior v1alpha1.BaselineReportData, governance precedence.Governance, outcomes []evaluation.Outcome, now time.Time) v1alpha1.BaselineReportData {
 	next := v1alpha1.BaselineReportData{Drifts: prior.Drifts, Summary: v1alpha1.ReportSummary{DriftsTotal: prior.Summary.DriftsTotal}}
 	next.ObservedBaselines = Observed(governance)
 	for i := range outcomes {
@@ -52,7 +52,7 @@ func Next(prior v1alpha1.BaselineReportData, governance precedence.Governance, o
 	}
 	for _, control := range controls.All {
 		for i := range outcomes {
-			if outcomes[i].Control == control.Name && !outcomes[i].Earlier {
+			if outcomes[i].Control == control.Name && !outcomes[i].HasOnlyDrifts {
 				next.Controls = append(next.Controls, controlReport(prior, &outcomes[i], next.Drifts, now))
 			}
 		}
@@ -82,7 +82,7 @@ func Observed(governance precedence.Governance) []v1alpha1.ObservedBaseline {
 func BelongsToFormerNamespace(report v1alpha1.BaselineReportData, namespace *metav1.PartialObjectMetadata) bool {
 	return find(report, func(control *v1alpha1.ControlReport) bool {
 		return slices.ContainsFunc(control.Inventory, func(placed v1alpha1.InventoryEntry) bool {
-			return placed.Object == enforcement.NamespaceID(namespace) && placed.UID != namespace.UID
+			return placed.Object == evaluation.NamespaceID(namespace) && placed.UID != namespace.UID
 		})
 	}) != nil
 }
@@ -90,7 +90,7 @@ func BelongsToFormerNamespace(report v1alpha1.BaselineReportData, namespace *met
 // Fresh returns the outcomes without the drifts that the report records already.
 // Where nothing is put right, an evaluation that sees an old report, in which the
 // object is still in place, finds them once more.
-func DropReported(prior v1alpha1.BaselineReportData, outcomes []enforcement.Outcome) []enforcement.Outcome {
+func DropReported(prior v1alpha1.BaselineReportData, outcomes []evaluation.Outcome) []evaluation.Outcome {
 	fresh := slices.Clone(outcomes)
 	for i := range fresh {
 		before := FindControl(prior, fresh[i].Control, fresh[i].Baseline)
@@ -106,7 +106,7 @@ func DropReported(prior v1alpha1.BaselineReportData, outcomes []enforcement.Outc
 // Unrecorded returns the outcomes without the drifts that the report records already:
 // the answer to the write that recorded them was lost. No object is put right twice in
 // a second.
-func DropRecorded(prior v1alpha1.BaselineReportData, held []enforcement.Outcome) []enforcement.Outcome {
+func DropRecorded(prior v1alpha1.BaselineReportData, held []evaluation.Outcome) []evaluation.Outcome {
 	unrecorded := slices.Clone(held)
 	for i := range unrecorded {
 		unrecorded[i].Drifts = slices.DeleteFunc(slices.Clone(unrecorded[i].Drifts), func(drift v1alpha1.Drift) bool {
@@ -119,12 +119,12 @@ func DropRecorded(prior v1alpha1.BaselineReportData, held []enforcement.Outcome)
 	return unrecorded
 }
 
-func controlReport(prior v1alpha1.BaselineReportData, outcome *enforcement.Outcome, drifts []v1alpha1.Drift, now time.Time) v1alpha1.ControlReport {
+func controlReport(prior v1alpha1.BaselineReportData, outcome *evaluation.Outcome, drifts []v1alpha1.Drift, now time.Time) v1alpha1.ControlReport {
 	control := v1alpha1.ControlReport{
 		Name: outcome.Control, Baseline: outcome.Baseline, Mode: outcome.Mode,
 		State: outcome.State, Message: outcome.Message, Findings: bounded(outcome.Findings),
 		Changes: outcome.Changes[:min(len(outcome.Changes), maxChanges)], ChangesTotal: int32(len(outcome.Changes)),
-		PodSecurity: outcome.PodSecurity, Inventory: outcome.Placed, DriftsTotal: int64(len(outcome.Drifts)),
+		PodSecurity: outcome.PodSecurity, Inventory: outcome.Inventory, DriftsTotal: int64(len(outcome.Drifts)),
 	}
 	if before := FindControl(prior, outcome.Control, outcome.Baseline); before != nil {
 		control.DriftsTotal += before.DriftsTotal
@@ -137,7 +137,7 @@ func controlReport(prior v1alpha1.BaselineReportData, outcome *enforcement.Outco
 		// The state of a while ago, kept for want of news.
 		control.State, control.Message = v1alpha1.StateDrifted, "is being put right"
 	}
-	control.Message = enforcement.Truncate(control.Message, maxMessage)
+	control.Message = evaluation.Truncate(control.Message, maxMessage)
 	return control
 }
 
@@ -152,8 +152,8 @@ func excepted(prior v1alpha1.BaselineReportData, control v1alpha1.ControlName, e
 	}
 	return v1alpha1.ControlReport{
 		DriftsTotal: drifts,
-		Name:   control, Baseline: exception.Baseline.Name, Mode: exception.Baseline.Spec.Mode, State: v1alpha1.StateExcepted,
-		Message:   enforcement.Truncate(fmt.Sprintf("exception %s, %s: %s", exception.Name, until, exception.Reason), maxMessage),
+		Name:        control, Baseline: exception.Baseline.Name, Mode: exception.Baseline.Spec.Mode, State: v1alpha1.StateExcepted,
+		Message:   evaluation.Truncate(fmt.Sprintf("exception %s, %s: %s", exception.Name, until, exception.Reason), maxMessage),
 		Exception: &v1alpha1.ActiveException{Name: exception.Name, Reason: exception.Reason, ExpirationTime: exception.ExpirationTime},
 	}
 }
@@ -195,7 +195,7 @@ func HasUnsettledPods(report v1alpha1.BaselineReportData) bool {
 func bounded(findings []string) []string {
 	bounded := make([]string, 0, min(len(findings), maxFindings))
 	for _, finding := range findings[:min(len(findings), maxFindings)] {
-		bounded = append(bounded, enforcement.Truncate(finding, maxViolationMessage))
+		bounded = append(bounded, evaluation.Truncate(finding, maxViolationMessage))
 	}
 	return bounded
 }

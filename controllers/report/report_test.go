@@ -13,7 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
-	"github.com/securitybaseline/operator/controllers/enforcement"
+	"github.com/securitybaseline/operator/controllers/evaluation"
 	"github.com/securitybaseline/operator/controllers/precedence"
 )
 
@@ -32,19 +32,19 @@ func drift(baseline string, minutes int) v1alpha1.Drift {
 }
 
 // evaluate makes the report of an evaluation with these outcomes.
-func evaluate(prior v1alpha1.BaselineReportData, baseline *v1alpha1.SecurityBaseline, outcomes ...enforcement.Outcome) v1alpha1.BaselineReportData {
+func evaluate(prior v1alpha1.BaselineReportData, baseline *v1alpha1.SecurityBaseline, outcomes ...evaluation.Outcome) v1alpha1.BaselineReportData {
 	return evaluateAt(prior, baseline, now, outcomes...)
 }
 
-func evaluateAt(prior v1alpha1.BaselineReportData, baseline *v1alpha1.SecurityBaseline, at time.Time, outcomes ...enforcement.Outcome) v1alpha1.BaselineReportData {
+func evaluateAt(prior v1alpha1.BaselineReportData, baseline *v1alpha1.SecurityBaseline, at time.Time, outcomes ...evaluation.Outcome) v1alpha1.BaselineReportData {
 	return Next(prior, precedence.Governance{Selecting: []*v1alpha1.SecurityBaseline{baseline}}, outcomes, at)
 }
 
 func TestNext(t *testing.T) {
 	baseline := newBaseline()
 	first := evaluate(v1alpha1.BaselineReportData{}, baseline,
-		enforcement.Outcome{Control: "PodSecurity", Baseline: "a", State: "Compliant"},
-		enforcement.Outcome{Control: "Network", Baseline: "a", State: "Compliant"})
+		evaluation.Outcome{Control: "PodSecurity", Baseline: "a", State: "Compliant"},
+		evaluation.Outcome{Control: "Network", Baseline: "a", State: "Compliant"})
 
 	t.Run("says what is in force", func(t *testing.T) {
 		if first.State != "Compliant" || first.Summary.Controls != "2/2" || first.Summary.Baselines != "a" {
@@ -57,8 +57,8 @@ func TestNext(t *testing.T) {
 
 	t.Run("is the same where nothing changed", func(t *testing.T) {
 		again := evaluate(first, baseline,
-			enforcement.Outcome{Control: "PodSecurity", Baseline: "a", State: "Compliant"},
-			enforcement.Outcome{Control: "Network", Baseline: "a", State: "Compliant"})
+			evaluation.Outcome{Control: "PodSecurity", Baseline: "a", State: "Compliant"},
+			evaluation.Outcome{Control: "Network", Baseline: "a", State: "Compliant"})
 		if diff := cmp.Diff(first, again); diff != "" {
 			t.Errorf("(-first +again):\n%s", diff)
 		}
@@ -67,7 +67,7 @@ func TestNext(t *testing.T) {
 	t.Run("counts drifts and keeps the last twenty, newest first", func(t *testing.T) {
 		report := first
 		for minute := range 25 {
-			report = evaluate(report, baseline, enforcement.Outcome{Control: "Network", Baseline: "a", State: "Compliant", Drifts: []v1alpha1.Drift{drift("a", minute)}})
+			report = evaluate(report, baseline, evaluation.Outcome{Control: "Network", Baseline: "a", State: "Compliant", Drifts: []v1alpha1.Drift{drift("a", minute)}})
 		}
 		if report.Summary.DriftsTotal != 25 || report.Controls[0].DriftsTotal != 25 || len(report.Drifts) != 20 {
 			t.Errorf("%d, %d, %d", report.Summary.DriftsTotal, report.Controls[0].DriftsTotal, len(report.Drifts))
@@ -80,7 +80,7 @@ func TestNext(t *testing.T) {
 	t.Run("counts anew for a baseline that takes over", func(t *testing.T) {
 		prior := first
 		prior.Controls = []v1alpha1.ControlReport{{Name: "Network", Baseline: "b", DriftsTotal: 7}}
-		report := evaluate(prior, baseline, enforcement.Outcome{Control: "Network", Baseline: "a", State: "Compliant"})
+		report := evaluate(prior, baseline, evaluation.Outcome{Control: "Network", Baseline: "a", State: "Compliant"})
 		if report.Controls[0].DriftsTotal != 0 {
 			t.Errorf("%d", report.Controls[0].DriftsTotal)
 		}
@@ -88,8 +88,8 @@ func TestNext(t *testing.T) {
 
 	t.Run("is as bad as its worst control", func(t *testing.T) {
 		report := evaluate(first, baseline,
-			enforcement.Outcome{Control: "PodSecurity", Baseline: "a", State: "Failed", Message: strings.Repeat("é", 3000)},
-			enforcement.Outcome{Control: "Network", Baseline: "a", State: "Conflict"})
+			evaluation.Outcome{Control: "PodSecurity", Baseline: "a", State: "Failed", Message: strings.Repeat("é", 3000)},
+			evaluation.Outcome{Control: "Network", Baseline: "a", State: "Conflict"})
 		if report.State != "Failed" || report.Summary.Controls != "0/2" {
 			t.Errorf("%+v", report)
 		}

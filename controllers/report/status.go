@@ -14,7 +14,7 @@ import (
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/controllers/controls"
-	"github.com/securitybaseline/operator/controllers/enforcement"
+	"github.com/securitybaseline/operator/controllers/evaluation"
 )
 
 const (
@@ -208,7 +208,7 @@ func (s *sum) status(now time.Time) v1alpha1.SecurityBaselineStatus {
 	slices.SortFunc(s.drifted, byNamespace)
 	status.Violations = slices.Clone(s.violations[:min(len(s.violations), maxViolations)])
 	for i := range status.Violations {
-		status.Violations[i].Message = enforcement.Truncate(status.Violations[i].Message, maxViolationMessage)
+		status.Violations[i].Message = evaluation.Truncate(status.Violations[i].Message, maxViolationMessage)
 	}
 	status.ViolationsTotal = int32(len(s.violations))
 	status.ViolatingPodsTotal = s.violatingPods

@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
-	"github.com/securitybaseline/operator/controllers/enforcement"
+	"github.com/securitybaseline/operator/controllers/enforcement/ownership"
 )
 
 // bornWith returns the labels of a namespace as it is created, without creating
@@ -244,7 +244,7 @@ func TestAStricterLevelIsNotTakenOver(t *testing.T) {
 			return nil
 		})
 		equal(t, "the level", "restricted", namespace.Labels[enforceLabel])
-		if enforcement.OwnLabels(namespace.ManagedFields).Has(enforceLabel) {
+		if ownership.OwnedLabels(namespace).Has(enforceLabel) {
 			t.Error("the level was taken over")
 		}
 		// And at any time later.
@@ -359,7 +359,7 @@ func TestWhatANamespaceWasBornWithGoesWithTheBaseline(t *testing.T) {
 		}
 		return nil
 	})
-	own := enforcement.OwnLabels(namespace.ManagedFields)
+	own := ownership.OwnedLabels(namespace)
 	for _, key := range []string{enforceLabel, enforceVersion, "podsecurity.securitybaseline.io/baseline", "images.securitybaseline.io/baseline"} {
 		if !own.Has(key) {
 			t.Errorf("%s is not the operator's alone: %v", key, own)

@@ -16,9 +16,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
-	"github.com/securitybaseline/operator/controllers/policies"
 	"github.com/securitybaseline/operator/controllers/controls"
-	"github.com/securitybaseline/operator/controllers/enforcement"
+	"github.com/securitybaseline/operator/controllers/enforcement/diff"
+	"github.com/securitybaseline/operator/controllers/policies"
 	"github.com/securitybaseline/operator/controllers/precedence"
 )
 
@@ -196,7 +196,7 @@ func checkRendered(t *testing.T, baseline *v1alpha1.SecurityBaseline, namespace 
 				t.Errorf("%s: the API server refuses %s: %v", control.Name, want.GetName(), err)
 				continue
 			}
-			if differ := enforcement.Differing(have, want); len(differ) > 0 {
+			if differ := diff.Objects(have, want).ReportPaths(); len(differ) > 0 {
 				t.Errorf("%s: %s differs in %v as soon as it is written:\n%s", control.Name, want.GetName(), differ, cmp.Diff(want, have))
 			}
 		}

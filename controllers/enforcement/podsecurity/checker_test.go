@@ -1,4 +1,4 @@
-package enforcement
+package podsecurity
 
 import (
 	"fmt"
@@ -17,7 +17,7 @@ import (
 	"github.com/securitybaseline/operator/controllers/controls"
 )
 
-func TestVerdict(t *testing.T) {
+func TestParseWarnings(t *testing.T) {
 	const header = `existing pods in namespace "n" violate the new PodSecurity enforce level "restricted:latest"`
 	many := append(make([]string, 0, 102), header)
 	for i := range 101 {
@@ -67,7 +67,7 @@ func TestVerdict(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got := verdictIn(test.warned)
+			got := parseWarnings(test.warned)
 			if got.incomplete != test.rest {
 				t.Errorf("the rest: %q", got.incomplete)
 			}
@@ -84,8 +84,8 @@ func TestVerdict(t *testing.T) {
 	}
 }
 
-// Of each version, checks are the same as of the equivalent one, or more.
-func TestEquivalent(t *testing.T) {
+// An equivalent version has the same checks, or more.
+func TestEquivalentVersion_HasNoFewerChecks(t *testing.T) {
 	checks := func(version podsecurityapi.Version) string {
 		var in []string
 		for _, check := range podsecuritypolicy.DefaultChecks() {
@@ -104,7 +104,7 @@ func TestEquivalent(t *testing.T) {
 		versions = append(versions, podsecurityapi.MajorMinorVersion(1, minor))
 	}
 	for _, version := range versions {
-		other := equivalent(version)
+		other := equivalentVersion(version)
 		if other == version {
 			t.Errorf("%s is no other version", other)
 		}
@@ -120,51 +120,41 @@ func TestEquivalent(t *testing.T) {
 	}
 }
 
-// Where nothing is known, a baseline that rejects nothing has nothing to wait for.
-func TestALevelThatRejectsNothingIsReached(t *testing.T) {
-	baseline := &v1alpha1.SecurityBaseline{ObjectMeta: metav1.ObjectMeta{Name: "a"}}
-	baseline.Spec.PodSecurity = &v1alpha1.PodSecurity{Enforce: "privileged", Rollout: v1alpha1.RolloutWhenClean}
-	r := &run{Task: &Task{Control: controls.All[0], Baseline: baseline}, Enforcer: &Enforcer{Now: time.Now}, namespace: &metav1.PartialObjectMetadata{}}
-	r.render(t.Context())
-	want := map[string]string{podsecurityapi.EnforceLevelLabel: "privileged", podsecurityapi.EnforceVersionLabel: "latest"}
-	for key, value := range want {
-		if got := r.desired.NamespaceLabels[key]; got != value {
-			t.Errorf("%s=%s", key, got)
-		}
-	}
-}
-
-// Where no report says what was reached, somebody's older version of the standards is not it.
-func TestAVersionOfSomebodyElseWasNotReached(t *testing.T) {
+// Another author's older version of the standards was not reached.
+func TestReachedLevel_ForeignVersionIsNotReached(t *testing.T) {
 	older := podsecurityapi.LevelVersion{Level: podsecurityapi.LevelRestricted, Version: podsecurityapi.MajorMinorVersion(1, 20)}
-	r := &run{Task: &Task{}, ownLabels: sets.New(podsecurityapi.EnforceLevelLabel)}
-	if reached := r.reached(older, podsecurityapi.LatestVersion()); reached.String() != "restricted:latest" {
-		t.Errorf("%s was reached", reached)
+	latest := podsecurityapi.LevelVersion{Level: podsecurityapi.LevelRestricted, Version: podsecurityapi.LatestVersion()}
+	in := Input{OwnedLabels: sets.New(podsecurityapi.EnforceLevelLabel), Level: latest}
+	if got := reachedLevel(in, older); got != latest {
+		t.Errorf("operator owns only the level: got %s, want %s", got, latest)
 	}
-	r.ownLabels.Insert(podsecurityapi.EnforceVersionLabel)
-	if reached := r.reached(older, podsecurityapi.LatestVersion()); reached != older {
-		t.Errorf("%s was reached", reached)
+	in.OwnedLabels.Insert(podsecurityapi.EnforceVersionLabel)
+	if got := reachedLevel(in, older); got != older {
+		t.Errorf("operator owns level and version: got %s, want %s", got, older)
 	}
 }
 
-// Where the label and the report that say what was reached are both gone, what pods meet
-// is enforced again, though it was asked a moment ago.
-func TestALevelIsReachedAgainAtOnce(t *testing.T) {
+// Where both the label and the report are gone, the level that the pods met a moment ago is
+// enforced again. The Checker has no client, so it must not ask.
+func TestEvaluate_EnforcesRecentResultWithoutAsking(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	baseline := &v1alpha1.SecurityBaseline{Spec: v1alpha1.SecurityBaselineSpec{PodSecurity: &v1alpha1.PodSecurity{Enforce: "restricted", Rollout: v1alpha1.RolloutWhenClean}}}
+	spec := &v1alpha1.SecurityBaselineSpec{PodSecurity: &v1alpha1.PodSecurity{Enforce: "restricted", Rollout: v1alpha1.RolloutWhenClean}}
 	namespace := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "n", UID: "u"}}
 	i := slices.IndexFunc(controls.All, func(control controls.Control) bool { return control.Name == v1alpha1.ControlPodSecurity })
-	r := &run{Enforcer: &Enforcer{Now: func() time.Time { return now }}, Task: &Task{Control: controls.All[i], Baseline: baseline}, namespace: namespace}
-	r.answers.set("u/restricted:latest", answer{verdict: verdict{violations: []v1alpha1.PodViolation{{Pods: "a", Reasons: "seccompProfile"}}}}, now)
-	r.answers.set("u/baseline:latest", answer{}, now)
-	now = now.Add(askEvery / 2)
-	p := r.survey(t.Context()) // and nobody is asked: there is no client
-	if p.enforced.String() != "baseline:latest" || p.known && p.clean() {
-		t.Errorf("%s is enforced; %+v", p.enforced, p.verdict)
+	checker := &Checker{Now: func() time.Time { return now }}
+	checker.results.Set("u/restricted:latest", cachedResult{checkResult: checkResult{violations: []v1alpha1.PodViolation{{Pods: "a", Reasons: "seccompProfile"}}}}, now)
+	checker.results.Set("u/baseline:latest", cachedResult{}, now)
+	now = now.Add(checkInterval / 2)
+	got, err := checker.Evaluate(t.Context(), Input{Namespace: namespace, Spec: spec, Level: controls.All[i].EnforcedLevel(spec)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Enforced.String() != "baseline:latest" || got.isKnown && got.isClean() {
+		t.Errorf("got level %s, result %+v; want baseline:latest with violations", got.Enforced, got.checkResult)
 	}
 }
 
-func TestCompares(t *testing.T) {
+func TestTriggersCheck(t *testing.T) {
 	level := func(text string) podsecurityapi.LevelVersion {
 		name, version, _ := strings.Cut(text, ":")
 		parsed, err := podsecurityapi.ParseVersion(version)
@@ -184,30 +174,30 @@ func TestCompares(t *testing.T) {
 		{"baseline:latest", "baseline:v1.1000", true},
 		{"restricted:v1.30", "privileged:latest", false},
 	} {
-		if got := compares(level(test.from), level(test.to)); got != test.want {
-			t.Errorf("from %s to %s: %t", test.from, test.to, got)
+		if got := triggersCheck(level(test.from), level(test.to)); got != test.want {
+			t.Errorf("from %s to %s: got %t, want %t", test.from, test.to, got, test.want)
 		}
 	}
 }
 
-// What was asked for one baseline is an answer for another, too.
-func TestNoLevelIsRaisedByAnAnswerOfARollout(t *testing.T) {
-	violated := verdict{violations: []v1alpha1.PodViolation{{Pods: "a", Reasons: "seccompProfile"}}}
-	replaced := verdict{incomplete: "Deployment/web is being rolled out"}
+// A result that was obtained for one baseline also serves another.
+func TestCachedResult_DuringRolloutRaisesNoLevel(t *testing.T) {
+	violated := checkResult{violations: []v1alpha1.PodViolation{{Pods: "a", Reasons: "seccompProfile"}}}
+	incomplete := checkResult{incomplete: "Deployment/web is being rolled out"}
 	for _, test := range []struct {
 		name   string
-		said   answer
+		cached cachedResult
 		raises bool
-		want   verdict
+		want   checkResult
 	}{
-		{"nothing is rolled out", answer{}, true, verdict{}},
-		{"something is", answer{underway: "Deployment/web"}, true, replaced},
-		{"something is, and nothing to be raised", answer{underway: "Deployment/web"}, false, verdict{}},
-		{"pods that violate are there all the same", answer{violated, "Deployment/web"}, true, violated},
+		{name: "no rollout", raises: true},
+		{name: "rollout", cached: cachedResult{rollout: "Deployment/web"}, raises: true, want: incomplete},
+		{name: "rollout, but no level to raise", cached: cachedResult{rollout: "Deployment/web"}},
+		{name: "rollout and violating pods", cached: cachedResult{checkResult: violated, rollout: "Deployment/web"}, raises: true, want: violated},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if diff := cmp.Diff(test.want, test.said.judged(test.raises), cmp.AllowUnexported(verdict{})); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
+			if diff := cmp.Diff(test.want, test.cached.decisive(test.raises), cmp.AllowUnexported(checkResult{})); diff != "" {
+				t.Errorf("result (-want +got):\n%s", diff)
 			}
 		})
 	}

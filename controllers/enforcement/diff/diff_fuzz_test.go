@@ -1,4 +1,4 @@
-package enforcement
+package diff
 
 import (
 	"encoding/json"
@@ -16,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/randfill"
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
@@ -24,9 +23,9 @@ import (
 	"github.com/securitybaseline/operator/controllers/controls"
 )
 
-// made returns an object of each kind that the operator makes, with random data
-// in the fields that are the operator's.
-func made(random []byte) []client.Object {
+// randomObjects returns an object of each managed kind, with random data in the managed
+// fields.
+func randomObjects(random []byte) []controls.Object {
 	filler := randfill.NewFromGoFuzz(random).NilChance(0.3).NumElements(0, 3).Funcs(
 		func(quantity *resource.Quantity, c randfill.Continue) {
 			*quantity = *resource.NewMilliQuantity(c.Int63n(1e9), resource.DecimalSI)
@@ -38,15 +37,18 @@ func made(random []byte) []client.Object {
 			}
 		},
 	)
-	policy, binding, account := &networkingv1.NetworkPolicy{}, &rbacv1.RoleBinding{}, &corev1.ServiceAccount{}
-	limits, quota := &corev1.LimitRange{}, &corev1.ResourceQuota{}
+	policy := &networkingv1.NetworkPolicy{}
+	binding := &rbacv1.RoleBinding{}
+	account := &corev1.ServiceAccount{}
+	limits := &corev1.LimitRange{}
+	quota := &corev1.ResourceQuota{}
 	filler.Fill(&policy.Spec)
 	filler.Fill(&binding.RoleRef)
 	filler.Fill(&binding.Subjects)
 	filler.Fill(&account.AutomountServiceAccountToken)
 	filler.Fill(&limits.Spec)
 	filler.Fill(&quota.Spec)
-	objects := []client.Object{policy, binding, account, limits, quota}
+	objects := []controls.Object{policy, binding, account, limits, quota}
 	for _, object := range objects {
 		object.SetName("security-baseline-a")
 		object.SetLabels(map[string]string{v1alpha1.BaselineLabel: "a", v1alpha1.ControlLabel: string(controls.All[0].Name), v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue})
@@ -55,8 +57,8 @@ func made(random []byte) []client.Object {
 	return objects
 }
 
-// asked returns what is the operator's of an object, as a whole.
-func asked(object client.Object) []any {
+// managedParts returns the managed parts of an object, each as a whole.
+func managedParts(object controls.Object) []any {
 	marks := map[string]string{}
 	for _, key := range []string{v1alpha1.BaselineLabel, v1alpha1.ControlLabel, v1alpha1.ManagedByLabel} {
 		if value, ok := object.GetLabels()[key]; ok {
@@ -78,23 +80,23 @@ func asked(object client.Object) []any {
 	return nil
 }
 
-// places returns the paths of all that is in a JSON value.
-func places(value any, path fieldpath.Path) []fieldpath.Path {
+// allPaths returns the paths of everything in a JSON value.
+func allPaths(value any, path fieldpath.Path) []fieldpath.Path {
 	all := []fieldpath.Path{path}
 	switch value := value.(type) {
 	case map[string]any:
 		for _, key := range slices.Sorted(maps.Keys(value)) {
-			all = append(all, places(value[key], append(path.Copy(), fieldpath.PathElement{FieldName: &key}))...)
+			all = append(all, allPaths(value[key], append(path.Copy(), fieldpath.PathElement{FieldName: &key}))...)
 		}
 	case []any:
 		for i := range value {
-			all = append(all, places(value[i], append(path.Copy(), fieldpath.PathElement{Index: &i}))...)
+			all = append(all, allPaths(value[i], append(path.Copy(), fieldpath.PathElement{Index: &i}))...)
 		}
 	}
 	return all
 }
 
-// mutated returns a JSON value in which what is at a path is another.
+// mutated returns a JSON value with another value at a path.
 func mutated(value any, path fieldpath.Path, text string) any {
 	if len(path) == 0 {
 		return another(value, text)
@@ -116,7 +118,7 @@ func mutated(value any, path fieldpath.Path, text string) any {
 	return value
 }
 
-// another returns a value in place of another one, or nil for none.
+// another returns a value that differs from the given one, or nil to remove it.
 func another(value any, text string) any {
 	if text == "" {
 		return nil
@@ -139,19 +141,19 @@ func another(value any, text string) any {
 	return text
 }
 
-// specPath is of many fields.
+// specPath covers several managed fields.
 var specPath = fieldpath.MakePathOrDie("spec")
 
-// own are the paths below which what is there is the operator's.
-var own = []fieldpath.Path{
+// managedPaths are the paths at or below which a value is managed.
+var managedPaths = []fieldpath.Path{
 	specPath, fieldpath.MakePathOrDie("roleRef"), fieldpath.MakePathOrDie("subjects"),
 	fieldpath.MakePathOrDie("automountServiceAccountToken"),
-	labelPath(v1alpha1.BaselineLabel), labelPath(v1alpha1.ControlLabel), labelPath(v1alpha1.ManagedByLabel),
+	LabelPath(v1alpha1.BaselineLabel), LabelPath(v1alpha1.ControlLabel), LabelPath(v1alpha1.ManagedByLabel),
 }
 
-// FuzzCompare changes one place of what is the operator's in an object, and checks
-// that this is found, named and put right, unless it means the same to the API
-// server, and that what is somebody else's is neither found nor touched.
+// FuzzCompare changes one managed value of an object. It checks that the difference is found,
+// named and overwritten, unless it means the same to the API server, and that foreign labels
+// and annotations are neither found nor changed.
 func FuzzCompare(f *testing.F) {
 	for kind := range uint(5) {
 		for at := range uint(24) {
@@ -161,47 +163,47 @@ func FuzzCompare(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, random []byte, kind, at uint, text string) {
 		text = strings.ToValidUTF8(text, "") // JSON has no other
-		objects := made(random)
-		want := objects[kind%uint(len(objects))]
-		have := want.DeepCopyObject().(client.Object)
-		theirs := map[string]string{"theirs": text}
-		have.SetLabels(labels.Merge(theirs, have.GetLabels()))
-		have.SetAnnotations(theirs)
-		if differ := differences(have, want); len(differ) > 0 {
-			t.Fatalf("an object differs from itself in %v", differ)
+		objects := randomObjects(random)
+		expected := objects[kind%uint(len(objects))]
+		actual := expected.DeepCopyObject().(controls.Object)
+		foreign := map[string]string{"foreign": text}
+		actual.SetLabels(labels.Merge(foreign, actual.GetLabels()))
+		actual.SetAnnotations(foreign)
+		if differences := Objects(actual, expected); len(differences) > 0 {
+			t.Fatalf("got differences %v of an object from itself, want none", differences)
 		}
 
-		path := change(t, have, at, text)
-		same := equality.Semantic.DeepEqual(asked(have), asked(want))
-		differ := differences(have, want)
-		switch named := slices.ContainsFunc(differ, func(d difference) bool { return covers(d.path, path) }); {
-		case same && len(differ) > 0:
-			t.Fatalf("%s means the same, but differs in %v", path, differ)
+		path := change(t, actual, at, text)
+		same := equality.Semantic.DeepEqual(managedParts(actual), managedParts(expected))
+		differences := Objects(actual, expected)
+		switch named := slices.ContainsFunc(differences, func(d Difference) bool { return covers(d.Path, path) }); {
+		case same && len(differences) > 0:
+			t.Fatalf("%s means the same: got differences %v, want none", path, differences)
 		case !same && !named:
-			t.Fatalf("%s was changed, but what differs is %v:\n%s", path, differ, cmp.Diff(asked(want), asked(have)))
+			t.Fatalf("%s was changed: got differences %v\n%s", path, differences, cmp.Diff(managedParts(expected), managedParts(actual)))
 		}
-		if len(differ) > 1 {
-			t.Fatalf("one place was changed, %s, but what differs is %v", path, differ)
+		if len(differences) > 1 {
+			t.Fatalf("%s was changed: got differences %v, want one", path, differences)
 		}
-		if shared(want) || replaces(differ) {
-			return // it is applied, or made anew
+		if controls.IsShared(expected) || differences.NeedReplacement(controls.KindOf(expected)) {
+			return // it is applied or replaced
 		}
-		overwrite(have, want)
-		if differ := differences(have, want); len(differ) > 0 {
-			t.Errorf("%s is not put right: %v", path, differ)
+		Overwrite(actual, expected)
+		if differences := Objects(actual, expected); len(differences) > 0 {
+			t.Errorf("%s is not overwritten: got differences %v", path, differences)
 		}
-		if diff := cmp.Diff(labels.Merge(theirs, want.GetLabels()), labels.Set(have.GetLabels())); diff != "" {
+		if diff := cmp.Diff(labels.Merge(foreign, expected.GetLabels()), labels.Set(actual.GetLabels())); diff != "" {
 			t.Errorf("labels (-want +got):\n%s", diff)
 		}
-		if diff := cmp.Diff(theirs, have.GetAnnotations()); diff != "" {
+		if diff := cmp.Diff(foreign, actual.GetAnnotations()); diff != "" {
 			t.Errorf("annotations (-want +got):\n%s", diff)
 		}
 	})
 }
 
-// change changes what is at one place of an object, if an API server could have
+// change changes what is at one place of an object, if an API server could actual
 // it, and returns its path.
-func change(t *testing.T, object client.Object, at uint, text string) fieldpath.Path {
+func change(t *testing.T, object controls.Object, at uint, text string) fieldpath.Path {
 	t.Helper()
 	data, err := json.Marshal(object)
 	if err != nil {
@@ -211,8 +213,8 @@ func change(t *testing.T, object client.Object, at uint, text string) fieldpath.
 	if err := json.Unmarshal(data, &value); err != nil {
 		t.Fatal(err)
 	}
-	all := slices.DeleteFunc(places(value, nil), func(path fieldpath.Path) bool {
-		return path.Equals(specPath) || !slices.ContainsFunc(own, func(own fieldpath.Path) bool { return covers(own, path) })
+	all := slices.DeleteFunc(allPaths(value, nil), func(path fieldpath.Path) bool {
+		return path.Equals(specPath) || !slices.ContainsFunc(managedPaths, func(managed fieldpath.Path) bool { return covers(managed, path) })
 	})
 	path := all[at%uint(len(all))]
 	if data, err = json.Marshal(mutated(value, path, text)); err != nil {
@@ -226,7 +228,7 @@ func change(t *testing.T, object client.Object, at uint, text string) fieldpath.
 	return path
 }
 
-// covers says whether something is at a path or below it.
-func covers(path, something fieldpath.Path) bool {
-	return len(something) >= len(path) && something[:len(path)].Equals(path)
+// covers reports whether other is at a path or below it.
+func covers(path, other fieldpath.Path) bool {
+	return len(other) >= len(path) && other[:len(path)].Equals(path)
 }

@@ -1,4 +1,4 @@
-package enforcement
+package podsecurity
 
 import (
 	"testing"
@@ -8,7 +8,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-func TestPodsOfThePresentTemplateAreSeen(t *testing.T) {
+func TestHasUpdatedPods(t *testing.T) {
 	second := metav1.ObjectMeta{Generation: 2}
 	deployment := func(replicas *int32, status appsv1.DeploymentStatus) client.Object {
 		return &appsv1.Deployment{ObjectMeta: second, Spec: appsv1.DeploymentSpec{Replicas: replicas}, Status: status}
@@ -56,8 +56,8 @@ func TestPodsOfThePresentTemplateAreSeen(t *testing.T) {
 		{"no pod on a node", daemonSet(appsv1.OnDeleteDaemonSetStrategyType, appsv1.DaemonSetStatus{DesiredNumberScheduled: 2, CurrentNumberScheduled: 1}), false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got := seen(test.workload); got != test.want {
-				t.Errorf("%t", got)
+			if got := hasUpdatedPods(test.workload); got != test.want {
+				t.Errorf("got %t, want %t", got, test.want)
 			}
 		})
 	}

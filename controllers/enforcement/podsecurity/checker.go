@@ -1,0 +1,227 @@
+// Package podsecurity finds out how the pods that run in a namespace compare to a
+// pod-security level, and which level may be enforced.
+//
+// When the enforce label of a namespace changes, the API server's own Pod Security
+// admission evaluates the running pods and warns about those that violate the new level.
+// A dry run of such a change is a question to the API server, which has all pods in
+// memory.
+// https://github.com/kubernetes/kubernetes/blob/v1.36.3/staging/src/k8s.io/pod-security-admission/admission/admission.go
+package podsecurity
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/sets"
+	podsecurityapi "k8s.io/pod-security-admission/api"
+	podsecuritypolicy "k8s.io/pod-security-admission/policy"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/controls"
+	"github.com/securitybaseline/operator/controllers/internal/kube"
+	"github.com/securitybaseline/operator/controllers/internal/ttlmap"
+)
+
+// checkInterval is the minimum time between two questions about the same level in a
+// namespace.
+const checkInterval = 3 * time.Second
+
+// Checker asks the API server which running pods violate a level.
+type Checker struct {
+	// Client reads from the cache and writes dry runs; its warnings go to Warnings.
+	Client client.Client
+
+	// Live reads from the API server.
+	Live client.Reader
+
+	// Now returns the time.
+	Now func() time.Time
+
+	// results are those of the last moments, by namespace UID and level. Without them, the
+	// API server is asked once more.
+	results ttlmap.Map[cachedResult]
+}
+
+// Input is what an evaluation of the pods in a namespace depends on.
+type Input struct {
+	Namespace *metav1.PartialObjectMetadata
+	// OwnedLabels are the keys of the namespace's labels that only the operator owns.
+	OwnedLabels sets.Set[string]
+	// Spec is the spec of the baseline that declares the control, and Level the level that
+	// it enforces in the end.
+	Spec  *v1alpha1.SecurityBaselineSpec
+	Level podsecurityapi.LevelVersion
+	// Previous is what the report says; nil if nothing.
+	Previous *v1alpha1.PodSecurityReport
+}
+
+// Evaluate compares the running pods to the level that a baseline expects. It asks the API
+// server only what the report does not say, what may have changed since, and what the due
+// change of the labels will not tell. The evaluation is valid even if an error says that
+// the API server could not be asked.
+func (c *Checker) Evaluate(ctx context.Context, in Input) (Evaluation, error) {
+	current := EnforcedLevel(in.Namespace.Labels)
+	reached := reachedLevel(in, current)
+	evaluation := Evaluation{
+		level: in.Level, reached: reached, Enforced: reached, isProtected: !controls.IsBelow(current, in.Level),
+	}
+	if previous := in.Previous; previous != nil && previous.Level == in.Level.String() {
+		evaluation.isKnown, evaluation.isProvisional = true, previous.Provisional
+		evaluation.checkResult = checkResult{violations: previous.Violations, incomplete: previous.Incomplete}
+	}
+	levels := controls.RolloutLevels(in.Spec, reached)
+	evaluation.isRollout = len(levels) > 0
+	evaluation.raisesLevel = evaluation.isRollout && !in.Spec.IsAudit()
+	cached, isCached := c.recentResult(in.Namespace, in.Level)
+	if isCached {
+		// The report may not show yet what the API server said a moment ago.
+		evaluation.isKnown, evaluation.checkResult = true, cached.decisive(evaluation.raisesLevel)
+	}
+	switch {
+	case in.Level.Level == podsecurityapi.LevelPrivileged:
+		evaluation.isKnown = true
+		return evaluation, nil
+	case evaluation.isRollout:
+		return c.findCleanLevel(ctx, in.Namespace, evaluation, levels)
+	case isCached, evaluation.IsSettled():
+		return evaluation, nil
+	case !in.Spec.IsAudit() && controls.IsBelow(current, in.Level):
+		// The response to the change of the labels will tell.
+		return evaluation, nil
+	}
+	return c.findCleanLevel(ctx, in.Namespace, evaluation, []podsecurityapi.LevelVersion{in.Level})
+}
+
+// findCleanLevel asks about levels, the highest first, until the running pods meet one. It
+// does not ask again what the API server answered a moment ago. It looks for a rollout
+// first: if that ends in between, its pods exist and are evaluated.
+func (c *Checker) findCleanLevel(
+	ctx context.Context, namespace *metav1.PartialObjectMetadata, evaluation Evaluation, levels []podsecurityapi.LevelVersion,
+) (Evaluation, error) {
+	rollout := sync.OnceValues(func() (string, error) { return c.rolloutInProgress(ctx, namespace.Name) })
+	for _, level := range levels {
+		result, isCached := c.recentResult(namespace, level)
+		if !isCached {
+			var err error
+			if result.rollout, err = rollout(); err == nil {
+				result.checkResult, err = c.check(ctx, namespace, level)
+			}
+			if err != nil {
+				return evaluation, fmt.Errorf("checking which running pods violate %s: %w", level, err)
+			}
+			c.results.Set(resultKey(namespace, level), result, c.Now())
+			if level == evaluation.level {
+				evaluation.isKnown, evaluation.isProvisional = true, false
+				evaluation.checkResult = result.decisive(evaluation.raisesLevel)
+			}
+		}
+		if result.decisive(evaluation.raisesLevel).isClean() {
+			evaluation.Enforced = level
+			return evaluation, nil
+		}
+	}
+	return evaluation, nil
+}
+
+// check asks the API server which running pods violate a level.
+func (c *Checker) check(ctx context.Context, namespace *metav1.PartialObjectMetadata, level podsecurityapi.LevelVersion) (checkResult, error) {
+	if !triggersCheck(EnforcedLevel(namespace.Labels), level) {
+		level.Version = equivalentVersion(level.Version)
+	}
+	patch := kube.MergePatch(namespace, map[string]any{"labels": map[string]string{
+		podsecurityapi.EnforceLevelLabel: string(level.Level), podsecurityapi.EnforceVersionLabel: level.Version.String(),
+	}}, nil)
+	ctx, warnings := CollectWarnings(ctx)
+	err := c.Client.Patch(ctx, namespace.DeepCopy(), patch, client.DryRunAll)
+	return parseWarnings(warnings.all()), err
+}
+
+// RecordLabels returns the evaluation after a successful change of the namespace's labels,
+// in response to which the API server warned about running pods.
+func (c *Checker) RecordLabels(
+	evaluation Evaluation, namespace *metav1.PartialObjectMetadata, change map[string]string, warnings *CollectedWarnings,
+) Evaluation {
+	if !evaluation.isCheckedBy(namespace.Labels, change) {
+		return evaluation
+	}
+	evaluation.isKnown, evaluation.checkResult = true, parseWarnings(warnings.all())
+	c.results.Set(resultKey(namespace, evaluation.level), cachedResult{checkResult: evaluation.checkResult}, c.Now())
+	return evaluation
+}
+
+// recentResult returns the result of a check less than checkInterval ago.
+func (c *Checker) recentResult(namespace *metav1.PartialObjectMetadata, level podsecurityapi.LevelVersion) (cachedResult, bool) {
+	result, age, ok := c.results.Get(resultKey(namespace, level), c.Now())
+	return result, ok && age < checkInterval
+}
+
+func resultKey(namespace *metav1.PartialObjectMetadata, level podsecurityapi.LevelVersion) string {
+	return string(namespace.UID) + "/" + level.String()
+}
+
+// reachedLevel returns the level whose enforcement was reached: the higher of what the
+// report and the operator's own label say, because either may be old. Where another author
+// owns the label of the version, the expected version was reached.
+func reachedLevel(in Input, current podsecurityapi.LevelVersion) podsecurityapi.LevelVersion {
+	reached := controls.NoLevel
+	if in.OwnedLabels.Has(podsecurityapi.EnforceLevelLabel) {
+		reached = current
+		if !in.OwnedLabels.Has(podsecurityapi.EnforceVersionLabel) {
+			reached.Version = in.Level.Version
+		}
+	}
+	if in.Previous == nil {
+		return reached
+	}
+	level, version, _ := strings.Cut(in.Previous.Enforced, ":")
+	parsed, err := podsecurityapi.ParseVersion(version)
+	recorded := podsecurityapi.LevelVersion{Level: podsecurityapi.Level(level), Version: parsed}
+	if err == nil && controls.IsBelow(reached, recorded) {
+		return recorded
+	}
+	return reached
+}
+
+// EnforcedLevel returns the level that a namespace's labels enforce. Where they say
+// nothing, the API server may enforce a default of its own configuration, which it does
+// not disclose.
+func EnforcedLevel(labels map[string]string) podsecurityapi.LevelVersion {
+	defaults := podsecurityapi.Policy{Enforce: controls.NoLevel, Audit: controls.NoLevel, Warn: controls.NoLevel}
+	policy, _ := podsecurityapi.PolicyToEvaluate(labels, defaults)
+	return policy.Enforce
+}
+
+// triggersCheck reports whether the API server evaluates the running pods when the label
+// changes from one level to another.
+func triggersCheck(from, to podsecurityapi.LevelVersion) bool {
+	return to.Level != podsecurityapi.LevelPrivileged &&
+		(from.Version != to.Version || podsecurityapi.CompareLevels(to.Level, from.Level) > 0)
+}
+
+// unknownMinor is a version of the standards that no API server knows, and that each takes
+// for its latest.
+const unknownMinor = 1000
+
+// equivalentVersion returns another version of the standards with the same checks, to ask
+// about where the label would not change otherwise. Where no other version has the same
+// checks, it returns the next one, which has more.
+func equivalentVersion(version podsecurityapi.Version) podsecurityapi.Version {
+	if version.Latest() {
+		return podsecurityapi.MajorMinorVersion(1, unknownMinor)
+	}
+	firstMinors := sets.New[int]()
+	for _, check := range podsecuritypolicy.DefaultChecks() {
+		for _, revision := range check.Versions {
+			firstMinors.Insert(revision.MinimumVersion.Minor())
+		}
+	}
+	if !firstMinors.Has(version.Minor()) {
+		return podsecurityapi.MajorMinorVersion(1, version.Minor()-1)
+	}
+	return podsecurityapi.MajorMinorVersion(1, version.Minor()+1)
+}

@@ -1,0 +1,129 @@
+package podsecurity
+
+import (
+	"context"
+	"fmt"
+
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// workloadKind is a kind of workload whose rollout a level waits for.
+type workloadKind struct {
+	gvk  schema.GroupVersionKind
+	list func() client.ObjectList
+}
+
+var workloadKinds = []workloadKind{
+	{gvk: appsv1.SchemeGroupVersion.WithKind("Deployment"), list: func() client.ObjectList { return &appsv1.DeploymentList{} }},
+	{gvk: appsv1.SchemeGroupVersion.WithKind("StatefulSet"), list: func() client.ObjectList { return &appsv1.StatefulSetList{} }},
+	{gvk: appsv1.SchemeGroupVersion.WithKind("DaemonSet"), list: func() client.ObjectList { return &appsv1.DaemonSetList{} }},
+}
+
+// WorkloadMetadata returns an object of each kind of workload whose metadata the cache
+// must hold: a change of it tells that the pods of its namespace may have changed. The
+// metadata of pods would be ten times as much.
+func WorkloadMetadata() []*metav1.PartialObjectMetadata {
+	objects := make([]*metav1.PartialObjectMetadata, 0, len(workloadKinds))
+	for _, kind := range workloadKinds {
+		object := &metav1.PartialObjectMetadata{}
+		object.SetGroupVersionKind(kind.gvk)
+		objects = append(objects, object)
+	}
+	return objects
+}
+
+// rolloutInProgress returns a workload of a namespace that is being rolled out, as
+// Kind/name, or an empty string. In the middle of a rollout the pods that a level rejects
+// can be gone while their successors are not created yet: that none of them runs proves
+// nothing then. Workloads are cached by their metadata, which does not tell, so the API
+// server is read where there are any.
+func (c *Checker) rolloutInProgress(ctx context.Context, namespace string) (string, error) {
+	for _, kind := range workloadKinds {
+		known := &metav1.PartialObjectMetadataList{}
+		known.SetGroupVersionKind(kind.gvk.GroupVersion().WithKind(kind.gvk.Kind + "List"))
+		if err := c.Client.List(ctx, known, client.InNamespace(namespace), client.Limit(1), client.UnsafeDisableDeepCopy); err != nil {
+			return "", fmt.Errorf("listing workloads: %w", err)
+		}
+		if len(known.Items) == 0 {
+			continue
+		}
+		workloads := kind.list()
+		if err := c.Live.List(ctx, workloads, client.InNamespace(namespace)); err != nil {
+			return "", fmt.Errorf("reading workloads: %w", err)
+		}
+		found := ""
+		err := meta.EachListItem(workloads, func(item runtime.Object) error {
+			if workload := item.(client.Object); found == "" && workload.GetDeletionTimestamp() == nil && !hasUpdatedPods(workload) {
+				found = kind.gvk.Kind + "/" + workload.GetName()
+			}
+			return nil
+		})
+		if found != "" || err != nil {
+			return found, err
+		}
+	}
+	return "", nil
+}
+
+// hasUpdatedPods reports whether at least one pod of a workload's current template exists,
+// ready or not: pods of one template are alike. Where a person decides which pods are
+// created from the template, so that there may be none, it reports whether all pods exist.
+func hasUpdatedPods(workload client.Object) bool {
+	var progress rolloutProgress
+	switch w := workload.(type) {
+	case *appsv1.Deployment:
+		progress = deploymentProgress(w)
+	case *appsv1.StatefulSet:
+		progress = statefulSetProgress(w)
+	case *appsv1.DaemonSet:
+		if w.Status.ObservedGeneration < w.Generation {
+			return false // only its controller knows how many pods it needs
+		}
+		progress = daemonSetProgress(w)
+	}
+	if progress.desired == 0 {
+		return true
+	}
+	return progress.observedGeneration >= workload.GetGeneration() &&
+		(progress.updated > 0 || progress.isManual && progress.current >= progress.desired)
+}
+
+// rolloutProgress is how far the rollout of a workload is.
+type rolloutProgress struct {
+	observedGeneration        int64
+	current, updated, desired int32
+	// isManual reports whether pods of the current template are only created when a
+	// person acts.
+	isManual bool
+}
+
+func deploymentProgress(w *appsv1.Deployment) rolloutProgress {
+	return rolloutProgress{
+		observedGeneration: w.Status.ObservedGeneration, current: w.Status.Replicas, updated: w.Status.UpdatedReplicas,
+		desired: ptr.Deref(w.Spec.Replicas, 1), isManual: w.Spec.Paused,
+	}
+}
+
+func statefulSetProgress(w *appsv1.StatefulSet) rolloutProgress {
+	update := w.Spec.UpdateStrategy
+	return rolloutProgress{
+		observedGeneration: w.Status.ObservedGeneration, current: w.Status.Replicas, updated: w.Status.UpdatedReplicas,
+		desired: ptr.Deref(w.Spec.Replicas, 1),
+		isManual: update.Type == appsv1.OnDeleteStatefulSetStrategyType ||
+			update.RollingUpdate != nil && ptr.Deref(update.RollingUpdate.Partition, 0) > 0,
+	}
+}
+
+func daemonSetProgress(w *appsv1.DaemonSet) rolloutProgress {
+	return rolloutProgress{
+		observedGeneration: w.Status.ObservedGeneration, current: w.Status.CurrentNumberScheduled,
+		updated: w.Status.UpdatedNumberScheduled, desired: w.Status.DesiredNumberScheduled,
+		isManual: w.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType,
+	}
+}

@@ -1,0 +1,201 @@
+package enforcement
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+
+	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/controls"
+	"github.com/securitybaseline/operator/controllers/enforcement/ownership"
+	"github.com/securitybaseline/operator/controllers/enforcement/podsecurity"
+	"github.com/securitybaseline/operator/controllers/evaluation"
+	"github.com/securitybaseline/operator/controllers/internal/kube"
+)
+
+// snapshot is a namespace and what is in it, as it was read once for an evaluation.
+type snapshot struct {
+	namespace *metav1.PartialObjectMetadata
+	// ownedLabels are the keys of the namespace's labels that only the operator owns.
+	ownedLabels sets.Set[string]
+	// objects are those of the kinds that controls manage or observe, by id.
+	objects map[string]client.Object
+	// roleRules are the rules of the roles that RoleBindings in the namespace grant.
+	roleRules map[rbacv1.RoleRef][]rbacv1.PolicyRule
+}
+
+// takeSnapshot reads a namespace from the cache.
+func (e *Enforcer) takeSnapshot(ctx context.Context, namespace *metav1.PartialObjectMetadata, tasks []evaluation.Task) (snapshot, error) {
+	inventory := inventoryUIDs(tasks)
+	current := snapshot{namespace: namespace, ownedLabels: ownership.OwnedLabels(namespace), objects: map[string]client.Object{}}
+	for _, kind := range controls.Kinds() {
+		list := kind.NewList()
+		if err := e.client.List(ctx, list, client.InNamespace(namespace.Name)); err != nil {
+			return snapshot{}, fmt.Errorf("listing the objects of namespace %s: %w", namespace.Name, err)
+		}
+		err := meta.EachListItem(list, func(item runtime.Object) error {
+			object := item.(client.Object)
+			exists, err := e.isInNamespace(ctx, object, namespace, inventory)
+			if exists {
+				current.objects[objectID(object)] = object
+			}
+			return err
+		})
+		if err != nil {
+			return snapshot{}, fmt.Errorf("reading the objects of namespace %s: %w", namespace.Name, err)
+		}
+	}
+	var err error
+	current.roleRules, err = e.readRoleRules(ctx, current.objects)
+	return current, err
+}
+
+// inventoryUIDs returns the UIDs of the objects in the report's inventories.
+func inventoryUIDs(tasks []evaluation.Task) sets.Set[types.UID] {
+	uids := sets.New[types.UID]()
+	for i := range tasks {
+		if previous := tasks[i].Previous; previous != nil {
+			for j := range previous.Inventory {
+				uids.Insert(previous.Inventory[j].UID)
+			}
+		}
+	}
+	return uids
+}
+
+// isInNamespace reports whether an object of the cache is in this namespace, and not in a
+// former one of the same name. Creation times do not tell for the second in which the
+// namespace was created: the API server is asked about an object that has the operator's
+// label and is not in the inventory yet.
+func (e *Enforcer) isInNamespace(ctx context.Context, object, namespace client.Object, inventory sets.Set[types.UID]) (bool, error) {
+	created := object.GetCreationTimestamp()
+	switch {
+	case kube.IsOlder(object, namespace):
+		return false, nil
+	case !created.Equal(new(namespace.GetCreationTimestamp())), !hasBaselineLabel(object), inventory.Has(object.GetUID()):
+		return true, nil
+	}
+	live, err := e.readLive(ctx, object)
+	switch {
+	case apierrors.IsForbidden(err):
+		// What the operator may not read fails the controls that expect it, not all.
+		return true, nil
+	case err != nil:
+		return false, client.IgnoreNotFound(err)
+	}
+	return live.GetUID() == object.GetUID(), nil
+}
+
+// readRoleRules returns the rules of the roles that RoleBindings grant, where such a role
+// exists.
+func (e *Enforcer) readRoleRules(ctx context.Context, objects map[string]client.Object) (map[rbacv1.RoleRef][]rbacv1.PolicyRule, error) {
+	rules := map[rbacv1.RoleRef][]rbacv1.PolicyRule{}
+	for _, object := range objects {
+		binding, ok := object.(*rbacv1.RoleBinding)
+		if !ok {
+			continue
+		}
+		if binding.RoleRef.Kind != "ClusterRole" {
+			if role, ok := objects["Role/"+binding.RoleRef.Name].(*rbacv1.Role); ok {
+				rules[binding.RoleRef] = role.Rules
+			}
+			continue
+		}
+		role := &rbacv1.ClusterRole{}
+		err := e.client.Get(ctx, client.ObjectKey{Name: binding.RoleRef.Name}, role, client.UnsafeDisableDeepCopy)
+		if client.IgnoreNotFound(err) != nil {
+			return nil, fmt.Errorf("reading ClusterRole %s: %w", binding.RoleRef.Name, err)
+		}
+		rules[binding.RoleRef] = role.Rules
+	}
+	return rules, nil
+}
+
+// observe returns what a control sees of the namespace.
+func (s *snapshot) observe(task *evaluation.Task) controls.Namespace {
+	observed := controls.Namespace{
+		Name: s.namespace.Name, Labels: s.namespace.Labels, OwnedLabels: s.ownedLabels, RoleRules: s.roleRules,
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.objects)) {
+		object := s.objects[id]
+		observed.HasDefaultDeny = observed.HasDefaultDeny || controls.IsDefaultDeny(task.Baseline, object)
+		if !isManagedBy(object, task) && !controls.IsShared(object) {
+			observed.Unmanaged = append(observed.Unmanaged, object)
+		}
+	}
+	return observed
+}
+
+// podSecurityInput returns what an evaluation of the running pods depends on.
+func (s *snapshot) podSecurityInput(task *evaluation.Task) podsecurity.Input {
+	input := podsecurity.Input{
+		Namespace: s.namespace, OwnedLabels: s.ownedLabels, Spec: &task.Baseline.Spec, Level: task.Control.EnforcedLevel(&task.Baseline.Spec),
+	}
+	if task.Previous != nil {
+		input.Previous = task.Previous.PodSecurity
+	}
+	return input
+}
+
+// readLive reads an object from the API server.
+func (e *Enforcer) readLive(ctx context.Context, object client.Object) (client.Object, error) {
+	// Read into an empty one: decoding adds to the maps that it finds.
+	live := controls.KindOf(object).New()
+	return live, e.live.Get(ctx, client.ObjectKeyFromObject(object), live)
+}
+
+// isManagedBy reports whether the operator manages an object for this control: it removes
+// or reverts what has its labels, and reverts what is in the inventory. Anything else that
+// looks like it is a disguise of another author.
+func isManagedBy(object controls.Object, task *evaluation.Task) bool {
+	entry := task.Inventory(objectID(object))
+	return hasControlLabel(object, task.Control.Name) || entry != nil && entry.UID == object.GetUID()
+}
+
+// hasBaselineLabel reports whether an object has the label that names a baseline.
+func hasBaselineLabel(object controls.Object) bool {
+	_, ok := object.GetLabels()[v1alpha1.BaselineLabel]
+	return ok
+}
+
+// hasControlLabel reports whether a baseline applied an object for a control, by the
+// object's name and labels, and the object is not being deleted. A copy with a name that
+// the operator does not use does not count.
+func hasControlLabel(object controls.Object, control v1alpha1.ControlName) bool {
+	return hasBaselineLabel(object) && object.GetLabels()[v1alpha1.ControlLabel] == string(control) &&
+		(strings.HasPrefix(object.GetName(), v1alpha1.ObjectNamePrefix) || controls.IsShared(object)) && object.GetDeletionTimestamp().IsZero()
+}
+
+// objectID names an object within its namespace, as Kind/name.
+func objectID(object controls.Object) string {
+	return controls.KindOf(object).Name() + "/" + object.GetName()
+}
+
+// Reference returns a reference to an object of a namespace, or to the namespace itself,
+// that a report calls Kind/name.
+func (e *Enforcer) Reference(namespace *metav1.PartialObjectMetadata, id string) *corev1.ObjectReference {
+	if id == evaluation.NamespaceID(namespace) {
+		return &corev1.ObjectReference{APIVersion: namespace.APIVersion, Kind: "Namespace", Name: namespace.Name, UID: namespace.UID}
+	}
+	kindName, name, _ := strings.Cut(id, "/")
+	reference := &corev1.ObjectReference{Kind: kindName, Namespace: namespace.Name, Name: name}
+	for _, kind := range controls.ManagedKinds() {
+		if gvk, err := apiutil.GVKForObject(kind.Object, e.client.Scheme()); err == nil && gvk.Kind == kindName {
+			reference.APIVersion = gvk.GroupVersion().String()
+		}
+	}
+	return reference
+}
