@@ -29,12 +29,12 @@ var podSecurity = Control{
 }
 
 // NoLevel rejects nothing.
-var NoLevel = podsecurityapi.LevelVersion{Level: podsecurityapi.LevelPrivileged, Version: podsecurityapi.LatestVersion()}
+var PrivilegedLevel = podsecurityapi.LevelVersion{Level: podsecurityapi.LevelPrivileged, Version: podsecurityapi.LatestVersion()}
 
 // enforcedLevel returns the level that is to be enforced in the end.
 func enforcedLevel(spec *v1alpha1.SecurityBaselineSpec) podsecurityapi.LevelVersion {
 	if spec.PodSecurity.Enforce == "" {
-		return NoLevel
+		return PrivilegedLevel
 	}
 	// The CRD refuses a version that does not parse.
 	version, _ := podsecurityapi.ParseVersion(podSecurityVersion(spec.PodSecurity))

@@ -153,7 +153,7 @@ func (r *run) climb(ctx context.Context, p *podSecurity, levels []podsecurityapi
 // operator's own label says. Of the two the higher: either may be old. Where somebody else
 // wrote the label of the version, it was the wanted one.
 func (r *run) reached(current podsecurityapi.LevelVersion, wanted podsecurityapi.Version) podsecurityapi.LevelVersion {
-	reached := controls.NoLevel
+	reached := controls.PrivilegedLevel
 	if r.ownLabels.Has(podsecurityapi.EnforceLevelLabel) {
 		reached = current
 		if !r.ownLabels.Has(podsecurityapi.EnforceVersionLabel) {
@@ -280,7 +280,7 @@ func (p *podSecurity) problems(audits bool) []string {
 // enforcedIn returns the level that a namespace's labels enforce. Where they say
 // nothing the API server may enforce a level of its own, which it tells nobody.
 func enforcedIn(labels map[string]string) podsecurityapi.LevelVersion {
-	policy, _ := podsecurityapi.PolicyToEvaluate(labels, podsecurityapi.Policy{Enforce: controls.NoLevel, Audit: controls.NoLevel, Warn: controls.NoLevel})
+	policy, _ := podsecurityapi.PolicyToEvaluate(labels, podsecurityapi.Policy{Enforce: controls.PrivilegedLevel, Audit: controls.PrivilegedLevel, Warn: controls.PrivilegedLevel})
 	return policy.Enforce
 }
 

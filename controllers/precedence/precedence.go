@@ -116,7 +116,7 @@ func HasPrecedence(a, b *v1alpha1.SecurityBaseline) bool {
 
 // Selector returns which namespaces a baseline selects, its exclusions and the
 // protected ones left out.
-func Selector(baseline *v1alpha1.SecurityBaseline, protected sets.Set[string]) (func(*metav1.PartialObjectMetadata) bool, error) {
+func NamespaceMatcher(baseline *v1alpha1.SecurityBaseline, protected sets.Set[string]) (func(*metav1.PartialObjectMetadata) bool, error) {
 	selector, err := metav1.LabelSelectorAsSelector(baseline.Spec.NamespaceSelector.ToUpstream())
 	if err != nil {
 		return nil, fmt.Errorf("spec.namespaceSelector: %w", err)
@@ -143,7 +143,7 @@ func selects(baseline *v1alpha1.SecurityBaseline, namespace *metav1.PartialObjec
 	}
 	// A selector that does not parse selects nothing; the baseline's status says
 	// so.
-	matches, err := Selector(baseline, protected)
+	matches, err := NamespaceMatcher(baseline, protected)
 	return err == nil && matches(namespace)
 }
 
@@ -159,6 +159,6 @@ func compare(a, b *v1alpha1.SecurityBaseline) int {
 
 // Protected returns the namespaces that are never governed: those of the
 // cluster itself and the further ones given.
-func Protected(further ...string) sets.Set[string] {
+func ProtectedNamespaces(further ...string) sets.Set[string] {
 	return sets.New(append([]string{metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease}, further...)...)
 }

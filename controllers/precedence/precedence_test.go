@@ -218,7 +218,7 @@ func TestGovern(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			governance := Resolve(&metav1.PartialObjectMetadata{ObjectMeta: test.namespace}, test.baselines, Protected("ours"), epoch)
+			governance := Resolve(&metav1.PartialObjectMetadata{ObjectMeta: test.namespace}, test.baselines, ProtectedNamespaces("ours"), epoch)
 			got := names{}
 			for control, baseline := range governance.Governing {
 				got[control] = baseline.Name

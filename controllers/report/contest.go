@@ -79,7 +79,7 @@ func ContestEndTime(drift *v1alpha1.Drift) time.Time {
 
 // ContestedBy returns the newest drift by which a control is contested now, or
 // nil.
-func ContestedBy(drifts []v1alpha1.Drift, control *v1alpha1.ControlReport, now time.Time) *v1alpha1.Drift {
+func FindContestingDrift(drifts []v1alpha1.Drift, control *v1alpha1.ControlReport, now time.Time) *v1alpha1.Drift {
 	for i := range drifts {
 		if drifts[i].Control == control.Name && drifts[i].Baseline == control.Baseline && now.Before(ContestEndTime(&drifts[i])) {
 			return &drifts[i]

@@ -43,7 +43,7 @@ func worst(a, b v1alpha1.State) v1alpha1.State {
 // what came of it, prior what the report said.
 func Next(prior v1alpha1.BaselineReportData, governance precedence.Governance, outcomes []enforcement.Outcome, now time.Time) v1alpha1.BaselineReportData {
 	next := v1alpha1.BaselineReportData{Drifts: prior.Drifts, Summary: v1alpha1.ReportSummary{DriftsTotal: prior.Summary.DriftsTotal}}
-	next.ObservedBaselines = Observed(governance)
+	next.ObservedBaselines = ObservedBaselines(governance)
 	for i := range outcomes {
 		next.Summary.DriftsTotal += int64(len(outcomes[i].Drifts))
 		for _, drift := range outcomes[i].Drifts {
@@ -68,7 +68,7 @@ func Next(prior v1alpha1.BaselineReportData, governance precedence.Governance, o
 }
 
 // Observed returns the baselines that select a namespace, as its report lists them.
-func Observed(governance precedence.Governance) []v1alpha1.ObservedBaseline {
+func ObservedBaselines(governance precedence.Governance) []v1alpha1.ObservedBaseline {
 	observed := make([]v1alpha1.ObservedBaseline, 0, len(governance.Selecting))
 	for _, baseline := range governance.Selecting {
 		observed = append(observed, v1alpha1.ObservedBaseline{Name: baseline.Name, Generation: baseline.Generation})
@@ -129,7 +129,7 @@ func controlReport(prior v1alpha1.BaselineReportData, outcome *enforcement.Outco
 	if before := FindControl(prior, outcome.Control, outcome.Baseline); before != nil {
 		control.DriftsTotal += before.DriftsTotal
 	}
-	fight := ContestedBy(drifts, &control, now)
+	fight := FindContestingDrift(drifts, &control, now)
 	switch {
 	case fight != nil && control.IsGoverning() && worst(control.State, v1alpha1.StateContested) == v1alpha1.StateContested:
 		control.State, control.Message = v1alpha1.StateContested, contestMessage(fight)

@@ -360,7 +360,7 @@ func TestStatusRemembers(t *testing.T) {
 }
 
 func TestStatusOfAnInvalidSelector(t *testing.T) {
-	status := InvalidSelector(newBaseline(), errors.New("spec.namespaceSelector: no"), now)
+	status := InvalidSelectorStatus(newBaseline(), errors.New("spec.namespaceSelector: no"), now)
 	if stalled := meta.FindStatusCondition(status.Conditions, "Stalled"); stalled == nil || stalled.Reason != v1alpha1.ReasonInvalidSelector {
 		t.Errorf("%+v", status.Conditions)
 	}

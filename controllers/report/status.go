@@ -66,10 +66,10 @@ type ClusterFindings struct {
 	Findings []string
 
 	// Waiting says what is not in place yet; empty if everything is.
-	Waiting string
+	Pending string
 
 	// Born is the condition NewNamespacesHardened; nil if it is not to be present.
-	Born *metav1.Condition
+	NewNamespacesHardened *metav1.Condition
 }
 
 // sum is a status in the making.
@@ -232,14 +232,14 @@ func (s *sum) setConditions(conditions *[]metav1.Condition, now time.Time) {
 	drifted := sentence(s.drifted)
 	violation := sentence(s.violations)
 
-	pending := s.namespaces.Pending > 0 || s.cluster.Waiting != ""
-	if s.cluster.Waiting != "" {
-		evaluating += "; " + s.cluster.Waiting
+	pending := s.namespaces.Pending > 0 || s.cluster.Pending != ""
+	if s.cluster.Pending != "" {
+		evaluating += "; " + s.cluster.Pending
 	}
 
 	set.presentWhile(v1alpha1.ConditionReconciling, pending, v1alpha1.ReasonEvaluating, evaluating)
 	set.presentWhile(v1alpha1.ConditionStalled, !pending && failed != "", v1alpha1.ReasonWriteRejected, failed)
-	if born := s.cluster.Born; born != nil {
+	if born := s.cluster.NewNamespacesHardened; born != nil {
 		set.condition(v1alpha1.ConditionNewNamespacesHardened, born.Status, born.Reason, born.Message)
 	} else {
 		meta.RemoveStatusCondition(conditions, v1alpha1.ConditionNewNamespacesHardened)
@@ -376,7 +376,7 @@ const maxNamed = 5
 
 // Removing returns the status of a baseline that is being deleted while what it
 // gave is removed from namespaces.
-func Removing(baseline *v1alpha1.SecurityBaseline, namespaces []string, now time.Time) v1alpha1.SecurityBaselineStatus {
+func RemovalStatus(baseline *v1alpha1.SecurityBaseline, namespaces []string, now time.Time) v1alpha1.SecurityBaselineStatus {
 	status := *baseline.Status.DeepCopy()
 	status.ObservedGeneration = baseline.Generation
 	message := "removing what this baseline gave, still from " + strings.Join(namespaces[:min(len(namespaces), maxNamed)], ", ")
@@ -392,7 +392,7 @@ func Removing(baseline *v1alpha1.SecurityBaseline, namespaces []string, now time
 
 // InvalidSelector returns the status of a baseline whose selector does not
 // parse; err says why.
-func InvalidSelector(baseline *v1alpha1.SecurityBaseline, err error, now time.Time) v1alpha1.SecurityBaselineStatus {
+func InvalidSelectorStatus(baseline *v1alpha1.SecurityBaseline, err error, now time.Time) v1alpha1.SecurityBaselineStatus {
 	status := *baseline.Status.DeepCopy()
 	status.ObservedGeneration = baseline.Generation
 	set := conditionSetter{conditions: &status.Conditions, generation: baseline.Generation, now: now}
