@@ -13,7 +13,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	podsecurityapi "k8s.io/pod-security-admission/api"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
@@ -53,7 +52,7 @@ type Namespace struct {
 
 	// Others are the objects in it, of the kinds that the operator makes, that
 	// the operator did not make.
-	Unmanaged []client.Object
+	Unmanaged []Object
 
 	// Roles are the rules of the roles that the RoleBindings among them refer to,
 	// where such a role exists.
@@ -72,7 +71,7 @@ type Desired struct {
 	// Objects are wholly the operator's: every field is stated, what the API
 	// server would default included. Of a ServiceAccount, which Kubernetes makes,
 	// only the stated fields are.
-	Objects []client.Object
+	Objects []Object
 
 	// NamespaceLabels are labels on the namespace itself.
 	NamespaceLabels map[string]string

@@ -9,7 +9,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/utils/ptr"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
@@ -51,7 +50,7 @@ func renderNetwork(baseline *v1alpha1.SecurityBaseline, namespace Namespace) Des
 			exceptMetadataServices(&policy)
 		}
 		stateNetworkPolicyDefaults(&policy)
-		desired.Objects = append(desired.Objects, client.Object(&networkingv1.NetworkPolicy{ObjectMeta: objectMeta(name), Spec: policy}))
+		desired.Objects = append(desired.Objects, Object(&networkingv1.NetworkPolicy{ObjectMeta: objectMeta(name), Spec: policy}))
 	}
 	if len(denied) > 0 {
 		add(policyDefaultDeny, defaultDeny(denied))
@@ -70,7 +69,7 @@ func renderNetwork(baseline *v1alpha1.SecurityBaseline, namespace Namespace) Des
 
 // Denies says whether an object is the default-deny policy that a baseline asks
 // for, and says what it asks for.
-func IsDefaultDeny(baseline *v1alpha1.SecurityBaseline, object client.Object) bool {
+func IsDefaultDeny(baseline *v1alpha1.SecurityBaseline, object Object) bool {
 	policy, ok := object.(*networkingv1.NetworkPolicy)
 	return ok && baseline.Spec.Network != nil && policy.Name == v1alpha1.ObjectNamePrefix+policyDefaultDeny && policy.Labels[v1alpha1.BaselineLabel] != "" &&
 		equality.Semantic.DeepEqual(policy.Spec, defaultDeny(deniedDirections(baseline.Spec.Network)))

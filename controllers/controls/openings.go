@@ -11,7 +11,6 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
 // mostPorts are so many that what is left of 65,535 keeps nobody out.
@@ -21,7 +20,7 @@ const mostPorts = 60_000
 // policies add up: those that allow all pods, or all but some, everything from or to
 // everybody in a denied direction. What only several policies open together is not
 // found.
-func openings(denied []networkingv1.PolicyType, others []client.Object) []string {
+func openings(denied []networkingv1.PolicyType, others []Object) []string {
 	var openings []string
 	for _, other := range others {
 		policy, ok := other.(*networkingv1.NetworkPolicy)

@@ -8,7 +8,6 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
@@ -164,14 +163,14 @@ func TestOpenings(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			other := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "theirs"}, Spec: test.theirs}
 			baseline := &v1alpha1.SecurityBaseline{Spec: v1alpha1.SecurityBaselineSpec{Network: &v1alpha1.Network{DefaultDeny: []v1alpha1.Direction{"Egress", "Ingress"}}}}
-			got := network.Render(baseline, Namespace{Name: "n", Unmanaged: []client.Object{other}}).Violations
+			got := network.Render(baseline, Namespace{Name: "n", Unmanaged: []Object{other}}).Violations
 			equal(t, test.want, got)
 		})
 	}
 	t.Run("of a direction that is not denied", func(t *testing.T) {
 		other := &networkingv1.NetworkPolicy{Spec: networkingv1.NetworkPolicySpec{Egress: []networkingv1.NetworkPolicyEgressRule{{}}}}
 		baseline := &v1alpha1.SecurityBaseline{Spec: v1alpha1.SecurityBaselineSpec{Network: &v1alpha1.Network{DefaultDeny: []v1alpha1.Direction{"Ingress"}}}}
-		equal(t, nil, network.Render(baseline, Namespace{Unmanaged: []client.Object{other}}).Violations)
+		equal(t, nil, network.Render(baseline, Namespace{Unmanaged: []Object{other}}).Violations)
 	})
 }
 

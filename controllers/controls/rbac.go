@@ -4,7 +4,6 @@ import (
 	"fmt"
 
 	rbacv1 "k8s.io/api/rbac/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
@@ -29,7 +28,7 @@ func renderRBAC(baseline *v1alpha1.SecurityBaseline, namespace Namespace) Desire
 			// Nobody to grant it to here: a binding would only mislead.
 			continue
 		}
-		desired.Objects = append(desired.Objects, client.Object(&rbacv1.RoleBinding{
+		desired.Objects = append(desired.Objects, Object(&rbacv1.RoleBinding{
 			ObjectMeta: objectMeta(binding.Name),
 			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: binding.RoleRef.Kind, Name: binding.RoleRef.Name},
 			Subjects:   subjects,

@@ -5,7 +5,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
@@ -34,10 +33,10 @@ func renderResources(baseline *v1alpha1.SecurityBaseline, _ Namespace) Desired {
 		for _, item := range spec.LimitRange.Limits {
 			limits.Spec.Limits = append(limits.Spec.Limits, limitRangeItem(item))
 		}
-		desired.Objects = append(desired.Objects, client.Object(limits))
+		desired.Objects = append(desired.Objects, Object(limits))
 	}
 	if spec.Quota != nil {
-		desired.Objects = append(desired.Objects, client.Object(&corev1.ResourceQuota{
+		desired.Objects = append(desired.Objects, Object(&corev1.ResourceQuota{
 			ObjectMeta: objectMeta(quotaName),
 			Spec: corev1.ResourceQuotaSpec{
 				Hard: rounded(spec.Quota.Hard), Scopes: spec.Quota.Scopes, ScopeSelector: spec.Quota.ScopeSelector.ToUpstream(),

@@ -3,7 +3,6 @@ package controls
 import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
@@ -19,7 +18,7 @@ var serviceAccounts = Control{
 	Name:     v1alpha1.ControlServiceAccounts,
 	IsDeclared: func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.ServiceAccounts != nil },
 	render: func(baseline *v1alpha1.SecurityBaseline, _ Namespace) Desired {
-		return Desired{Objects: []client.Object{&corev1.ServiceAccount{
+		return Desired{Objects: []Object{&corev1.ServiceAccount{
 			ObjectMeta:                   metav1.ObjectMeta{Name: DefaultServiceAccount},
 			AutomountServiceAccountToken: baseline.Spec.ServiceAccounts.AutomountDefaultToken,
 		}}}

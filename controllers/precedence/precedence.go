@@ -12,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/sets"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/controllers/controls"
@@ -134,7 +133,7 @@ func NamespaceMatcher(baseline *v1alpha1.SecurityBaseline, protected sets.Set[st
 // namespace that it has not given anything to before.
 func MissingFinalizer(baseline *v1alpha1.SecurityBaseline) bool {
 	return baseline.Spec.DeletionPolicy == v1alpha1.DeletionRemove && baseline.DeletionTimestamp.IsZero() &&
-		!controllerutil.ContainsFinalizer(baseline, v1alpha1.Finalizer)
+		!slices.Contains(baseline.Finalizers, v1alpha1.Finalizer)
 }
 
 func selects(baseline *v1alpha1.SecurityBaseline, namespace *metav1.PartialObjectMetadata, protected sets.Set[string]) bool {
