@@ -24,7 +24,9 @@ const (
 // Summarize returns the status of a baseline. selected are the names of the namespaces
 // that it selects. reports are all reports, by namespace. cluster contains what no
 // report covers. Parts of the current status that still apply are kept.
-func Summarize(baseline *v1alpha1.SecurityBaseline, selected []string, reports map[string]*v1alpha1.BaselineReport, cluster ClusterFindings, now time.Time) v1alpha1.SecurityBaselineStatus {
+func Summarize(
+	baseline *v1alpha1.SecurityBaseline, selected []string, reports map[string]*v1alpha1.BaselineReport, cluster ClusterFindings, now time.Time,
+) v1alpha1.SecurityBaselineStatus {
 	summary := statusSummary{
 		baseline: baseline, selected: selected, cluster: cluster, controls: map[v1alpha1.ControlName]*v1alpha1.StateCounts{},
 		violations: slices.Clone(cluster.Violations),
