@@ -23,7 +23,8 @@ func TestNetworkViolations_PolicyUndoesDefaultDeny(t *testing.T) {
 	port := func(protocol corev1.Protocol, first, last int32) networkingv1.NetworkPolicyPort {
 		out := networkingv1.NetworkPolicyPort{Protocol: &protocol}
 		if first > 0 {
-			out.Port, out.EndPort = new(intstr.FromInt32(first)), &last
+			out.Port = new(intstr.FromInt32(first))
+			out.EndPort = &last
 		}
 		return out
 	}

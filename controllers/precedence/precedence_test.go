@@ -35,7 +35,8 @@ func deleted(b *v1alpha1.SecurityBaseline) {
 }
 
 func networkOnly(b *v1alpha1.SecurityBaseline) {
-	b.Spec.PodSecurity, b.Spec.Network = nil, &v1alpha1.Network{}
+	b.Spec.PodSecurity = nil
+	b.Spec.Network = &v1alpha1.Network{}
 }
 
 func selecting(key string, value v1alpha1.LabelValue) func(*v1alpha1.SecurityBaseline) {

@@ -49,7 +49,8 @@ func TestContestedState_RepeatedDriftWithinWindow(t *testing.T) {
 		{"unknown author", []v1alpha1.Drift{by("", "f")(0), by("", "f")(1), by("", "f")(2)}, 2, "Contested", 1},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			baseline, report := newBaseline(), v1alpha1.BaselineReportData{}
+			baseline := newBaseline()
+			report := v1alpha1.BaselineReportData{}
 			outcome := enforcement.Outcome{Control: "Network", Baseline: "a", State: "Compliant"}
 			for _, drift := range test.drifts {
 				outcome.Drifts = []v1alpha1.Drift{drift}
@@ -83,7 +84,9 @@ func TestContestMessage_NamesAuthorFieldsAndRemedy(t *testing.T) {
 	labels := newFieldDrift("kustomize-controller", "metadata.labels.pod-security.kubernetes.io/enforce", 0)
 	labels.Object = "Namespace/payments"
 	deletion := newFieldDrift("", "", 0)
-	deletion.Fields, deletion.Operation, deletion.Action = nil, "Delete", v1alpha1.DriftCreated
+	deletion.Fields = nil
+	deletion.Operation = "Delete"
+	deletion.Action = v1alpha1.DriftCreated
 	for _, test := range []struct {
 		drift v1alpha1.Drift
 		want  []string
