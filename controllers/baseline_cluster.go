@@ -240,9 +240,9 @@ func (r *baselineReconciler) standing(ctx context.Context, baseline *v1alpha1.Se
 		}
 	}
 	if len(waiting) > 0 {
-		cluster.Waiting = "not in place yet: " + strings.Join(waiting, ", ")
+		cluster.Pending = "not in place yet: " + strings.Join(waiting, ", ")
 	}
-	cluster.Born = r.born(baseline, cluster.Waiting)
+	cluster.NewNamespacesHardened = r.born(baseline, cluster.Pending)
 	return nil
 }
 

@@ -109,9 +109,9 @@ func until(when, now time.Time) time.Duration {
 }
 
 func (r *baselineReconciler) status(ctx context.Context, baseline *v1alpha1.SecurityBaseline, now time.Time) (v1alpha1.SecurityBaselineStatus, error) {
-	selects, err := precedence.Selector(baseline, r.protected)
+	selects, err := precedence.NamespaceMatcher(baseline, r.protected)
 	if err != nil {
-		return report.InvalidSelector(baseline, err, now), nil
+		return report.InvalidSelectorStatus(baseline, err, now), nil
 	}
 	// What is read here is only looked at, so it need not be copied.
 	namespaces := namespaceMetadataList()

@@ -43,7 +43,7 @@ func (r *baselineReconciler) finalize(ctx context.Context, baseline *v1alpha1.Se
 	}
 	overdue := r.now().Sub(baseline.DeletionTimestamp.Time) > removalTimeout
 	if left.pending.Len() > 0 && !overdue {
-		_, err := r.updateStatus(ctx, baseline, report.Removing(baseline, sets.List(left.pending), r.now()))
+		_, err := r.updateStatus(ctx, baseline, report.RemovalStatus(baseline, sets.List(left.pending), r.now()))
 		return ctrl.Result{RequeueAfter: removalPoll}, err
 	}
 	if abandoned := left.pending.Union(left.refused); abandoned.Len() > 0 {

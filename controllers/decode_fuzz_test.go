@@ -179,7 +179,7 @@ var vast = regexp.MustCompile(`[eE][+-]?[0-9]{4}`)
 // operate does all that the operator does with what is stored.
 func operate(ctx context.Context, cluster *stored) {
 	now := func() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
-	protected, recorder, underWay := precedence.Protected("operator"), &events.FakeRecorder{}, &evaluations{}
+	protected, recorder, underWay := precedence.ProtectedNamespaces("operator"), &events.FakeRecorder{}, &evaluations{}
 	namespaces := &namespaceReconciler{
 		client: cluster, live: cluster, enforcer: enforcement.New(cluster, cluster, now), protected: protected,
 		evaluations: underWay, workloads: &workloads{}, noticed: &noticed{}, failing: &failing{}, unrecorded: &unrecorded{}, events: recorder, now: now,

@@ -77,7 +77,7 @@ func (r *namespaceReconciler) tell(done evaluationResult, before, after v1alpha1
 			continue
 		}
 		related := r.enforcer.Reference(done.namespace, evaluation.NamespaceID(done.namespace))
-		if fight := report.ContestedBy(after.Drifts, control, r.now()); fight != nil {
+		if fight := report.FindContestingDrift(after.Drifts, control, r.now()); fight != nil {
 			related = r.enforcer.Reference(done.namespace, fight.Object)
 		}
 		r.emit(done, control.Baseline, related, eventContested, actionNone, control.Message)

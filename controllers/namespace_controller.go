@@ -120,7 +120,7 @@ func (r *namespaceReconciler) Reconcile(ctx context.Context, request ctrl.Reques
 // plan says what is to be done for each control.
 func plan(governance precedence.Governance, prior *v1alpha1.BaselineReport) []evaluation.Task {
 	tasks := make([]evaluation.Task, 0, len(controls.All))
-	outdated := !slices.Equal(prior.ObservedBaselines, report.Observed(governance))
+	outdated := !slices.Equal(prior.ObservedBaselines, report.ObservedBaselines(governance))
 	for _, control := range controls.All {
 		governing := governance.Governing[control.Name]
 		ledger := report.FindGoverning(prior.BaselineReportData, control.Name)
@@ -159,7 +159,7 @@ func (r *namespaceReconciler) gone(baselines []v1alpha1.SecurityBaseline, name s
 		if !baseline.DeletionTimestamp.IsZero() {
 			return baseline.Spec.DeletionPolicy == v1alpha1.DeletionRemove
 		}
-		_, err := precedence.Selector(baseline, r.protected)
+		_, err := precedence.NamespaceMatcher(baseline, r.protected)
 		return err == nil && !baseline.Spec.IsAudit()
 	}
 	return false

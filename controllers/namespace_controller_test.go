@@ -44,7 +44,7 @@ func TestGone(t *testing.T) {
 		}), false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			reconciler := &namespaceReconciler{protected: precedence.Protected()}
+			reconciler := &namespaceReconciler{protected: precedence.ProtectedNamespaces()}
 			if got := reconciler.gone(test.baselines, "a"); got != test.want {
 				t.Errorf("want %t, got %t", test.want, got)
 			}

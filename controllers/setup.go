@@ -168,7 +168,7 @@ func setup(mgr ctrl.Manager, options Options) error {
 	if now == nil {
 		now = time.Now
 	}
-	protected := precedence.Protected(options.ProtectedNamespaces...)
+	protected := precedence.ProtectedNamespaces(options.ProtectedNamespaces...)
 	if protected.Len() > maxProtected {
 		return fmt.Errorf("%d namespaces are to be protected, at most %d can be: admission must know them; select by labels instead", protected.Len(), maxProtected)
 	}

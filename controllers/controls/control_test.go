@@ -10,17 +10,17 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"k8s.io/apimachinery/pkg/util/sets"
-	podsecurityapi "k8s.io/pod-security-admission/api"
 	"sigs.k8s.io/yaml"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
-// TestRender renders each testdata/NAME.yaml, a baseline and a namespace, and
-// compares with testdata/NAME.golden.yaml. To write these anew: go test -update.
-func TestRender(t *testing.T) {
+// TestRender_MatchesGoldenFiles renders each testdata/NAME.yaml, which holds a baseline
+// and a namespace, and compares the result with testdata/NAME.golden.yaml. Run
+// "go test -update" to rewrite the golden files.
+func TestRender_MatchesGoldenFiles(t *testing.T) {
 	inputs, err := filepath.Glob("testdata/*.yaml")
 	if err != nil {
 		t.Fatal(err)
@@ -34,19 +34,21 @@ func TestRender(t *testing.T) {
 			var in struct {
 				Baseline  v1alpha1.SecurityBaseline
 				Namespace struct {
-					Labels, OwnLabels map[string]string
-					// Enforced is a level and a version.
-					Enforced []string
-					Denied   bool
+					Labels, OwnedLabels map[string]string
+					// ReachedLevel is a level and a version.
+					ReachedLevel   []string
+					HasDefaultDeny bool
 				}
 			}
-			read(t, input, &in)
+			readYAML(t, input, &in)
 			in.Baseline.Name = "production"
 			labels := map[string]string{}
 			maps.Copy(labels, in.Namespace.Labels)
-			maps.Copy(labels, in.Namespace.OwnLabels)
-			namespace := Namespace{Name: "payments", Labels: labels, OwnedLabels: sets.KeySet(in.Namespace.OwnLabels), HasDefaultDeny: in.Namespace.Denied}
-			if reached := in.Namespace.Enforced; len(reached) == 2 {
+			maps.Copy(labels, in.Namespace.OwnedLabels)
+			namespace := Namespace{
+				Name: "payments", Labels: labels, OwnedLabels: sets.KeySet(in.Namespace.OwnedLabels), HasDefaultDeny: in.Namespace.HasDefaultDeny,
+			}
+			if reached := in.Namespace.ReachedLevel; len(reached) == 2 {
 				namespace.ReachedLevel = levelVersion(t, reached[0], reached[1])
 			}
 			golden := strings.TrimSuffix(input, ".yaml") + ".golden.yaml"
@@ -61,13 +63,13 @@ func TestRender(t *testing.T) {
 				t.Fatal(err)
 			}
 			if diff := cmp.Diff(string(want), got); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
+				t.Errorf("rendered objects differ from %s (-want +got):\n%s", golden, diff)
 			}
 		})
 	}
 }
 
-func read(t *testing.T, path string, into any) {
+func readYAML(t *testing.T, path string, into any) {
 	t.Helper()
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -92,7 +94,7 @@ func renderAll(t *testing.T, baseline *v1alpha1.SecurityBaseline, namespace Name
 			summary["namespaceLabels"] = desired.NamespaceLabels
 		}
 		if desired.StricterLabels.Len() > 0 {
-			summary["keptLabels"] = sets.List(desired.StricterLabels)
+			summary["stricterLabels"] = sets.List(desired.StricterLabels)
 		}
 		if len(desired.Findings) > 0 {
 			summary["findings"] = desired.Findings
@@ -112,58 +114,15 @@ func renderAll(t *testing.T, baseline *v1alpha1.SecurityBaseline, namespace Name
 	return out.String()
 }
 
-func equal[T any](t *testing.T, want, got T) {
+// assertEqual fails the test if got differs from want. subject names what is compared.
+func assertEqual[T any](t *testing.T, subject string, want, got T) {
 	t.Helper()
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
+		t.Errorf("%s differs (-want +got):\n%s", subject, diff)
 	}
 }
 
-func levelVersion(t *testing.T, level, version string) podsecurityapi.LevelVersion {
-	t.Helper()
-	parsed, err := podsecurityapi.ParseVersion(version)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return podsecurityapi.LevelVersion{Level: podsecurityapi.Level(level), Version: parsed}
-}
-
-func TestRollout(t *testing.T) {
-	const latest = "latest"
-	for _, test := range []struct {
-		name    string
-		want    v1alpha1.PodSecurity
-		reached []string
-		next    []string
-	}{
-		{"at once", v1alpha1.PodSecurity{Enforce: "restricted"}, nil, nil},
-		{"from nothing", v1alpha1.PodSecurity{Enforce: "restricted", Rollout: "WhenClean"}, nil, []string{"restricted:latest", "baseline:latest"}},
-		{"from privileged", v1alpha1.PodSecurity{Enforce: "restricted", Rollout: "WhenClean"}, []string{"privileged", latest}, []string{"restricted:latest", "baseline:latest"}},
-		{"from below", v1alpha1.PodSecurity{Enforce: "restricted", Rollout: "WhenClean"}, []string{"baseline", latest}, []string{"restricted:latest"}},
-		{"not above what is wanted", v1alpha1.PodSecurity{Enforce: "baseline", Rollout: "WhenClean"}, nil, []string{"baseline:latest"}},
-		{"it is reached", v1alpha1.PodSecurity{Enforce: "restricted", Rollout: "WhenClean"}, []string{"restricted", latest}, nil},
-		{"more is reached", v1alpha1.PodSecurity{Enforce: "baseline", Rollout: "WhenClean"}, []string{"restricted", latest}, nil},
-		{"of an older version", v1alpha1.PodSecurity{Enforce: "baseline", Rollout: "WhenClean"}, []string{"baseline", "v1.30"}, []string{"baseline:latest"}},
-		{"of a newer version", v1alpha1.PodSecurity{Enforce: "baseline", Rollout: "WhenClean", Version: "v1.30"}, []string{"baseline", latest}, nil},
-		{"nothing is asked for", v1alpha1.PodSecurity{Warn: "restricted", Rollout: "WhenClean"}, nil, nil},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			var reached podsecurityapi.LevelVersion
-			if test.reached != nil {
-				reached = levelVersion(t, test.reached[0], test.reached[1])
-			}
-			var next []string
-			for _, level := range RolloutLevels(&v1alpha1.SecurityBaselineSpec{PodSecurity: &test.want}, reached) {
-				next = append(next, level.String())
-			}
-			if diff := cmp.Diff(test.next, next); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
-		})
-	}
-}
-
-func TestRevision(t *testing.T) {
+func TestRevision_ChangesWithRequirementsOnly(t *testing.T) {
 	baseline := func(change func(*v1alpha1.SecurityBaselineSpec)) *v1alpha1.SecurityBaseline {
 		out := &v1alpha1.SecurityBaseline{}
 		out.Name = "a"
@@ -174,25 +133,25 @@ func TestRevision(t *testing.T) {
 	revision := func(b *v1alpha1.SecurityBaseline, namespace Namespace) string {
 		return Revision(podSecurity.Render(b, namespace).NamespaceLabels)
 	}
-	same := func(*v1alpha1.SecurityBaselineSpec) {}
-	first := revision(baseline(same), Namespace{Name: "n"})
+	unchanged := func(*v1alpha1.SecurityBaselineSpec) {}
+	want := revision(baseline(unchanged), Namespace{Name: "n"})
 
-	if again := revision(baseline(same), Namespace{Name: "n"}); again != first {
-		t.Errorf("the same baseline renders to %s and %s", first, again)
+	if got := revision(baseline(unchanged), Namespace{Name: "n"}); got != want {
+		t.Errorf("revision of the same baseline: got %s, want %s", got, want)
 	}
-	// Else an owner could hide a drift behind a moment of strictness.
-	strict := Namespace{Name: "n", Labels: map[string]string{"pod-security.kubernetes.io/enforce": "restricted"}}
-	if kept := revision(baseline(same), strict); kept != first {
-		t.Errorf("what an owner keeps stricter changes the revision from %s to %s", first, kept)
+	// Otherwise an owner could hide drift by setting a stricter level for a moment.
+	stricter := Namespace{Name: "n", Labels: map[string]string{"pod-security.kubernetes.io/enforce": "restricted"}}
+	if got := revision(baseline(unchanged), stricter); got != want {
+		t.Errorf("revision with a stricter level of the owner: got %s, want %s", got, want)
 	}
 	changed := baseline(func(spec *v1alpha1.SecurityBaselineSpec) { spec.PodSecurity.Enforce = "restricted" })
-	if revision(changed, Namespace{Name: "n"}) == first {
-		t.Error("another level has the same revision")
+	if got := revision(changed, Namespace{Name: "n"}); got == want {
+		t.Errorf("revision with another level: got %s, want a different one", got)
 	}
-	renamed := baseline(same)
+	renamed := baseline(unchanged)
 	renamed.Name = "b"
-	if revision(renamed, Namespace{Name: "n"}) == first {
-		t.Error("another baseline has the same revision")
+	if got := revision(renamed, Namespace{Name: "n"}); got == want {
+		t.Errorf("revision of another baseline: got %s, want a different one", got)
 	}
 }
 

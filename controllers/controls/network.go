@@ -14,8 +14,8 @@ import (
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
 
-// Names of the built-in policies, after the prefix. A baseline's own policies
-// may not have them: see NamedNetworkPolicy.
+// Names of the built-in policies, without the prefix. The policies that a baseline
+// lists cannot use them: see v1alpha1.NamedNetworkPolicy.
 const (
 	policyDefaultDeny        = "default-deny"
 	policyAllowDNS           = "allow-dns"
@@ -24,14 +24,14 @@ const (
 
 const dnsPort = 53
 
-// linkLocal is where NodeLocal DNSCache answers: 169.254.20.10 unless it was
-// set up with another link-local address. Its pods use the node's network, so
-// no pod selector can name them.
+// linkLocal contains the address of NodeLocal DNSCache: 169.254.20.10, or another
+// link-local address if the administrator chose one. Its pods use the host network,
+// so a pod selector cannot match them.
 // https://kubernetes.io/docs/tasks/administer-cluster/nodelocaldns/
 const linkLocal = "169.254.0.0/16"
 
-// network makes NetworkPolicies: what is denied, and what is allowed all the
-// same. Policies add up, so each allowance is a policy of its own.
+// network creates one NetworkPolicy that denies traffic by default and one for each
+// kind of traffic that the baseline allows. NetworkPolicies are additive.
 // https://kubernetes.io/docs/concepts/services-networking/network-policies/
 var network = Control{
 	Name:            v1alpha1.ControlNetwork,
@@ -68,13 +68,13 @@ func renderNetwork(baseline *v1alpha1.SecurityBaseline, namespace Namespace) Des
 	denied := deniedDirections(spec)
 	allow := ptr.Deref(spec.Allow, v1alpha1.NetworkAllow{})
 
-	desired := Desired{NamespaceLabels: gateLabels(baseline, namespace), Violations: openings(denied, namespace.Unmanaged)}
+	desired := Desired{NamespaceLabels: defaultDenyLabels(baseline, namespace), Violations: exposureViolations(denied, namespace.Unmanaged)}
 	add := func(name string, policy networkingv1.NetworkPolicySpec) {
 		if ptr.Deref(spec.BlockMetadataService, true) {
-			exceptMetadataServices(&policy)
+			excludeMetadataServices(&policy)
 		}
-		stateNetworkPolicyDefaults(&policy)
-		desired.Objects = append(desired.Objects, Object(&networkingv1.NetworkPolicy{ObjectMeta: objectMeta(name), Spec: policy}))
+		setNetworkPolicyDefaults(&policy)
+		desired.Objects = append(desired.Objects, &networkingv1.NetworkPolicy{ObjectMeta: objectMeta(name), Spec: policy})
 	}
 	if len(denied) > 0 {
 		add(policyDefaultDeny, defaultDeny(denied))
@@ -91,35 +91,40 @@ func renderNetwork(baseline *v1alpha1.SecurityBaseline, namespace Namespace) Des
 	return desired
 }
 
-// Denies says whether an object is the default-deny policy that a baseline asks
-// for, and says what it asks for.
+// IsDefaultDeny reports whether an object is the managed default-deny policy and has
+// the spec that the baseline requires.
 func IsDefaultDeny(baseline *v1alpha1.SecurityBaseline, object Object) bool {
 	policy, ok := object.(*networkingv1.NetworkPolicy)
 	return ok && baseline.Spec.Network != nil && policy.Name == v1alpha1.ObjectNamePrefix+policyDefaultDeny && policy.Labels[v1alpha1.BaselineLabel] != "" &&
 		equality.Semantic.DeepEqual(policy.Spec, defaultDeny(deniedDirections(baseline.Spec.Network)))
 }
 
+// defaultDeny returns a policy that selects all pods and allows no traffic in the
+// denied directions.
 func defaultDeny(denied []networkingv1.PolicyType) networkingv1.NetworkPolicySpec {
 	return networkingv1.NetworkPolicySpec{PolicyTypes: denied}
 }
 
-// gateLabels returns the labels that let pods in. A namespace that was born with
-// the first waits for the second; one that was there before gets both at once,
-// so that its pods never wait.
-func gateLabels(baseline *v1alpha1.SecurityBaseline, namespace Namespace) map[string]string {
-	governed := v1alpha1.GoverningBaselineLabel(v1alpha1.ControlNetwork)
+// defaultDenyLabels returns the labels for network.waitForDefaultDeny. A namespace
+// with only the first label rejects pods; the second label admits them. A new
+// namespace gets the first label at creation and the second one when the default-deny
+// policy exists. An existing namespace gets both labels together, so that its pods
+// never wait.
+func defaultDenyLabels(baseline *v1alpha1.SecurityBaseline, namespace Namespace) map[string]string {
+	governing := v1alpha1.GoverningBaselineLabel(v1alpha1.ControlNetwork)
 	switch {
 	case !baseline.Spec.Network.WaitForDefaultDeny:
 		return nil
 	case namespace.HasDefaultDeny, namespace.OwnedLabels.Has(v1alpha1.DefaultDenyReadyLabel):
-		return map[string]string{governed: baseline.Name, v1alpha1.DefaultDenyReadyLabel: "true"}
-	case namespace.Labels[governed] != "":
-		return map[string]string{governed: baseline.Name}
+		return map[string]string{governing: baseline.Name, v1alpha1.DefaultDenyReadyLabel: "true"}
+	case namespace.Labels[governing] != "":
+		return map[string]string{governing: baseline.Name}
 	}
 	return nil
 }
 
-// deniedDirections returns them in one order, however they were written.
+// deniedDirections returns the denied directions, ingress first, in whatever order
+// the baseline lists them.
 func deniedDirections(spec *v1alpha1.Network) []networkingv1.PolicyType {
 	var denied []networkingv1.PolicyType
 	for _, direction := range []v1alpha1.Direction{v1alpha1.DirectionIngress, v1alpha1.DirectionEgress} {
@@ -130,6 +135,7 @@ func deniedDirections(spec *v1alpha1.Network) []networkingv1.PolicyType {
 	return denied
 }
 
+// allowDNS returns a policy that allows egress to the DNS servers of the cluster.
 func allowDNS() networkingv1.NetworkPolicySpec {
 	return networkingv1.NetworkPolicySpec{
 		PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeEgress},
@@ -143,8 +149,8 @@ func allowDNS() networkingv1.NetworkPolicySpec {
 					NamespaceSelector: &metav1.LabelSelector{
 						MatchLabels: map[string]string{corev1.LabelMetadataName: metav1.NamespaceSystem},
 					},
-					// CoreDNS and kube-dns; node-local-dns where a network plugin
-					// redirects to its pods.
+					// kube-dns is also the label of CoreDNS. Some network plugins redirect
+					// DNS traffic to the pods of node-local-dns.
 					PodSelector: &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{
 						Key: "k8s-app", Operator: metav1.LabelSelectorOpIn, Values: []string{"kube-dns", "node-local-dns"},
 					}}},
@@ -155,6 +161,8 @@ func allowDNS() networkingv1.NetworkPolicySpec {
 	}
 }
 
+// allowSameNamespace returns a policy that allows traffic between the pods of the
+// namespace in the denied directions.
 func allowSameNamespace(denied []networkingv1.PolicyType) networkingv1.NetworkPolicySpec {
 	policy := networkingv1.NetworkPolicySpec{PolicyTypes: denied}
 	everyPod := []networkingv1.NetworkPolicyPeer{{PodSelector: &metav1.LabelSelector{}}}
@@ -169,10 +177,10 @@ func allowSameNamespace(denied []networkingv1.PolicyType) networkingv1.NetworkPo
 	return policy
 }
 
-// stateNetworkPolicyDefaults states what the API server would default, so that
-// it does not look like a difference.
+// setNetworkPolicyDefaults sets the fields that the API server would default, so
+// that the defaults do not look like drift.
 // https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/apis/networking/v1/defaults.go
-func stateNetworkPolicyDefaults(policy *networkingv1.NetworkPolicySpec) {
+func setNetworkPolicyDefaults(policy *networkingv1.NetworkPolicySpec) {
 	if len(policy.PolicyTypes) == 0 {
 		policy.PolicyTypes = []networkingv1.PolicyType{networkingv1.PolicyTypeIngress}
 		if len(policy.Egress) > 0 {
@@ -180,14 +188,14 @@ func stateNetworkPolicyDefaults(policy *networkingv1.NetworkPolicySpec) {
 		}
 	}
 	for _, rule := range policy.Ingress {
-		statePortDefaults(rule.Ports)
+		setPortDefaults(rule.Ports)
 	}
 	for _, rule := range policy.Egress {
-		statePortDefaults(rule.Ports)
+		setPortDefaults(rule.Ports)
 	}
 }
 
-func statePortDefaults(ports []networkingv1.NetworkPolicyPort) {
+func setPortDefaults(ports []networkingv1.NetworkPolicyPort) {
 	for i := range ports {
 		if ports[i].Protocol == nil {
 			ports[i].Protocol = new(corev1.ProtocolTCP)

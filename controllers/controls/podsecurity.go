@@ -11,9 +11,8 @@ import (
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
 
-// podSecurity puts the labels of Kubernetes' Pod Security admission on a
-// namespace. A level is a floor: where the owner of a namespace set a stricter
-// one, it stays theirs.
+// podSecurity sets the labels of Pod Security admission on a namespace. A level is a
+// minimum: the operator keeps a stricter level that the owner of a namespace set.
 // https://kubernetes.io/docs/concepts/security/pod-security-admission/
 var podSecurity = Control{
 	Name:       v1alpha1.ControlPodSecurity,
@@ -30,72 +29,84 @@ var podSecurity = Control{
 	render:              renderPodSecurity,
 }
 
-// NoLevel rejects nothing.
-var NoLevel = podsecurityapi.LevelVersion{Level: podsecurityapi.LevelPrivileged, Version: podsecurityapi.LatestVersion()}
+// PrivilegedLevel is the level that rejects no pod.
+var PrivilegedLevel = podsecurityapi.LevelVersion{Level: podsecurityapi.LevelPrivileged, Version: podsecurityapi.LatestVersion()}
 
-// enforcedLevel returns the level that is to be enforced in the end.
+// enforcedLevel returns the level that the baseline requires, which is the last step
+// of a rollout.
 func enforcedLevel(spec *v1alpha1.SecurityBaselineSpec) podsecurityapi.LevelVersion {
 	if spec.PodSecurity.Enforce == "" {
-		return NoLevel
+		return PrivilegedLevel
 	}
-	// The CRD refuses a version that does not parse.
+	// The CRD rejects a version that does not parse.
 	version, _ := podsecurityapi.ParseVersion(podSecurityVersion(spec.PodSecurity))
 	return podsecurityapi.LevelVersion{Level: podsecurityapi.Level(spec.PodSecurity.Enforce), Version: version}
 }
 
-// Below says whether a level rejects less than another: it is less strict or,
-// equally strict, of an older version of the standards.
+// IsBelow reports whether level a rejects less than level b: a is less strict, or it
+// is the same level in an older version of the Pod Security Standards.
 func IsBelow(a, b podsecurityapi.LevelVersion) bool {
 	order := podsecurityapi.CompareLevels(a.Level, b.Level)
 	return order < 0 || order == 0 && a.Older(b.Version)
 }
 
-// Rollout returns the levels, the highest first, that are to be enforced as soon
-// as the running pods meet them, where reached is what they have met: none
-// unless the baseline asks for rollout WhenClean.
+// RolloutLevels returns the next levels of rollout WhenClean, the strictest first. The
+// operator enforces each of them when the running pods meet it. reached is the level
+// that they met before. The result is empty without rollout WhenClean.
 func RolloutLevels(spec *v1alpha1.SecurityBaselineSpec, reached podsecurityapi.LevelVersion) []podsecurityapi.LevelVersion {
 	if spec.PodSecurity == nil || spec.PodSecurity.Rollout != v1alpha1.RolloutWhenClean {
 		return nil
 	}
-	want := enforcedLevel(spec)
+	target := enforcedLevel(spec)
 	var levels []podsecurityapi.LevelVersion
 	for _, level := range []podsecurityapi.Level{podsecurityapi.LevelRestricted, podsecurityapi.LevelBaseline} {
-		next := podsecurityapi.LevelVersion{Level: level, Version: want.Version}
-		if !IsBelow(want, next) && IsBelow(reached, next) {
+		next := podsecurityapi.LevelVersion{Level: level, Version: target.Version}
+		if !IsBelow(target, next) && IsBelow(reached, next) {
 			levels = append(levels, next)
 		}
 	}
 	return levels
 }
 
-// podSecurityLabels are a pair of labels: what the level of one mode is, and of
-// which version of the standards.
-type podSecurityLabels struct {
+// modeLabels is the pair of labels for one mode of Pod Security admission: the level
+// and the version of the Pod Security Standards.
+type modeLabels struct {
 	mode                     string
 	level                    v1alpha1.PodSecurityLevel
 	version                  string
 	levelLabel, versionLabel string
 }
 
-// wantedLabels returns the labels of each mode in which the baseline wants a
-// level now. reached is what the running pods have met.
-func wantedLabels(want *v1alpha1.PodSecurity, reached podsecurityapi.LevelVersion) []podSecurityLabels {
-	version := podSecurityVersion(want)
-	enforce := podSecurityLabels{"enforce", want.Enforce, version, podsecurityapi.EnforceLevelLabel, podsecurityapi.EnforceVersionLabel}
-	audit := podSecurityLabels{"audit", want.Audit, version, podsecurityapi.AuditLevelLabel, podsecurityapi.AuditVersionLabel}
-	warn := podSecurityLabels{"warn", want.Warn, version, podsecurityapi.WarnLevelLabel, podsecurityapi.WarnVersionLabel}
-	if want.Rollout == v1alpha1.RolloutWhenClean {
-		// Whoever makes a pod that will be rejected is told before it is.
-		audit.level, warn.level = cmp.Or(want.Audit, want.Enforce), cmp.Or(want.Warn, want.Enforce)
-		if IsBelow(reached, enforcedLevel(&v1alpha1.SecurityBaselineSpec{PodSecurity: want})) {
-			enforce.level, enforce.version = v1alpha1.PodSecurityLevel(reached.Level), reached.Version.String()
+// requiredLabels returns the labels of each mode for which the baseline requires a
+// level now. reached is the level that the running pods meet.
+func requiredLabels(spec *v1alpha1.PodSecurity, reached podsecurityapi.LevelVersion) []modeLabels {
+	version := podSecurityVersion(spec)
+	enforce := modeLabels{
+		mode: "enforce", level: spec.Enforce, version: version,
+		levelLabel: podsecurityapi.EnforceLevelLabel, versionLabel: podsecurityapi.EnforceVersionLabel,
+	}
+	audit := modeLabels{
+		mode: "audit", level: spec.Audit, version: version,
+		levelLabel: podsecurityapi.AuditLevelLabel, versionLabel: podsecurityapi.AuditVersionLabel,
+	}
+	warn := modeLabels{
+		mode: "warn", level: spec.Warn, version: version,
+		levelLabel: podsecurityapi.WarnLevelLabel, versionLabel: podsecurityapi.WarnVersionLabel,
+	}
+	if spec.Rollout == v1alpha1.RolloutWhenClean {
+		// Authors of pods get warnings before the API server rejects the pods.
+		audit.level = cmp.Or(spec.Audit, spec.Enforce)
+		warn.level = cmp.Or(spec.Warn, spec.Enforce)
+		if IsBelow(reached, enforcedLevel(&v1alpha1.SecurityBaselineSpec{PodSecurity: spec})) {
+			enforce.level = v1alpha1.PodSecurityLevel(reached.Level)
+			enforce.version = reached.Version.String()
 		}
-		if enforce.level == v1alpha1.PodSecurityLevel(podsecurityapi.LevelPrivileged) && want.Enforce != enforce.level {
-			// Stated, it could lower what the API server enforces where nothing is.
+		if enforce.level == v1alpha1.PodSecurityLevel(podsecurityapi.LevelPrivileged) && spec.Enforce != enforce.level {
+			// An explicit privileged could be weaker than the default of the API server.
 			enforce.level = ""
 		}
 	}
-	return slices.DeleteFunc([]podSecurityLabels{enforce, audit, warn}, func(labels podSecurityLabels) bool { return labels.level == "" })
+	return slices.DeleteFunc([]modeLabels{enforce, audit, warn}, func(labels modeLabels) bool { return labels.level == "" })
 }
 
 func renderPodSecurity(baseline *v1alpha1.SecurityBaseline, namespace Namespace) Desired {
@@ -103,25 +114,25 @@ func renderPodSecurity(baseline *v1alpha1.SecurityBaseline, namespace Namespace)
 		NamespaceLabels: map[string]string{v1alpha1.GoverningBaselineLabel(v1alpha1.ControlPodSecurity): baseline.Name},
 		StricterLabels:  sets.New[string](),
 	}
-	for _, want := range wantedLabels(baseline.Spec.PodSecurity, namespace.ReachedLevel) {
-		desired.NamespaceLabels[want.levelLabel] = string(want.level)
-		desired.NamespaceLabels[want.versionLabel] = want.version
-		current := namespace.Labels[want.levelLabel]
-		if namespace.OwnedLabels.Has(want.levelLabel) || !stricter(current, want.level) {
+	for _, required := range requiredLabels(baseline.Spec.PodSecurity, namespace.ReachedLevel) {
+		desired.NamespaceLabels[required.levelLabel] = string(required.level)
+		desired.NamespaceLabels[required.versionLabel] = required.version
+		current := namespace.Labels[required.levelLabel]
+		if namespace.OwnedLabels.Has(required.levelLabel) || !isStricter(current, required.level) {
 			continue
 		}
-		desired.StricterLabels.Insert(want.levelLabel)
-		if !namespace.OwnedLabels.Has(want.versionLabel) && !older(namespace.Labels[want.versionLabel], want.version) {
-			desired.StricterLabels.Insert(want.versionLabel)
+		desired.StricterLabels.Insert(required.levelLabel)
+		if !namespace.OwnedLabels.Has(required.versionLabel) && !isOlder(namespace.Labels[required.versionLabel], required.version) {
+			desired.StricterLabels.Insert(required.versionLabel)
 		}
 		desired.Findings = append(desired.Findings,
-			fmt.Sprintf("%s: %s is kept; it is stricter than %s, which the baseline asks for", want.mode, current, want.level))
+			fmt.Sprintf("%s: the namespace keeps %s, which is stricter than the required level %s", required.mode, current, required.level))
 	}
 	return desired
 }
 
-// podSecurityVersion states what the CRD defaults, for objects that were never
-// at an API server.
+// podSecurityVersion returns the version, with the default of the CRD for objects that
+// did not pass through an API server.
 func podSecurityVersion(spec *v1alpha1.PodSecurity) string {
 	if spec.Version == "" {
 		return podsecurityapi.VersionLatest
@@ -129,23 +140,24 @@ func podSecurityVersion(spec *v1alpha1.PodSecurity) string {
 	return spec.Version
 }
 
-// stricter says whether a label's value is a valid level above the wanted one.
-func stricter(current string, wanted v1alpha1.PodSecurityLevel) bool {
+// isStricter reports whether the value of a label is a valid level that is stricter
+// than the required one.
+func isStricter(current string, required v1alpha1.PodSecurityLevel) bool {
 	level, err := podsecurityapi.ParseLevel(current)
-	return err == nil && podsecurityapi.CompareLevels(level, podsecurityapi.Level(wanted)) > 0
+	return err == nil && podsecurityapi.CompareLevels(level, podsecurityapi.Level(required)) > 0
 }
 
-// older says whether a version is before the wanted one, whose checks it may
-// lack. Where the label is absent, the API server's default holds: latest.
-func older(current, wanted string) bool {
+// isOlder reports whether a version precedes the required one and so may lack some of
+// its checks. Without the label, the API server uses latest.
+func isOlder(current, required string) bool {
 	if current == "" {
 		return false
 	}
-	have, err := podsecurityapi.ParseVersion(current)
+	currentVersion, err := podsecurityapi.ParseVersion(current)
 	if err != nil {
 		return true
 	}
-	// The CRD refuses a wanted version that does not parse.
-	want, err := podsecurityapi.ParseVersion(wanted)
-	return err == nil && have.Older(want)
+	// The CRD rejects a required version that does not parse.
+	requiredVersion, err := podsecurityapi.ParseVersion(required)
+	return err == nil && currentVersion.Older(requiredVersion)
 }

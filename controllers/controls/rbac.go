@@ -10,7 +10,7 @@ import (
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
 
-// rbac makes RoleBindings, which grant within one namespace only.
+// rbac creates RoleBindings, which grant permissions in one namespace only.
 // https://kubernetes.io/docs/concepts/security/rbac-good-practices/
 var rbac = Control{
 	Name:    v1alpha1.ControlRBAC,
@@ -49,25 +49,28 @@ var roles = &Kind{
 }
 
 func renderRBAC(baseline *v1alpha1.SecurityBaseline, namespace Namespace) Desired {
-	desired := Desired{Findings: risks(namespace)}
+	desired := Desired{Findings: escalationFindings(namespace)}
 	for i := range baseline.Spec.RBAC.RoleBindings {
 		binding := &baseline.Spec.RBAC.RoleBindings[i]
-		subjects, findings := subjectsOf(binding, namespace)
+		subjects, findings := bindingSubjects(binding, namespace)
 		desired.Findings = append(desired.Findings, findings...)
 		if len(subjects) == 0 {
-			// Nobody to grant it to here: a binding would only mislead.
+			// A binding without subjects grants nothing and would mislead readers.
 			continue
 		}
-		desired.Objects = append(desired.Objects, Object(&rbacv1.RoleBinding{
+		desired.Objects = append(desired.Objects, &rbacv1.RoleBinding{
 			ObjectMeta: objectMeta(binding.Name),
 			RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: binding.RoleRef.Kind, Name: binding.RoleRef.Name},
 			Subjects:   subjects,
-		}))
+		})
 	}
 	return desired
 }
 
-func subjectsOf(binding *v1alpha1.NamedRoleBinding, namespace Namespace) (subjects []rbacv1.Subject, findings []string) {
+// bindingSubjects returns the subjects of a binding in a namespace: those that the
+// baseline lists and those that it derives from labels of the namespace. It returns a
+// finding for each label that the namespace does not have.
+func bindingSubjects(binding *v1alpha1.NamedRoleBinding, namespace Namespace) (subjects []rbacv1.Subject, findings []string) {
 	for _, subject := range binding.Subjects {
 		subjects = append(subjects, rbacv1.Subject{
 			Kind: subject.Kind, APIGroup: subjectAPIGroup(subject.Kind), Name: subject.Name, Namespace: subject.Namespace,
@@ -76,7 +79,7 @@ func subjectsOf(binding *v1alpha1.NamedRoleBinding, namespace Namespace) (subjec
 	for _, from := range binding.SubjectsFrom {
 		value := namespace.Labels[from.Label]
 		if value == "" {
-			findings = append(findings, fmt.Sprintf("binding %s: the namespace has no label %s, so it grants to no %s by it",
+			findings = append(findings, fmt.Sprintf("binding %s: the namespace has no label %s, so no %s is added from it",
 				binding.Name, from.Label, from.Kind))
 			continue
 		}
@@ -85,7 +88,8 @@ func subjectsOf(binding *v1alpha1.NamedRoleBinding, namespace Namespace) (subjec
 	return subjects, findings
 }
 
-// subjectAPIGroup is what the API server defaults a subject's apiGroup to.
+// subjectAPIGroup returns the value to which the API server defaults the apiGroup of
+// a subject.
 // https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/apis/rbac/v1/defaults.go
 func subjectAPIGroup(kind string) string {
 	if kind == rbacv1.ServiceAccountKind {
@@ -94,18 +98,19 @@ func subjectAPIGroup(kind string) string {
 	return rbacv1.GroupName
 }
 
-// risks says which of the bindings that other people made let somebody obtain
-// more than was meant.
-func risks(namespace Namespace) []string {
-	var risks []string
-	for _, other := range namespace.Unmanaged {
-		binding, ok := other.(*rbacv1.RoleBinding)
+// escalationFindings returns a finding for each unmanaged RoleBinding that allows
+// privilege escalation.
+func escalationFindings(namespace Namespace) []string {
+	var findings []string
+	for _, object := range namespace.Unmanaged {
+		binding, ok := object.(*rbacv1.RoleBinding)
 		if !ok {
 			continue
 		}
-		if risk := EscalationFinding("RoleBinding/"+binding.Name, binding.RoleRef, binding.Subjects, namespace.RoleRules[binding.RoleRef], true); risk != "" {
-			risks = append(risks, risk)
+		finding := EscalationFinding("RoleBinding/"+binding.Name, binding.RoleRef, binding.Subjects, namespace.RoleRules[binding.RoleRef], true)
+		if finding != "" {
+			findings = append(findings, finding)
 		}
 	}
-	return risks
+	return findings
 }

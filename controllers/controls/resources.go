@@ -11,13 +11,13 @@ import (
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
 
-// Names of the objects, after the prefix.
+// Names of the objects, without the prefix.
 const (
 	limitRangeName = "limits"
 	quotaName      = "quota"
 )
 
-// resources bounds what a namespace, and a container in it, may use.
+// resources limits the resources that a namespace and its containers can use.
 // https://kubernetes.io/docs/concepts/policy/limit-range/
 // https://kubernetes.io/docs/concepts/policy/resource-quotas/
 var resources = Control{
@@ -71,32 +71,32 @@ var (
 func renderResources(baseline *v1alpha1.SecurityBaseline, _ Namespace) Desired {
 	var desired Desired
 	spec := baseline.Spec.Resources.DeepCopy()
-	// The LimitRange first: a quota counts what it gives.
+	// The LimitRange comes first because a quota counts the defaults that it sets.
 	if spec.LimitRange != nil {
 		limits := &corev1.LimitRange{ObjectMeta: objectMeta(limitRangeName)}
 		for _, item := range spec.LimitRange.Limits {
 			limits.Spec.Limits = append(limits.Spec.Limits, limitRangeItem(item))
 		}
-		desired.Objects = append(desired.Objects, Object(limits))
+		desired.Objects = append(desired.Objects, limits)
 	}
 	if spec.Quota != nil {
-		desired.Objects = append(desired.Objects, Object(&corev1.ResourceQuota{
+		desired.Objects = append(desired.Objects, &corev1.ResourceQuota{
 			ObjectMeta: objectMeta(quotaName),
 			Spec: corev1.ResourceQuotaSpec{
-				Hard: rounded(spec.Quota.Hard), Scopes: spec.Quota.Scopes, ScopeSelector: spec.Quota.ScopeSelector.ToUpstream(),
+				Hard: roundUp(spec.Quota.Hard), Scopes: spec.Quota.Scopes, ScopeSelector: spec.Quota.ScopeSelector.ToUpstream(),
 			},
-		}))
+		})
 	}
 	return desired
 }
 
-// limitRangeItem states what the API server would default, so that it does not
-// look like a difference.
+// limitRangeItem converts an item and sets the fields that the API server would
+// default, so that the defaults do not look like drift.
 // https://github.com/kubernetes/kubernetes/blob/v1.36.3/pkg/apis/core/v1/defaults.go
 func limitRangeItem(item v1alpha1.LimitRangeItem) corev1.LimitRangeItem {
 	limits := corev1.LimitRangeItem{
-		Type: item.Type, Max: rounded(item.Max), Min: rounded(item.Min),
-		Default: rounded(item.Default), DefaultRequest: rounded(item.DefaultRequest), MaxLimitRequestRatio: rounded(item.MaxLimitRequestRatio),
+		Type: item.Type, Max: roundUp(item.Max), Min: roundUp(item.Min),
+		Default: roundUp(item.Default), DefaultRequest: roundUp(item.DefaultRequest), MaxLimitRequestRatio: roundUp(item.MaxLimitRequestRatio),
 	}
 	if item.Type == corev1.LimitTypeContainer {
 		limits.Default = withDefaults(limits.Default, limits.Max)
@@ -105,7 +105,7 @@ func limitRangeItem(item v1alpha1.LimitRangeItem) corev1.LimitRangeItem {
 	return limits
 }
 
-// withDefaults adds to a list what another has and it lacks.
+// withDefaults returns list, completed by the entries of defaults that it lacks.
 func withDefaults(list, defaults corev1.ResourceList) corev1.ResourceList {
 	all := maps.Clone(defaults)
 	if all == nil {
@@ -115,8 +115,8 @@ func withDefaults(list, defaults corev1.ResourceList) corev1.ResourceList {
 	return all
 }
 
-// rounded rounds quantities up to thousandths, as the API server does.
-func rounded(list map[corev1.ResourceName]resource.Quantity) corev1.ResourceList {
+// roundUp rounds quantities up to thousandths in place, as the API server does.
+func roundUp(list map[corev1.ResourceName]resource.Quantity) corev1.ResourceList {
 	for name, quantity := range list {
 		quantity.RoundUp(resource.Milli)
 		list[name] = quantity

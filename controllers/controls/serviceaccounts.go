@@ -8,12 +8,12 @@ import (
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
 
-// DefaultServiceAccount is what pods run as that name none. Kubernetes makes it
-// in every namespace.
+// DefaultServiceAccount is the ServiceAccount of pods that do not name one. Kubernetes
+// creates it in every namespace.
 const DefaultServiceAccount = "default"
 
-// serviceAccounts keeps the token of the ServiceAccount default out of pods that
-// do not ask for it.
+// serviceAccounts configures whether pods that use the ServiceAccount default get
+// its token without requesting it.
 // https://kubernetes.io/docs/concepts/security/service-accounts/
 var serviceAccounts = Control{
 	Name:       v1alpha1.ControlServiceAccounts,

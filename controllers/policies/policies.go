@@ -225,7 +225,7 @@ func Objects(baselines []v1alpha1.SecurityBaseline, cluster Cluster) []Needed {
 
 // inForce says whether a baseline can have bindings.
 func inForce(baseline *v1alpha1.SecurityBaseline, cluster Cluster) bool {
-	_, err := precedence.Selector(baseline, cluster.Protected)
+	_, err := precedence.NamespaceMatcher(baseline, cluster.Protected)
 	return err == nil && baseline.DeletionTimestamp.IsZero() && !precedence.MissingFinalizer(baseline)
 }
 

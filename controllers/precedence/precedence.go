@@ -1,5 +1,5 @@
-// Package precedence says which baseline governs which control of a namespace. It
-// is pure.
+// Package precedence determines which baseline governs which control of a namespace.
+// It is pure: it uses no client.
 package precedence
 
 import (
@@ -12,50 +12,52 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/sets"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/controllers/controls"
 )
 
-// Governance is which baseline governs what in one namespace.
+// Governance is the set of baselines that apply to one namespace, by their role.
 type Governance struct {
-	// Selecting are the baselines that select the namespace, first the one that
-	// wins.
+	// Selecting are the baselines that select the namespace, the highest precedence
+	// first.
 	Selecting []*v1alpha1.SecurityBaseline
 
-	// Governing is the baseline that governs each control: of those in Enforce
-	// mode that declare it and do not except the namespace from it, the first.
+	// Governing maps each control to the baseline that governs it. This is the one
+	// with the highest precedence of those that are in Enforce mode, declare the
+	// control, and have no active exception for the namespace.
 	Governing map[v1alpha1.ControlName]*v1alpha1.SecurityBaseline
 
-	// Outranked are the others of them, in their order.
+	// Overridden maps each control to the baselines that would govern it if Governing
+	// did not have higher precedence, the highest precedence first.
 	Overridden map[v1alpha1.ControlName][]*v1alpha1.SecurityBaseline
 
-	// Auditing are the baselines in Audit mode that declare each control and do
-	// not except the namespace from it. They do not compete.
+	// Auditing maps each control to the baselines in Audit mode that declare it and
+	// have no active exception for the namespace. They neither govern nor override.
 	Auditing map[v1alpha1.ControlName][]*v1alpha1.SecurityBaseline
 
-	// Excepting are the exceptions in force that take each control out of the
-	// namespace, one a baseline.
+	// ActiveExceptions maps each control to the active exceptions for the namespace,
+	// at most one for each baseline.
 	ActiveExceptions map[v1alpha1.ControlName][]Exception
 
-	// Until is when the first of these exceptions expires; zero, if none does.
+	// NextExpirationTime is when the first of these exceptions expires. It is zero if
+	// none expires.
 	NextExpirationTime time.Time
 }
 
-// Exception is an exception and whose it is.
+// Exception is an exception and the baseline that declares it.
 type Exception struct {
 	Baseline *v1alpha1.SecurityBaseline
 	*v1alpha1.Exception
 }
 
-// Govern resolves which baselines govern a namespace now. Namespaces whose names
-// are protected are governed by none.
+// Resolve returns the governance of a namespace at the time now. No baseline selects
+// the namespaces in protected.
 func Resolve(namespace *metav1.PartialObjectMetadata, baselines []v1alpha1.SecurityBaseline, protected sets.Set[string], now time.Time) Governance {
 	governance := Governance{
-		Governing: map[v1alpha1.ControlName]*v1alpha1.SecurityBaseline{},
-		Overridden: map[v1alpha1.ControlName][]*v1alpha1.SecurityBaseline{},
-		Auditing:  map[v1alpha1.ControlName][]*v1alpha1.SecurityBaseline{},
+		Governing:        map[v1alpha1.ControlName]*v1alpha1.SecurityBaseline{},
+		Overridden:       map[v1alpha1.ControlName][]*v1alpha1.SecurityBaseline{},
+		Auditing:         map[v1alpha1.ControlName][]*v1alpha1.SecurityBaseline{},
 		ActiveExceptions: map[v1alpha1.ControlName][]Exception{},
 	}
 	for i := range baselines {
@@ -63,7 +65,7 @@ func Resolve(namespace *metav1.PartialObjectMetadata, baselines []v1alpha1.Secur
 			governance.Selecting = append(governance.Selecting, &baselines[i])
 		}
 	}
-	slices.SortFunc(governance.Selecting, compare)
+	slices.SortFunc(governance.Selecting, comparePrecedence)
 	for _, control := range controls.All {
 		for _, baseline := range governance.Selecting {
 			if control.IsDeclared(&baseline.Spec) {
@@ -74,12 +76,13 @@ func Resolve(namespace *metav1.PartialObjectMetadata, baselines []v1alpha1.Secur
 	return governance
 }
 
-// add resolves what the next baseline that declares a control has to say of it.
+// add determines the role of a baseline for a control that it declares. Call it in the
+// order of precedence.
 func (g *Governance) add(control v1alpha1.ControlName, baseline *v1alpha1.SecurityBaseline, namespace string, now time.Time) {
 	exception := ActiveException(baseline, namespace, control, now)
 	switch {
 	case exception != nil:
-		g.ActiveExceptions[control] = append(g.ActiveExceptions[control], Exception{baseline, exception})
+		g.ActiveExceptions[control] = append(g.ActiveExceptions[control], Exception{Baseline: baseline, Exception: exception})
 		if exception.ExpirationTime != nil && (g.NextExpirationTime.IsZero() || exception.ExpirationTime.Time.Before(g.NextExpirationTime)) {
 			g.NextExpirationTime = exception.ExpirationTime.Time
 		}
@@ -92,8 +95,8 @@ func (g *Governance) add(control v1alpha1.ControlName, baseline *v1alpha1.Securi
 	}
 }
 
-// Excepting returns the exception of a baseline that takes a control out of a
-// namespace now: of several the one that lasts longest; nil if there is none.
+// ActiveException returns the active exception of a baseline for a control in a
+// namespace, or nil. If there are several, it returns the one that expires last.
 func ActiveException(baseline *v1alpha1.SecurityBaseline, namespace string, control v1alpha1.ControlName, now time.Time) *v1alpha1.Exception {
 	var longest *v1alpha1.Exception
 	for i := range baseline.Spec.Exceptions {
@@ -108,15 +111,37 @@ func ActiveException(baseline *v1alpha1.SecurityBaseline, namespace string, cont
 	return longest
 }
 
-// Precedes says whether a baseline would govern rather than another, were both
-// in Enforce mode.
+// HasPrecedence reports whether baseline a has higher precedence than baseline b. It
+// ignores their modes.
 func HasPrecedence(a, b *v1alpha1.SecurityBaseline) bool {
-	return compare(a, b) < 0
+	return comparePrecedence(a, b) < 0
 }
 
-// Selector returns which namespaces a baseline selects, its exclusions and the
-// protected ones left out.
-func Selector(baseline *v1alpha1.SecurityBaseline, protected sets.Set[string]) (func(*metav1.PartialObjectMetadata) bool, error) {
+// ClusterAdminBaseline returns the baseline that governs rbac.clusterAdmin in the
+// whole cluster, or nil.
+func ClusterAdminBaseline(baselines []v1alpha1.SecurityBaseline) *v1alpha1.SecurityBaseline {
+	var governing *v1alpha1.SecurityBaseline
+	for i := range baselines {
+		baseline := &baselines[i]
+		if baseline.Spec.RBAC == nil || baseline.Spec.RBAC.ClusterAdmin == nil || !isEnforcing(baseline) {
+			continue
+		}
+		if governing == nil || comparePrecedence(baseline, governing) < 0 {
+			governing = baseline
+		}
+	}
+	return governing
+}
+
+// isEnforcing reports whether the operator applies the controls of a baseline now.
+func isEnforcing(baseline *v1alpha1.SecurityBaseline) bool {
+	return !baseline.Spec.IsAudit() && baseline.DeletionTimestamp.IsZero() && !MissingFinalizer(baseline)
+}
+
+// NamespaceMatcher returns a function that reports whether a baseline selects a
+// namespace. Excluded, protected and terminating namespaces do not match. It returns
+// an error if the selector is invalid.
+func NamespaceMatcher(baseline *v1alpha1.SecurityBaseline, protected sets.Set[string]) (func(*metav1.PartialObjectMetadata) bool, error) {
 	selector, err := metav1.LabelSelectorAsSelector(baseline.Spec.NamespaceSelector.ToUpstream())
 	if err != nil {
 		return nil, fmt.Errorf("spec.namespaceSelector: %w", err)
@@ -129,27 +154,27 @@ func Selector(baseline *v1alpha1.SecurityBaseline, protected sets.Set[string]) (
 	}, nil
 }
 
-// Unheld says whether a baseline is to take what it gave along, and could be
-// deleted before that because it bears no finalizer yet. It gives nothing to a
-// namespace that it has not given anything to before.
+// MissingFinalizer reports whether the baseline has deletionPolicy Remove but no
+// finalizer yet. The operator applies it to no further namespace until then, because
+// without the finalizer it could not remove the managed objects.
 func MissingFinalizer(baseline *v1alpha1.SecurityBaseline) bool {
 	return baseline.Spec.DeletionPolicy == v1alpha1.DeletionRemove && baseline.DeletionTimestamp.IsZero() &&
-		!controllerutil.ContainsFinalizer(baseline, v1alpha1.Finalizer)
+		!slices.Contains(baseline.Finalizers, v1alpha1.Finalizer)
 }
 
+// selects reports whether a baseline that is not being deleted selects a namespace.
 func selects(baseline *v1alpha1.SecurityBaseline, namespace *metav1.PartialObjectMetadata, protected sets.Set[string]) bool {
 	if !baseline.DeletionTimestamp.IsZero() {
 		return false
 	}
-	// A selector that does not parse selects nothing; the baseline's status says
-	// so.
-	matches, err := Selector(baseline, protected)
+	// An invalid selector selects nothing. The status of the baseline reports it.
+	matches, err := NamespaceMatcher(baseline, protected)
 	return err == nil && matches(namespace)
 }
 
-// compare orders the winning baseline first: the highest priority, then the
-// oldest, then the first by name.
-func compare(a, b *v1alpha1.SecurityBaseline) int {
+// comparePrecedence sorts baselines by precedence, the highest first: by priority,
+// then by age with the oldest first, then by name.
+func comparePrecedence(a, b *v1alpha1.SecurityBaseline) int {
 	return cmp.Or(
 		cmp.Compare(b.Spec.Priority, a.Spec.Priority),
 		a.CreationTimestamp.Compare(b.CreationTimestamp.Time),
@@ -157,8 +182,8 @@ func compare(a, b *v1alpha1.SecurityBaseline) int {
 	)
 }
 
-// Protected returns the namespaces that are never governed: those of the
-// cluster itself and the further ones given.
-func Protected(further ...string) sets.Set[string] {
-	return sets.New(append([]string{metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease}, further...)...)
+// ProtectedNamespaces returns the names of the namespaces that no baseline governs:
+// those of Kubernetes itself and the additional ones.
+func ProtectedNamespaces(additional ...string) sets.Set[string] {
+	return sets.New(append([]string{metav1.NamespaceSystem, metav1.NamespacePublic, corev1.NamespaceNodeLease}, additional...)...)
 }

@@ -9,44 +9,46 @@ import (
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
 
-// Deadline is when people are to be told of an exception.
+// Deadline is a time at which the operator announces the expiration of an exception:
+// expiryNotice before it, and at the expiration itself.
 type Deadline struct {
 	Exception *v1alpha1.Exception
 
-	// Expired says that the exception expires then; else it does a day later.
+	// Expired is true for the expiration itself and false for the notice before it.
 	Expired bool
 
 	at metav1.Time
 }
 
-// deadlines returns those of all exceptions of a baseline, in order.
+// deadlines returns the deadlines of all exceptions of a baseline, the earliest first.
 func deadlines(baseline *v1alpha1.SecurityBaseline) []Deadline {
 	var all []Deadline
 	for i := range baseline.Spec.Exceptions {
 		exception := &baseline.Spec.Exceptions[i]
 		if exception.ExpirationTime != nil {
 			all = append(all,
-				Deadline{exception, false, metav1.NewTime(exception.ExpirationTime.Add(-expiryNotice))},
-				Deadline{exception, true, *exception.ExpirationTime})
+				Deadline{Exception: exception, Expired: false, at: metav1.NewTime(exception.ExpirationTime.Add(-expiryNotice))},
+				Deadline{Exception: exception, Expired: true, at: *exception.ExpirationTime})
 		}
 	}
 	slices.SortStableFunc(all, func(a, b Deadline) int { return a.at.Compare(b.at.Time) })
 	return all
 }
 
-// Due returns what is due now and was not announced before, as its status says.
-// What was due before the baseline was made never is.
+// DueDeadlines returns the deadlines that have passed and, according to the status of
+// the baseline, are not announced yet. It leaves out deadlines from before the creation
+// of the baseline.
 func DueDeadlines(baseline *v1alpha1.SecurityBaseline, now time.Time) []Deadline {
-	announced := baseline.CreationTimestamp
+	lastAnnounced := baseline.CreationTimestamp
 	if status := baseline.Status.Exceptions; status != nil && status.LastAnnouncedTime != nil {
-		announced = *status.LastAnnouncedTime
+		lastAnnounced = *status.LastAnnouncedTime
 	}
 	return slices.DeleteFunc(deadlines(baseline), func(deadline Deadline) bool {
-		return !announced.Before(&deadline.at) || now.Before(deadline.at.Time)
+		return !lastAnnounced.Before(&deadline.at) || now.Before(deadline.at.Time)
 	})
 }
 
-// NextDeadline returns when the next announcement is due; zero if none is.
+// NextDeadline returns the time of the next deadline, or zero if there is none.
 func NextDeadline(baseline *v1alpha1.SecurityBaseline, now time.Time) time.Time {
 	for _, deadline := range deadlines(baseline) {
 		if now.Before(deadline.at.Time) {

@@ -14,19 +14,21 @@ import (
 )
 
 const (
-	// maxFindings is how many findings about exceptions a status lists.
+	// maxFindings limits the findings in a list of the status or report.
 	maxFindings = 20
-	// expiryNotice is how long before an exception expires people are told.
+	// expiryNotice is how long before the expiration of an exception the operator
+	// announces it.
 	expiryNotice = 24 * time.Hour
 )
 
-// exceptions returns how it is with a baseline's exceptions, or nil if it has
-// none. selected are the names of the namespaces that it selects.
-func exceptions(baseline *v1alpha1.SecurityBaseline, selected []string, now time.Time) *v1alpha1.ExceptionStatus {
+// exceptionStatus returns the status of the exceptions of a baseline, or nil if it has
+// none. selected are the names of the namespaces that the baseline selects.
+func exceptionStatus(baseline *v1alpha1.SecurityBaseline, selected []string, now time.Time) *v1alpha1.ExceptionStatus {
 	if len(baseline.Spec.Exceptions) == 0 {
 		return nil
 	}
-	status, selects := &v1alpha1.ExceptionStatus{}, sets.New(selected...)
+	status := &v1alpha1.ExceptionStatus{}
+	selectedSet := sets.New(selected...)
 	for i := range baseline.Spec.Exceptions {
 		exception := &baseline.Spec.Exceptions[i]
 		if !exception.IsActive(now) {
@@ -34,14 +36,14 @@ func exceptions(baseline *v1alpha1.SecurityBaseline, selected []string, now time
 			continue
 		}
 		status.Active++
-		if finding := unmatched(baseline, exception, selects); finding != "" {
+		if finding := unmatchedFinding(baseline, exception, selectedSet); finding != "" {
 			status.Unmatched++
 			status.Findings = append(status.Findings, evaluation.Truncate(finding, maxViolationMessage))
 		}
 	}
 	status.Findings = status.Findings[:min(len(status.Findings), maxFindings)]
-	if before := baseline.Status.Exceptions; before != nil {
-		status.LastAnnouncedTime = before.LastAnnouncedTime
+	if previous := baseline.Status.Exceptions; previous != nil {
+		status.LastAnnouncedTime = previous.LastAnnouncedTime
 	}
 	if due := DueDeadlines(baseline, now); len(due) > 0 {
 		status.LastAnnouncedTime = &due[len(due)-1].at
@@ -49,13 +51,13 @@ func exceptions(baseline *v1alpha1.SecurityBaseline, selected []string, now time
 	return status
 }
 
-// unmatched says what an exception names that it could not be about; empty if
-// nothing.
-func unmatched(baseline *v1alpha1.SecurityBaseline, exception *v1alpha1.Exception, selects sets.Set[string]) string {
-	var namespaces, undeclared []string
+// unmatchedFinding names the namespaces and controls of an exception to which the
+// baseline does not apply. It returns "" if there are none.
+func unmatchedFinding(baseline *v1alpha1.SecurityBaseline, exception *v1alpha1.Exception, selected sets.Set[string]) string {
+	var unselected, undeclared []string
 	for _, namespace := range exception.Namespaces {
-		if !selects.Has(namespace) {
-			namespaces = append(namespaces, namespace)
+		if !selected.Has(namespace) {
+			unselected = append(unselected, namespace)
 		}
 	}
 	for _, control := range controls.All {
@@ -64,11 +66,11 @@ func unmatched(baseline *v1alpha1.SecurityBaseline, exception *v1alpha1.Exceptio
 		}
 	}
 	var parts []string
-	if len(namespaces) > 0 {
-		parts = append(parts, "the baseline does not select "+strings.Join(namespaces, ", "))
+	if len(unselected) > 0 {
+		parts = append(parts, "the baseline does not select "+strings.Join(unselected, ", "))
 	}
 	if len(undeclared) > 0 {
-		parts = append(parts, "it does not declare "+strings.Join(undeclared, ", "))
+		parts = append(parts, "the baseline does not declare "+strings.Join(undeclared, ", "))
 	}
 	if len(parts) == 0 {
 		return ""

@@ -206,7 +206,7 @@ func checkRendered(t *testing.T, baseline *v1alpha1.SecurityBaseline, namespace 
 // checkBindings checks the bindings of admission policies that a baseline needs.
 func checkBindings(t *testing.T, baseline *v1alpha1.SecurityBaseline) {
 	t.Helper()
-	cluster := policies.Cluster{Protected: precedence.Protected("operator"), Mutating: true, Owner: metav1.OwnerReference{
+	cluster := policies.Cluster{Protected: precedence.ProtectedNamespaces("operator"), Mutating: true, Owner: metav1.OwnerReference{
 		APIVersion: "apiextensions.k8s.io/v1", Kind: "CustomResourceDefinition", Name: "securitybaselines.securitybaseline.io", UID: "u",
 	}}
 	for _, needed := range policies.Objects([]v1alpha1.SecurityBaseline{*baseline}, cluster) {

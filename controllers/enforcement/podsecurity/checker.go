@@ -168,7 +168,7 @@ func resultKey(namespace *metav1.PartialObjectMetadata, level podsecurityapi.Lev
 // report and the operator's own label say, because either may be old. Where another author
 // owns the label of the version, the expected version was reached.
 func reachedLevel(in Input, current podsecurityapi.LevelVersion) podsecurityapi.LevelVersion {
-	reached := controls.NoLevel
+	reached := controls.PrivilegedLevel
 	if in.OwnedLabels.Has(podsecurityapi.EnforceLevelLabel) {
 		reached = current
 		if !in.OwnedLabels.Has(podsecurityapi.EnforceVersionLabel) {
@@ -191,7 +191,7 @@ func reachedLevel(in Input, current podsecurityapi.LevelVersion) podsecurityapi.
 // nothing, the API server may enforce a default of its own configuration, which it does
 // not disclose.
 func EnforcedLevel(labels map[string]string) podsecurityapi.LevelVersion {
-	defaults := podsecurityapi.Policy{Enforce: controls.NoLevel, Audit: controls.NoLevel, Warn: controls.NoLevel}
+	defaults := podsecurityapi.Policy{Enforce: controls.PrivilegedLevel, Audit: controls.PrivilegedLevel, Warn: controls.PrivilegedLevel}
 	policy, _ := podsecurityapi.PolicyToEvaluate(labels, defaults)
 	return policy.Enforce
 }

@@ -7,13 +7,13 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 )
 
-// metadataServices are the addresses at which clouds hand a node's identity and
-// credentials to whoever asks from it. The rules of v1alpha1.Network list them
-// too.
+// metadataServices are the addresses from which cloud providers serve the identity
+// and credentials of a node to any process on it. The CEL rules of v1alpha1.Network
+// list the same addresses.
 //
-// Left out on purpose: Azure's 168.63.129.16, from which its load balancers
-// probe pods, and 169.254.170.23 and fd00:ec2::23, EKS Pod Identity's, which
-// gives a pod its own credentials and not the node's.
+// Two services are not in the list on purpose. Azure load balancers probe pods from
+// 168.63.129.16. EKS Pod Identity (169.254.170.23 and fd00:ec2::23) provides a pod
+// with its own credentials, not those of the node.
 var metadataServices = []netip.Prefix{
 	netip.MustParsePrefix("169.254.169.254/32"),     // AWS, Azure, GCP, Oracle, OpenStack, DigitalOcean, Hetzner, IBM, ...
 	netip.MustParsePrefix("fd00:ec2::254/128"),      // AWS
@@ -28,41 +28,42 @@ var metadataServices = []netip.Prefix{
 	netip.MustParsePrefix("fe80::a9fe:a9fe/128"),    // OpenStack
 }
 
-// exceptMetadataServices cuts the metadata services out of every ipBlock that
-// contains one. An ipBlock that is one and nothing else is refused by the CRD;
-// cut out of itself it would be refused by the API server.
-func exceptMetadataServices(policy *networkingv1.NetworkPolicySpec) {
+// excludeMetadataServices adds the metadata services to the exceptions of every
+// ipBlock that contains them. An ipBlock that consists of one metadata service would
+// become invalid, so the CRD rejects it.
+func excludeMetadataServices(policy *networkingv1.NetworkPolicySpec) {
 	for _, rule := range policy.Ingress {
-		exceptInPeers(rule.From)
+		excludeFromPeers(rule.From)
 	}
 	for _, rule := range policy.Egress {
-		exceptInPeers(rule.To)
+		excludeFromPeers(rule.To)
 	}
 }
 
-func exceptInPeers(peers []networkingv1.NetworkPolicyPeer) {
+func excludeFromPeers(peers []networkingv1.NetworkPolicyPeer) {
 	for i := range peers {
 		if peers[i].IPBlock != nil {
-			exceptInBlock(peers[i].IPBlock)
+			excludeFromBlock(peers[i].IPBlock)
 		}
 	}
 }
 
-func exceptInBlock(block *networkingv1.IPBlock) {
-	// The CRD refuses what does not parse, here and below.
+func excludeFromBlock(block *networkingv1.IPBlock) {
+	// The CRD rejects addresses that do not parse, here and in isExcluded.
 	cidr, err := netip.ParsePrefix(block.CIDR)
 	if err != nil {
 		return
 	}
 	for _, service := range metadataServices {
-		if !cidr.Contains(service.Addr()) || excepted(block.Except, service) {
+		if !cidr.Contains(service.Addr()) || isExcluded(block.Except, service) {
 			continue
 		}
 		block.Except = append(block.Except, service.String())
 	}
 }
 
-func excepted(except []string, address netip.Prefix) bool {
+// isExcluded reports whether one of the exceptions contains the address.
+func isExcluded(except []string, address netip.Prefix) bool {
 	return slices.ContainsFunc(except, func(e string) bool {
 		prefix, err := netip.ParsePrefix(e)
 		return err == nil && prefix.Contains(address.Addr())

@@ -1,0 +1,7 @@
+package controls
+
+import (
+	"github.com/securitybaseline/operator/api/v1alpha1"
+)
+
+var workloads = atAdmission(v1alpha1.ControlWorkloads, "workloads", func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.Workloads != nil })
