@@ -56,10 +56,11 @@ help: ## Show this help.
 ##@ Development
 
 .PHONY: manifests
-manifests: $(CONTROLLER_GEN) ## Generate the CRDs and the ClusterRole.
+manifests: $(CONTROLLER_GEN) ## Generate the CRDs, the ClusterRole and the repeated parts of the policies.
 	$(CONTROLLER_GEN) crd paths="./api/..." output:crd:artifacts:config=config/crd/bases
 	@for crd in config/crd/bases/*.yaml; do sed -E -f config/crd/bounds.sed $$crd > $$crd.new && mv $$crd.new $$crd; done
 	$(CONTROLLER_GEN) rbac:roleName=manager paths="./controllers/..." output:rbac:artifacts:config=config/rbac
+	go generate ./config/policies
 
 .PHONY: generate
 generate: $(CONTROLLER_GEN) ## Generate DeepCopy methods and apply configurations.
@@ -79,7 +80,7 @@ chart: ## Bring what the Helm chart shares with config/ up to date.
 
 .PHONY: fmt
 fmt: ## Format the code.
-	gofmt -w api cmd controllers test
+	gofmt -w api cmd config controllers test
 
 .PHONY: vet
 vet: ## Run go vet.
