@@ -9,6 +9,9 @@ PROMTOOL_VERSION ?= v0.316.0
 PROMETHEUS_OPERATOR_VERSION ?= v0.95.1
 ACTIONLINT_VERSION ?= v1.7.12
 GOVULNCHECK_VERSION ?= v1.9.0
+# Building Vale takes a C compiler. v3.22.0 is the newest version whose dependencies are all
+# tagged; the module proxy need not have those of later ones.
+VALE_VERSION ?= v3.22.0
 
 # How many tests of a package run at a time: they mostly wait.
 TEST_PARALLEL ?= 16
@@ -38,6 +41,7 @@ PROMTOOL := $(LOCALBIN)/promtool-$(PROMTOOL_VERSION)
 ACTIONLINT := $(LOCALBIN)/actionlint-$(ACTIONLINT_VERSION)
 MONITORING_CRDS := $(LOCALBIN)/crds-$(PROMETHEUS_OPERATOR_VERSION)
 GOVULNCHECK := $(LOCALBIN)/govulncheck-$(GOVULNCHECK_VERSION)
+VALE := $(LOCALBIN)/vale-$(VALE_VERSION)
 
 KUBECTL ?= kubectl
 
@@ -56,10 +60,11 @@ help: ## Show this help.
 ##@ Development
 
 .PHONY: manifests
-manifests: $(CONTROLLER_GEN) ## Generate the CRDs and the ClusterRole.
+manifests: $(CONTROLLER_GEN) ## Generate the CRDs, the ClusterRole and the repeated parts of the policies.
 	$(CONTROLLER_GEN) crd paths="./api/..." output:crd:artifacts:config=config/crd/bases
 	@for crd in config/crd/bases/*.yaml; do sed -E -f config/crd/bounds.sed $$crd > $$crd.new && mv $$crd.new $$crd; done
 	$(CONTROLLER_GEN) rbac:roleName=manager paths="./controllers/..." output:rbac:artifacts:config=config/rbac
+	go generate ./config/policies
 
 .PHONY: generate
 generate: $(CONTROLLER_GEN) ## Generate DeepCopy methods and apply configurations.
@@ -79,17 +84,28 @@ chart: ## Bring what the Helm chart shares with config/ up to date.
 
 .PHONY: fmt
 fmt: ## Format the code.
-	gofmt -w api cmd controllers test
+	gofmt -w api cmd config controllers test
 
 .PHONY: vet
 vet: ## Run go vet.
 	go vet ./...
 
 .PHONY: lint
-lint: $(GOLANGCI_LINT) $(ACTIONLINT) ## Run golangci-lint, and actionlint on the workflows.
+lint: $(GOLANGCI_LINT) $(ACTIONLINT) ## Run golangci-lint, actionlint on the workflows, and make prose.
 	$(GOLANGCI_LINT) run
 	cd test/fuzz && $(GOLANGCI_LINT) run
 	$(ACTIONLINT)
+	@$(MAKE) --no-print-directory prose
+
+# What make prose reads: documentation, comments and messages, unless they are generated from
+# others. Descriptions in CRDs and docs/api.md are comments in Go.
+PROSE := '*.md' '*.go' 'config/*.yaml' dist/chart/Chart.yaml dist/chart/values.yaml \
+	':!docs/api.md' ':!*/zz_generated.*' ':!*/applyconfiguration/*'
+LEVEL ?= error
+
+.PHONY: prose
+prose: $(VALE) ## Check the English of documentation, comments and messages with Vale. LEVEL=warning shows more.
+	@git ls-files --cached --others --exclude-standard -- $(PROSE) | xargs $(VALE) --minAlertLevel=$(LEVEL) --output=line
 
 .PHONY: lint-fix
 lint-fix: $(GOLANGCI_LINT) ## Run golangci-lint and mend what it can.
@@ -255,6 +271,9 @@ $(ACTIONLINT):
 
 $(GOVULNCHECK):
 	$(call go-install-tool,$@,golang.org/x/vuln/cmd/govulncheck,$(GOVULNCHECK_VERSION))
+
+$(VALE):
+	$(call go-install-tool,$@,github.com/vale-cli/vale/v3/cmd/vale,$(VALE_VERSION))
 
 $(GOLANGCI_LINT):
 	$(call go-install-tool,$@,github.com/golangci/golangci-lint/v2/cmd/golangci-lint,$(GOLANGCI_LINT_VERSION))

@@ -1,10 +1,12 @@
-// Package policies holds the admission policies as YAML.
+// Package policies embeds the admission policies, which are YAML files.
 package policies
 
 import "embed"
 
-// Files are the policies. Their CEL is static: what differs from one baseline to
-// another it reads from the SecurityBaseline, which is their parameter.
+// Files contains one YAML file for each policy, and kustomization.yaml. The CEL of a policy
+// is the same for all baselines: it reads the SecurityBaseline, which is the policy's
+// parameter.
 //
-//go:embed images.yaml label-new-namespaces.yaml protect-managed-objects.yaml protect-namespace-labels.yaml require-bind-permission.yaml restrict-cluster-admin.yaml wait-for-default-deny.yaml workloads.yaml
+//go:generate go run ./internal/generate
+//go:embed *.yaml
 var Files embed.FS

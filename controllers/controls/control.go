@@ -45,6 +45,9 @@ type Control struct {
 	// namespace is created, inside the API server. It is nil if no baseline does.
 	LabelsNewNamespaces func(*v1alpha1.SecurityBaselineSpec) bool
 
+	// Policies are the admission policies that enforce the control.
+	Policies []AdmissionPolicy
+
 	// EnforcedLevel returns the pod-security level that a baseline that declares the
 	// control enforces in the end. It is nil unless the control is about pod security.
 	EnforcedLevel func(*v1alpha1.SecurityBaselineSpec) podsecurityapi.LevelVersion

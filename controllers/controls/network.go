@@ -41,8 +41,16 @@ var network = Control{
 	LabelsNewNamespaces: func(spec *v1alpha1.SecurityBaselineSpec) bool {
 		return spec.Network != nil && spec.Network.WaitForDefaultDeny
 	},
-	Manages: []*Kind{networkPolicies},
-	render:  renderNetwork,
+	Policies: []AdmissionPolicy{{Name: "wait-for-default-deny", Action: waitForDefaultDenyAction, Scope: ScopeUntilDefaultDeny}},
+	Manages:  []*Kind{networkPolicies},
+	render:   renderNetwork,
+}
+
+func waitForDefaultDenyAction(spec *v1alpha1.SecurityBaselineSpec) v1alpha1.Action {
+	if spec.Network == nil || !spec.Network.WaitForDefaultDeny {
+		return ""
+	}
+	return v1alpha1.ActionDeny
 }
 
 // networkPolicies includes those of other authors, who can undo the default-deny policy.

@@ -18,9 +18,17 @@ var rbac = Control{
 	IsDeclared: func(spec *v1alpha1.SecurityBaselineSpec) bool {
 		return spec.RBAC != nil && len(spec.RBAC.RoleBindings) > 0
 	},
+	Policies: []AdmissionPolicy{{Name: "restrict-cluster-admin", Action: clusterAdminAction, Scope: ScopeCluster}},
 	Manages:  []*Kind{roleBindings},
 	Observes: []*Kind{roles},
 	render:   renderRBAC,
+}
+
+func clusterAdminAction(spec *v1alpha1.SecurityBaselineSpec) v1alpha1.Action {
+	if spec.RBAC == nil || spec.RBAC.ClusterAdmin == nil {
+		return ""
+	}
+	return orDeny(spec.RBAC.ClusterAdmin.Action)
 }
 
 // roleBindings includes those of other authors, which can grant more than was meant.
