@@ -201,14 +201,14 @@ func newHarness(ctx context.Context, s settings) (_ *harness, err error) {
 	if h.admin, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
 		return nil, err
 	}
-	if h.watcher, err = newWatcher(ctx, h.local.Etcd, h.invariants.on); err != nil {
+	if h.watcher, err = newWatcher(ctx, h.local.EtcdURL, h.invariants.on); err != nil {
 		return nil, err
 	}
 	h.invariants.objects = h.watcher.objects
 	if h.proxy, err = newProxy(ctx, h.local.Admin); err != nil {
 		return nil, err
 	}
-	operator, err := h.local.Operator(ctx)
+	operator, err := h.local.OperatorConfig(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -34,7 +34,7 @@ type Cluster struct {
 	// Admin is the configuration of a member of system:masters.
 	Admin *rest.Config
 	// Etcd is the URL of its etcd, which asks nobody who they are.
-	Etcd string
+	EtcdURL string
 
 	dir      string
 	lifeline io.WriteCloser
@@ -89,7 +89,7 @@ func Start(ctx context.Context, flags ...string) (*Cluster, error) {
 	if err != nil {
 		return nil, errors.Join(errors.New("the control plane did not start"), c.Stop())
 	}
-	c.Etcd, c.dir, _ = strings.Cut(strings.TrimSpace(line), " ")
+	c.EtcdURL, c.dir, _ = strings.Cut(strings.TrimSpace(line), " ")
 	c.Admin, err = clientcmd.BuildConfigFromFlags("", c.Kubeconfig())
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("reading the admin's kubeconfig: %w", err), c.Stop())

@@ -40,7 +40,7 @@ func (c *Cluster) Install(ctx context.Context) error {
 
 // Operator returns a configuration for the operator's own ServiceAccount, with
 // the permissions that config/default gives it and no others.
-func (c *Cluster) Operator(ctx context.Context) (*rest.Config, error) {
+func (c *Cluster) OperatorConfig(ctx context.Context) (*rest.Config, error) {
 	clients, err := kubernetes.NewForConfig(c.Admin)
 	if err != nil {
 		return nil, fmt.Errorf("making a client: %w", err)

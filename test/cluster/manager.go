@@ -32,9 +32,9 @@ func BuildManager(ctx context.Context, dir string) (string, error) {
 // operator's ServiceAccount.
 type Manager struct {
 	// Metrics is where it serves them, over HTTPS.
-	Metrics string
+	MetricsAddress string
 	// Log is the file of its log.
-	Log string
+	LogFile string
 
 	process *exec.Cmd
 }
@@ -42,7 +42,7 @@ type Manager struct {
 // StartManager starts an executable with these flags besides those of a cluster
 // without nodes. There is no node here for its Deployment to run on.
 func (c *Cluster) StartManager(ctx context.Context, executable, log string, flags ...string) (*Manager, error) {
-	config, err := c.Operator(ctx)
+	config, err := c.OperatorConfig(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -59,7 +59,7 @@ func (c *Cluster) StartManager(ctx context.Context, executable, log string, flag
 		return nil, err
 	}
 	defer func() { _ = file.Close() }() // the process has its own
-	m := &Manager{Metrics: metrics, Log: log}
+	m := &Manager{MetricsAddress: metrics, LogFile: log}
 	m.process = exec.CommandContext(ctx, executable, append([]string{
 		"--kubeconfig=" + kubeconfig, "--health-probe-bind-address=0", "--metrics-bind-address=" + metrics,
 	}, flags...)...)
@@ -95,7 +95,7 @@ func (m *Manager) end(signal os.Signal) error {
 // Scrape returns the status and the body of what it answers to whoever asks for its
 // metrics with this token.
 func (m *Manager) Scrape(ctx context.Context, token string) (status int, body string, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+m.Metrics+"/metrics", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+m.MetricsAddress+"/metrics", nil)
 	if err != nil {
 		return 0, "", err
 	}

@@ -15,7 +15,7 @@ import (
 // OperatorOptions configure an operator that runs in this process.
 type OperatorOptions struct {
 	// Configure changes the configuration of its client.
-	Configure func(*rest.Config)
+	ConfigureClient func(*rest.Config)
 	// Now is the time; time.Now unless stated.
 	Now func() time.Time
 	// MetricsAddress is where it serves its metrics, over HTTP; nowhere unless
@@ -28,12 +28,12 @@ type OperatorOptions struct {
 // StartOperator starts the operator in this process, as its own ServiceAccount.
 // The function that it returns stops it and waits until it has ended.
 func (c *Cluster) StartOperator(ctx context.Context, options OperatorOptions) (stop func() error, err error) {
-	restConfig, err := c.Operator(ctx)
+	restConfig, err := c.OperatorConfig(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if options.Configure != nil {
-		options.Configure(restConfig)
+	if options.ConfigureClient != nil {
+		options.ConfigureClient(restConfig)
 	}
 	if options.MetricsAddress == "" {
 		options.MetricsAddress = "0" // none

@@ -76,7 +76,7 @@ func run(ctx context.Context) (err error) {
 	fmt.Printf("\nEverything is left running. To explore, in another terminal:\n\n"+
 		"  export KUBECONFIG=%s PATH=%s:$PATH\n  kubectl get securitybaselines\n  kubectl get baselinereports --all-namespaces\n"+
 		"  curl -k -H \"Authorization: Bearer $(kubectl create token prometheus)\" https://%s/metrics | grep ^securitybaseline_\n\nCtrl-C stops everything.\n",
-		local.Kubeconfig(), filepath.Dir(local.Kubectl(ctx).Path), manager.Metrics)
+		local.Kubeconfig(), filepath.Dir(local.Kubectl(ctx).Path), manager.MetricsAddress)
 	<-ctx.Done()
 	return nil
 }

@@ -111,7 +111,7 @@ func (s *script) scrape(account, prefix string) {
 		s.err = fmt.Errorf("asking for metrics: %w", err)
 		return
 	}
-	fmt.Printf("\n$ curl -sk -H \"Authorization: Bearer $(kubectl create token %s)\" https://%s/metrics | grep ^%s\n", account, s.manager.Metrics, prefix)
+	fmt.Printf("\n$ curl -sk -H \"Authorization: Bearer $(kubectl create token %s)\" https://%s/metrics | grep ^%s\n", account, s.manager.MetricsAddress, prefix)
 	found := false
 	for line := range strings.Lines(body) {
 		if strings.HasPrefix(line, prefix) {
