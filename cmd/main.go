@@ -19,19 +19,19 @@ import (
 
 // misconfigured is the exit code of an operator whose flags are wrong, as of
 // package flag.
-const misconfigured = 2
+const exitUsage = 2
 
 func main() {
-	settings, err := parse(os.Args[1:], os.Getenv("POD_NAMESPACE"), os.Stdout)
+	settings, err := parseFlags(os.Args[1:], os.Getenv("POD_NAMESPACE"), os.Stdout)
 	if errors.Is(err, flag.ErrHelp) {
 		return
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(misconfigured)
+		os.Exit(exitUsage)
 	}
-	if settings.version {
-		fmt.Println(version())
+	if settings.printVersion {
+		fmt.Println(buildVersion())
 		return
 	}
 	ctrl.SetLogger(settings.logger())
@@ -42,14 +42,14 @@ func main() {
 	}
 }
 
-func run(settings settings) error {
+func run(settings options) error {
 	metrics := metricsserver.Options{
 		BindAddress:    settings.metricsAddress,
 		CertDir:        settings.metricsCertDir,
 		SecureServing:  true,
 		FilterProvider: filters.WithAuthenticationAndAuthorization,
 	}
-	if !settings.http2 {
+	if !settings.enableHTTP2 {
 		metrics.TLSOpts = []func(*tls.Config){func(config *tls.Config) { config.NextProtos = []string{"http/1.1"} }}
 	}
 	config, err := ctrl.GetConfig()
@@ -66,7 +66,7 @@ func run(settings settings) error {
 		// A standby takes over at once when the leader ends in good order: nothing
 		// runs after the manager has stopped.
 		LeaderElectionReleaseOnCancel: true,
-	}, settings.operator)
+	}, settings.controllers)
 	if err != nil {
 		return err
 	}
@@ -76,6 +76,6 @@ func run(settings settings) error {
 	if err := mgr.AddReadyzCheck("caches", controllers.Ready(mgr.GetCache())); err != nil {
 		return fmt.Errorf("adding /readyz: %w", err)
 	}
-	ctrl.Log.Info("The operator starts", "version", version(), "protectedNamespaces", settings.operator.ProtectedNamespaces, "openReports", settings.operator.OpenReports)
+	ctrl.Log.Info("The operator starts", "version", buildVersion(), "protectedNamespaces", settings.controllers.ProtectedNamespaces, "openReports", settings.controllers.OpenReports)
 	return mgr.Start(ctrl.SetupSignalHandler())
 }

@@ -25,12 +25,12 @@ import (
 const maxVerbosity = 10
 
 // release is the version that was built, which the linker sets.
-var release string
+var version string
 
 // version returns what was built.
-func version() string {
-	if release != "" {
-		return release
+func buildVersion() string {
+	if version != "" {
+		return version
 	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		return info.Main.Version
@@ -39,24 +39,24 @@ func version() string {
 }
 
 // settings are what the flags say.
-type settings struct {
-	operator controllers.Options
+type options struct {
+	controllers controllers.Options
 
 	metricsAddress, metricsCertDir string
-	http2                          bool
+	enableHTTP2                          bool
 	healthAddress, pprofAddress    string
 	leaderElect                    bool
 	leaderElectNamespace           string
 	logEncoding                    string
 	verbosity                      int
-	version                        bool
+	printVersion                        bool
 }
 
 // parse reads the flags of an operator that runs in that namespace, if in any. Its
 // errors are sentences that name the flag; where they ask for help, it writes that and
 // returns flag.ErrHelp.
-func parse(args []string, namespace string, help io.Writer) (settings, error) {
-	var s settings
+func parseFlags(args []string, namespace string, help io.Writer) (options, error) {
+	var s options
 	flags := flag.NewFlagSet("manager", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // one sentence instead
 	clientconfig.RegisterFlags(flags)
@@ -69,18 +69,18 @@ func parse(args []string, namespace string, help io.Writer) (settings, error) {
 	flags.StringVar(&s.pprofAddress, "pprof-bind-address", "0", "The `address` on which profiles are served to whoever asks, such as 127.0.0.1:6060; 0 switches them off.")
 	flags.BoolVar(&s.leaderElect, "leader-elect", false, "Let one of several operators be active at a time.")
 	flags.StringVar(&s.leaderElectNamespace, "leader-elect-namespace", namespace, "The `namespace` of the lease; in a pod, the operator's own by default.")
-	flags.BoolVar(&s.http2, "enable-http2", false, "Serve metrics over HTTP/2 too, which is off because of its rapid reset weakness, CVE-2023-44487.")
-	flags.BoolVar(&s.operator.OpenReports, "openreports", false,
+	flags.BoolVar(&s.enableHTTP2, "enable-http2", false, "Serve metrics over HTTP/2 too, which is off because of its rapid reset weakness, CVE-2023-44487.")
+	flags.BoolVar(&s.controllers.OpenReports, "openreports", false,
 		"Write each BaselineReport as an openreports.io Report too, for viewers such as Policy Reporter; needs the CRD of openreports.io.")
 	flags.Func("protected-namespaces",
 		"The `names` of namespaces, separated by commas, that are never governed, in addition to kube-system, kube-public, kube-node-lease and the operator's own.",
 		func(value string) error {
-			s.operator.ProtectedNamespaces = append(s.operator.ProtectedNamespaces, strings.FieldsFunc(value, isSeparator)...)
+			s.controllers.ProtectedNamespaces = append(s.controllers.ProtectedNamespaces, strings.FieldsFunc(value, isSeparator)...)
 			return nil
 		})
 	flags.StringVar(&s.logEncoding, "log-encoding", "json", "The `encoding` of the log: json, for machines, or console, for people.")
 	flags.IntVar(&s.verbosity, "v", 0, "How much is logged: at `level` 0 what happened and nothing when nothing did, at 1 and above what is looked at too.")
-	flags.BoolVar(&s.version, "version", false, "Print the version and end.")
+	flags.BoolVar(&s.printVersion, "version", false, "Print the version and end.")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		flags.SetOutput(help)
 		flags.PrintDefaults()
@@ -92,19 +92,19 @@ func parse(args []string, namespace string, help io.Writer) (settings, error) {
 		return s, err
 	}
 	if namespace != "" {
-		s.operator.ProtectedNamespaces = append(s.operator.ProtectedNamespaces, namespace)
+		s.controllers.ProtectedNamespaces = append(s.controllers.ProtectedNamespaces, namespace)
 	}
 	return s, nil
 }
 
 // validate says what is wrong with the flags; rest are the arguments that are none.
-func (s *settings) validate(rest []string) error {
+func (s *options) validate(rest []string) error {
 	var errs []error
 	if len(rest) > 0 {
 		errs = append(errs, fmt.Errorf("%q is no flag: flags begin with -- and take their value after =, as in --leader-elect=true", rest[0]))
 	}
-	errs = append(errs, validAddress("--metrics-bind-address", s.metricsAddress), validAddress("--health-probe-bind-address", s.healthAddress),
-		validAddress("--pprof-bind-address", s.pprofAddress))
+	errs = append(errs, validateAddress("--metrics-bind-address", s.metricsAddress), validateAddress("--health-probe-bind-address", s.healthAddress),
+		validateAddress("--pprof-bind-address", s.pprofAddress))
 	if s.metricsCertDir != "" {
 		for _, file := range []string{"tls.crt", "tls.key"} {
 			if _, err := os.Stat(filepath.Join(s.metricsCertDir, file)); err != nil {
@@ -112,7 +112,7 @@ func (s *settings) validate(rest []string) error {
 			}
 		}
 	}
-	for _, name := range s.operator.ProtectedNamespaces {
+	for _, name := range s.controllers.ProtectedNamespaces {
 		if problems := validation.IsDNS1123Label(name); len(problems) > 0 {
 			errs = append(errs, fmt.Errorf("--protected-namespaces: %q is no name of a namespace: %s", name, strings.Join(problems, "; ")))
 		}
@@ -130,7 +130,7 @@ func (s *settings) validate(rest []string) error {
 }
 
 // validAddress returns an error unless an address can be listened on, or is 0.
-func validAddress(name, address string) error {
+func validateAddress(name, address string) error {
 	if address == "0" {
 		return nil
 	}
@@ -147,7 +147,7 @@ func validAddress(name, address string) error {
 }
 
 // logger returns the logger that the flags ask for.
-func (s *settings) logger() logr.Logger {
+func (s *options) logger() logr.Logger {
 	options := zap.Options{
 		Level:           uberzap.NewAtomicLevelAt(zapcore.Level(-s.verbosity)),
 		StacktraceLevel: zapcore.DPanicLevel,

@@ -30,7 +30,7 @@ func TestWrongFlagsAreRefusedWithASentenceThatNamesThem(t *testing.T) {
 		"--leader-elect true":                     `"true" is no flag: flags begin with -- and take their value after =`,
 	} {
 		t.Run(args, func(t *testing.T) {
-			if _, err := parse(strings.Fields(args), "", nil); err == nil || !strings.Contains(err.Error(), want) {
+			if _, err := parseFlags(strings.Fields(args), "", nil); err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%v, not %q", err, want)
 			}
 		})
@@ -38,7 +38,7 @@ func TestWrongFlagsAreRefusedWithASentenceThatNamesThem(t *testing.T) {
 }
 
 func TestEveryMistakeIsNamedAtOnce(t *testing.T) {
-	_, err := parse([]string{"--log-encoding=xml", "--metrics-bind-address=8443"}, "", nil)
+	_, err := parseFlags([]string{"--log-encoding=xml", "--metrics-bind-address=8443"}, "", nil)
 	if err == nil || !strings.Contains(err.Error(), "--log-encoding") || !strings.Contains(err.Error(), "--metrics-bind-address") {
 		t.Errorf("%v", err)
 	}
@@ -51,16 +51,16 @@ func TestSettings(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	got, err := parse([]string{
+	got, err := parseFlags([]string{
 		"--leader-elect", "--metrics-bind-address=:8443", "--metrics-cert-dir=" + dir, "--protected-namespaces=a,b", "--protected-namespaces=c", "--openreports", "-v=2",
 	}, "system", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"a", "b", "c", "system"}, got.operator.ProtectedNamespaces); diff != "" {
+	if diff := cmp.Diff([]string{"a", "b", "c", "system"}, got.controllers.ProtectedNamespaces); diff != "" {
 		t.Error(diff)
 	}
-	if got.leaderElectNamespace != "system" || !got.leaderElect || !got.operator.OpenReports || got.verbosity != 2 || got.logEncoding != "json" {
+	if got.leaderElectNamespace != "system" || !got.leaderElect || !got.controllers.OpenReports || got.verbosity != 2 || got.logEncoding != "json" {
 		t.Errorf("%+v", got)
 	}
 	if !got.logger().V(2).Enabled() || got.logger().V(3).Enabled() {
@@ -71,7 +71,7 @@ func TestSettings(t *testing.T) {
 // Each flag has one sentence, which begins with a capital and ends with a full stop.
 func TestHelpExplainsEveryFlagInASentence(t *testing.T) {
 	var help bytes.Buffer
-	if _, err := parse([]string{"--help"}, "", &help); !errors.Is(err, flag.ErrHelp) {
+	if _, err := parseFlags([]string{"--help"}, "", &help); !errors.Is(err, flag.ErrHelp) {
 		t.Fatal(err)
 	}
 	sentence := regexp.MustCompile(`^[A-Z][^.]*(\.[^ .][^.]*)*\.( \(default .*\))?$`)

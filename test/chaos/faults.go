@@ -25,51 +25,51 @@ import (
 type fault struct {
 	name string
 	// what it is, for people.
-	what string
+	description string
 	// lasts is how long it is left to work, unless stated.
-	lasts time.Duration
+	duration time.Duration
 	// storage says that it needs etcd, or the API server, as the other faults with
 	// storage leave it not: an API server that starts with etcd frozen gives up.
-	storage bool
+	needsStorage bool
 	// counts is what begins the names of what it counts, unless it is the proxy that does.
-	counts string
-	run    func(ctx context.Context, h *harness) error
+	counterPrefix string
+	inject    func(ctx context.Context, h *harness) error
 }
 
 // faults are all that can go wrong.
 var faults = []fault{
-	{name: "kill", what: "SIGKILL of the leader, now and then of the other, at random moments", counts: "kills", run: harnessed((*harness).kill)},
-	{name: "freeze", what: "SIGSTOP of the leader past its lease, SIGCONT while another leads", lasts: 3 * leaseDuration, counts: "freezes", run: harnessed((*harness).freeze)},
-	{name: "api-server", what: "kill -9 and start of kube-apiserver", storage: true, counts: "API server restarts", run: harnessed((*harness).killAPIServer)},
+	{name: "kill", description: "SIGKILL of the leader, now and then of the other, at random moments", counterPrefix: "kills", inject: fromMethod((*harness).killOperators)},
+	{name: "freeze", description: "SIGSTOP of the leader past its lease, SIGCONT while another leads", duration: 3 * leaseDuration, counterPrefix: "freezes", inject: fromMethod((*harness).freezeLeader)},
+	{name: "api-server", description: "kill -9 and start of kube-apiserver", needsStorage: true, counterPrefix: "API server restarts", inject: fromMethod((*harness).killAPIServer)},
 	{
-		name: "etcd", what: "etcd frozen for half a minute, or again and again for seconds", lasts: frozenAlone + 15*time.Second, storage: true,
-		counts: "etcd freezes", run: harnessed((*harness).freezeEtcd),
+		name: "etcd", description: "etcd frozen for half a minute, or again and again for seconds", duration: longEtcdFreeze + 15*time.Second, needsStorage: true,
+		counterPrefix: "etcd freezes", inject: fromMethod((*harness).freezeEtcd),
 	},
-	{name: "errors", what: "answers 409, 429, 500, 503, one of three requests", run: failing(3, failConflict, failTooMany, failInternal, failUnavailable)},
-	{name: "network", what: "connections cut, answers lost after the write, requests that never come back, one of four", run: failing(4, failCut, failLost, failTimeout)},
-	{name: "lost", what: "every other answer to a write lost", run: failing(2, failLost)},
-	{name: "late", what: "requests that reach the API server up to 0.9 s late, one of four", run: failing(4, failLate)},
+	{name: "errors", description: "answers 409, 429, 500, 503, one of three requests", inject: failRequests(3, failConflict, failTooMany, failInternal, failUnavailable)},
+	{name: "network", description: "connections cut, answers lost after the write, requests that never come back, one of four", inject: failRequests(4, failCut, failLost, failTimeout)},
+	{name: "lost", description: "every other answer to a write lost", inject: failRequests(2, failLost)},
+	{name: "late", description: "requests that reach the API server up to 0.9 s late, one of four", inject: failRequests(4, failLate)},
 	{
-		name: "watches", what: "watches cut every second, and told one of eight times that their resourceVersion is too old",
-		counts: "watches cut", run: harnessed((*harness).breakWatches),
+		name: "watches", description: "watches cut every second, and told one of eight times that their resourceVersion is too old",
+		counterPrefix: "watches cut", inject: fromMethod((*harness).breakWatches),
 	},
-	{name: "permissions", what: "all permissions on one kind revoked and given back", counts: "permissions revoked", run: harnessed((*harness).revoke)},
-	{name: "recreate", what: "namespaces deleted and made again under the same name", counts: "namespaces made again", run: harnessed((*harness).recreateAll)},
-	{name: "terminating", what: "namespaces stuck in Terminating", counts: "namespaces stuck", run: harnessed((*harness).terminate)},
-	{name: "crds", what: "the CRDs removed, with all baselines and reports, and restored", counts: "CRDs removed", run: harnessed((*harness).removeCRDs)},
-	{name: "priorities", what: "two baselines swapped in priority twenty times a second", counts: "priorities swapped", run: harnessed((*harness).swapAll)},
-	{name: "storm", what: "hostile edits, 1,000 a second are tried", lasts: time.Minute, counts: "hostile edits", run: harnessed((*harness).storm)},
-	{name: "clock", what: "the operators' clock set an hour ahead and back, back and ahead", counts: "clock steps", run: harnessed((*harness).stepClock)},
-	{name: "quota", what: "etcd's alarm that it has no space: it takes no writes", storage: true, counts: "etcd without space", run: harnessed((*harness).fillEtcd)},
+	{name: "permissions", description: "all permissions on one kind revoked and given back", counterPrefix: "permissions revoked", inject: fromMethod((*harness).revokePermissions)},
+	{name: "recreate", description: "namespaces deleted and made again under the same name", counterPrefix: "namespaces made again", inject: fromMethod((*harness).recreateNamespaces)},
+	{name: "terminating", description: "namespaces stuck in Terminating", counterPrefix: "namespaces stuck", inject: fromMethod((*harness).blockNamespaceDeletion)},
+	{name: "crds", description: "the CRDs removed, with all baselines and reports, and restored", counterPrefix: "CRDs removed", inject: fromMethod((*harness).removeCRDs)},
+	{name: "priorities", description: "two baselines swapped in priority twenty times a second", counterPrefix: "priorities swapped", inject: fromMethod((*harness).keepSwappingPriorities)},
+	{name: "storm", description: "hostile edits, 1,000 a second are tried", duration: time.Minute, counterPrefix: "hostile edits", inject: fromMethod((*harness).stormEdits)},
+	{name: "clock", description: "the operators' clock set an hour ahead and back, back and ahead", counterPrefix: "clock steps", inject: fromMethod((*harness).stepClock)},
+	{name: "quota", description: "etcd's alarm that it has no space: it takes no writes", needsStorage: true, counterPrefix: "etcd without space", inject: fromMethod((*harness).fillEtcd)},
 }
 
 // harnessed turns a method into a function.
-func harnessed(method func(*harness, context.Context) error) func(context.Context, *harness) error {
+func fromMethod(method func(*harness, context.Context) error) func(context.Context, *harness) error {
 	return func(ctx context.Context, h *harness) error { return method(h, ctx) }
 }
 
 // times repeats something until the context is done.
-func times(ctx context.Context, every time.Duration, do func() error) error {
+func repeat(ctx context.Context, every time.Duration, do func() error) error {
 	for ctx.Err() == nil {
 		if err := do(); err != nil && ctx.Err() == nil {
 			return err
@@ -80,22 +80,22 @@ func times(ctx context.Context, every time.Duration, do func() error) error {
 }
 
 // left returns how long a fault has still to work.
-func left(ctx context.Context) time.Duration {
+func remaining(ctx context.Context) time.Duration {
 	end, _ := ctx.Deadline()
 	return time.Until(end)
 }
 
 // kill kills an operator a second after one was elected on average.
-func (h *harness) kill(ctx context.Context) error {
-	return times(ctx, 50*time.Millisecond, func() error {
+func (h *harness) killOperators(ctx context.Context) error {
+	return repeat(ctx, 50*time.Millisecond, func() error {
 		leader := h.fleet.leader()
 		if leader == 0 {
 			return nil
 		}
-		pause(ctx, min(time.Duration(rand.ExpFloat64()*float64(time.Second)), left(ctx)/2))
+		pause(ctx, min(time.Duration(rand.ExpFloat64()*float64(time.Second)), remaining(ctx)/2))
 		victim, what := leader, "kills of the leader"
 		if rand.IntN(6) == 0 {
-			victim, what = h.fleet.other(leader), "kills of the other"
+			victim, what = h.fleet.otherThan(leader), "kills of the other"
 		}
 		if ctx.Err() == nil && h.fleet.signal(victim, syscall.SIGKILL) {
 			h.count(what)
@@ -104,8 +104,8 @@ func (h *harness) kill(ctx context.Context) error {
 	})
 }
 
-func (h *harness) freeze(ctx context.Context) error {
-	return times(ctx, time.Second, func() error {
+func (h *harness) freezeLeader(ctx context.Context) error {
+	return repeat(ctx, time.Second, func() error {
 		leader := h.fleet.leader()
 		if !h.fleet.signal(leader, syscall.SIGSTOP) {
 			return nil
@@ -128,38 +128,38 @@ func (h *harness) freeze(ctx context.Context) error {
 
 func (h *harness) killAPIServer(ctx context.Context) error {
 	var down error
-	err := times(ctx, 2*time.Second, func() error {
-		if err := h.local.Signal("kube-apiserver", syscall.SIGKILL); err != nil {
+	err := repeat(ctx, 2*time.Second, func() error {
+		if err := h.cluster.Signal("kube-apiserver", syscall.SIGKILL); err != nil {
 			return err
 		}
 		h.count("API server restarts")
-		down = h.local.StartAPIServer()
+		down = h.cluster.StartAPIServer()
 		return down
 	})
 	return cmp.Or(err, down) // also if the fault was over by then
 }
 
 // frozenAlone is how long etcd is frozen where there is time for it.
-const frozenAlone = 30 * time.Second
+const longEtcdFreeze = 30 * time.Second
 
 // freezeEtcd lets things go on for a while before it, and between one time and the next,
 // for nothing happens while etcd is frozen.
 func (h *harness) freezeEtcd(ctx context.Context) error {
-	return times(ctx, 2*time.Second, func() error {
+	return repeat(ctx, 2*time.Second, func() error {
 		pause(ctx, time.Second)
 		if ctx.Err() != nil {
 			return nil
 		}
 		frozen := time.Second + rand.N(4*time.Second)
-		if left(ctx) > frozenAlone {
-			frozen = frozenAlone
+		if remaining(ctx) > longEtcdFreeze {
+			frozen = longEtcdFreeze
 		}
-		if err := h.local.Signal("etcd", syscall.SIGSTOP); err != nil {
+		if err := h.cluster.Signal("etcd", syscall.SIGSTOP); err != nil {
 			return err
 		}
 		h.count("etcd freezes")
 		pause(ctx, frozen)
-		if err := h.local.Signal("etcd", syscall.SIGCONT); err != nil {
+		if err := h.cluster.Signal("etcd", syscall.SIGCONT); err != nil {
 			return fmt.Errorf("etcd stays frozen: %w", err)
 		}
 		return nil
@@ -167,17 +167,17 @@ func (h *harness) freezeEtcd(ctx context.Context) error {
 }
 
 // failing is a fault of the network between the operators and the API server.
-func failing(oneOf int, ways ...failure) func(context.Context, *harness) error {
+func failRequests(oneOf int, ways ...failure) func(context.Context, *harness) error {
 	return func(ctx context.Context, h *harness) error {
-		defer h.proxy.fail(oneOf, ways...)()
+		defer h.proxy.addRule(oneOf, ways...)()
 		<-ctx.Done()
 		return nil
 	}
 }
 
 func (h *harness) breakWatches(ctx context.Context) error {
-	defer h.proxy.fail(8, failTooOld)()
-	return times(ctx, time.Second, func() error {
+	defer h.proxy.addRule(8, failTooOld)()
+	return repeat(ctx, time.Second, func() error {
 		h.count("watches cut")
 		h.proxy.cutWatches()
 		return nil
@@ -187,14 +187,14 @@ func (h *harness) breakWatches(ctx context.Context) error {
 // operatorRole is the ClusterRole of config/rbac.
 const operatorRole = "securitybaseline-manager"
 
-func (h *harness) revoke(ctx context.Context) error {
+func (h *harness) revokePermissions(ctx context.Context) error {
 	kinds := []string{"networkpolicies", "rolebindings", "limitranges", "resourcequotas", "serviceaccounts", "namespaces", "baselinereports"}
 	var whole rbacv1.ClusterRole
-	if err := retried(ctx, func() error { return h.admin.Get(ctx, client.ObjectKey{Name: operatorRole}, &whole) }); err != nil {
-		return unlessOver(ctx, err)
+	if err := retry(ctx, func() error { return h.admin.Get(ctx, client.ObjectKey{Name: operatorRole}, &whole) }); err != nil {
+		return ignoreIfOver(ctx, err)
 	}
 	give := func(ctx context.Context, rules []rbacv1.PolicyRule) error {
-		return retried(ctx, func() error {
+		return retry(ctx, func() error {
 			var role rbacv1.ClusterRole
 			if err := h.admin.Get(ctx, client.ObjectKey{Name: operatorRole}, &role); err != nil {
 				return err
@@ -203,7 +203,7 @@ func (h *harness) revoke(ctx context.Context) error {
 			return h.admin.Update(ctx, &role)
 		})
 	}
-	err := times(ctx, 3*time.Second, func() error {
+	err := repeat(ctx, 3*time.Second, func() error {
 		kind := kinds[rand.IntN(len(kinds))]
 		less := whole.DeepCopy()
 		for i := range less.Rules {
@@ -213,27 +213,27 @@ func (h *harness) revoke(ctx context.Context) error {
 		h.count("permissions revoked")
 		return give(ctx, less.Rules)
 	})
-	return errors.Join(err, give(h.whole, whole.Rules))
+	return errors.Join(err, give(h.runCtx, whole.Rules))
 }
 
-func (h *harness) recreateAll(ctx context.Context) error {
-	return several(5, func() error {
-		return times(ctx, 300*time.Millisecond, func() error {
+func (h *harness) recreateNamespaces(ctx context.Context) error {
+	return concurrently(5, func() error {
+		return repeat(ctx, 300*time.Millisecond, func() error {
 			h.count("namespaces made again")
-			return h.recreate(ctx, 0)
+			return h.recreateNamespace(ctx, 0)
 		})
 	})
 }
 
-func (h *harness) terminate(ctx context.Context) error {
-	return several(3, func() error {
+func (h *harness) blockNamespaceDeletion(ctx context.Context) error {
+	return concurrently(3, func() error {
 		h.count("namespaces stuck in Terminating")
-		return h.recreate(ctx, 5*time.Second)
+		return h.recreateNamespace(ctx, 5*time.Second)
 	})
 }
 
 // several does something so often at the same time.
-func several(n int, do func() error) error {
+func concurrently(n int, do func() error) error {
 	failed := make(chan error, n)
 	for range n {
 		go func() { failed <- do() }()
@@ -253,18 +253,18 @@ func (h *harness) removeCRDs(ctx context.Context) error {
 	for _, name := range crds {
 		crd := &unstructured.Unstructured{}
 		crd.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})
-		if err := retried(ctx, func() error { return h.admin.Get(ctx, client.ObjectKey{Name: name}, crd) }); err != nil {
-			return unlessOver(ctx, err)
+		if err := retry(ctx, func() error { return h.admin.Get(ctx, client.ObjectKey{Name: name}, crd) }); err != nil {
+			return ignoreIfOver(ctx, err)
 		}
 		kept = append(kept, crd)
 	}
 	h.count("CRDs removed")
 	// Whatever else ends, they must come back.
-	ctx = h.whole
-	h.withoutCRDs(true)
-	defer h.withoutCRDs(false)
+	ctx = h.runCtx
+	h.setCRDsRemoved(true)
+	defer h.setCRDsRemoved(false)
 	for _, crd := range kept {
-		if err := retried(ctx, func() error { return client.IgnoreNotFound(h.admin.Delete(ctx, crd)) }); err != nil {
+		if err := retry(ctx, func() error { return client.IgnoreNotFound(h.admin.Delete(ctx, crd)) }); err != nil {
 			return err
 		}
 	}
@@ -272,21 +272,21 @@ func (h *harness) removeCRDs(ctx context.Context) error {
 	// One after the other again and again, as kubectl apply would: one that is going still
 	// waits for the operator to let go of what has its finalizer, and an operator that was
 	// just started waits for the other.
-	err := retried(ctx, func() error {
+	err := retry(ctx, func() error {
 		errs := make([]error, 0, len(kept))
 		for _, crd := range kept {
-			errs = append(errs, h.restore(ctx, crd))
+			errs = append(errs, h.restoreCRD(ctx, crd))
 		}
 		return errors.Join(errs...)
 	})
 	if err != nil {
 		return fmt.Errorf("restoring the CRDs: %w", err)
 	}
-	return errors.Join(h.ensure(ctx, floorBaseline), h.ensure(ctx, strictBaseline))
+	return errors.Join(h.ensureBaseline(ctx, floorBaseline), h.ensureBaseline(ctx, strictBaseline))
 }
 
 // restore makes a CRD again. It is an error if the one that was is still going.
-func (h *harness) restore(ctx context.Context, crd *unstructured.Unstructured) error {
+func (h *harness) restoreCRD(ctx context.Context, crd *unstructured.Unstructured) error {
 	made := &unstructured.Unstructured{Object: map[string]any{"spec": crd.Object["spec"]}}
 	made.SetGroupVersionKind(crd.GroupVersionKind())
 	made.SetName(crd.GetName())
@@ -303,33 +303,33 @@ func (h *harness) restore(ctx context.Context, crd *unstructured.Unstructured) e
 }
 
 // withoutCRDs tells the watcher whether reports may vanish.
-func (h *harness) withoutCRDs(removed bool) {
+func (h *harness) setCRDsRemoved(removed bool) {
 	h.watcher.mutex.Lock()
 	defer h.watcher.mutex.Unlock()
-	h.invariants.withoutCRDs = removed
+	h.invariants.crdsRemoved = removed
 }
 
-func (h *harness) swapAll(ctx context.Context) error {
-	return times(ctx, 50*time.Millisecond, func() error {
+func (h *harness) keepSwappingPriorities(ctx context.Context) error {
+	return repeat(ctx, 50*time.Millisecond, func() error {
 		h.count("priorities swapped")
-		return h.swap(ctx)
+		return h.swapPriorities(ctx)
 	})
 }
 
 // storm has 32 hands, 1,000 edits a second at most.
-func (h *harness) storm(ctx context.Context) error {
+func (h *harness) stormEdits(ctx context.Context) error {
 	ticks := time.NewTicker(time.Millisecond)
 	defer ticks.Stop()
 	var tried atomic.Int64
-	start, before := time.Now(), h.made.Load()
-	err := several(32, func() error {
+	start, before := time.Now(), h.editsApplied.Load()
+	err := concurrently(32, func() error {
 		for {
 			select {
 			case <-ctx.Done():
 				return nil
 			case <-ticks.C:
 			}
-			if err := h.edit(ctx); err != nil && ctx.Err() == nil {
+			if err := h.editRandomObject(ctx); err != nil && ctx.Err() == nil {
 				return err
 			}
 			h.count("hostile edits tried")
@@ -337,14 +337,14 @@ func (h *harness) storm(ctx context.Context) error {
 		}
 	})
 	took := time.Since(start)
-	h.say("storm: %.0f edits a second tried, %.0f made, for %s", float64(tried.Load())/took.Seconds(), float64(h.made.Load()-before)/took.Seconds(), took.Round(time.Second))
+	h.logf("storm: %.0f edits a second tried, %.0f made, for %s", float64(tried.Load())/took.Seconds(), float64(h.editsApplied.Load()-before)/took.Seconds(), took.Round(time.Second))
 	return err
 }
 
 func (h *harness) stepClock(ctx context.Context) error {
 	defer func() { _ = h.fleet.setClock(0) }()
 	ahead := 0 // hours, from 1 back to 1 ahead, another each time
-	return times(ctx, 2*time.Second, func() error {
+	return repeat(ctx, 2*time.Second, func() error {
 		ahead = (ahead+2+rand.IntN(2))%3 - 1
 		h.count("clock steps")
 		return h.fleet.setClock(time.Duration(ahead) * time.Hour)
@@ -356,7 +356,7 @@ func (h *harness) stepClock(ctx context.Context) error {
 func (h *harness) fillEtcd(ctx context.Context) error {
 	members, err := h.watcher.etcd.MemberList(ctx)
 	if err != nil {
-		return unlessOver(ctx, err)
+		return ignoreIfOver(ctx, err)
 	}
 	alarm := &etcdserverpb.AlarmRequest{
 		Action: etcdserverpb.AlarmRequest_ACTIVATE, MemberID: members.Members[0].ID, Alarm: etcdserverpb.AlarmType_NOSPACE,
@@ -367,12 +367,12 @@ func (h *harness) fillEtcd(ctx context.Context) error {
 		<-ctx.Done()
 	}
 	// Also if the answer did not come in time.
-	_, disarmed := h.watcher.etcd.AlarmDisarm(h.whole, &clientv3.AlarmMember{})
-	return errors.Join(unlessOver(ctx, err), disarmed)
+	_, disarmed := h.watcher.etcd.AlarmDisarm(h.runCtx, &clientv3.AlarmMember{})
+	return errors.Join(ignoreIfOver(ctx, err), disarmed)
 }
 
 // unlessOver returns an error unless it came because the fault was over.
-func unlessOver(ctx context.Context, err error) error {
+func ignoreIfOver(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil
 	}

@@ -25,26 +25,26 @@ const (
 	// replicas of the operator run, of which one leads.
 	replicas = 2
 	// settleWithin is how soon everything is to be as desired once faults stop.
-	settleWithin = 30 * time.Second
+	defaultSettleTimeout = 30 * time.Second
 	// fewest is how many namespaces are needed: some are special.
-	fewest = 10
+	minNamespaces = 10
 	// together is how many faults are mixed, at most.
-	together = 4
+	maxFaultsInMix = 4
 	// longestMix is how long a mix lasts, at most.
-	longestMix = 20 * time.Second
+	maxMixDuration = 20 * time.Second
 	// churnEvery is how often something is done while faults work.
-	churnEvery = 50 * time.Millisecond
+	churnInterval = 50 * time.Millisecond
 )
 
 // settings say what is done.
-type settings struct {
+type options struct {
 	seed         uint64
-	alone, mixed time.Duration
+	aloneFor, mixedFor time.Duration
 	namespaces   int
 	// within is how soon everything must be as desired once faults stop.
-	within time.Duration
+	settleTimeout time.Duration
 	// faults are the names of those that are tried; all, if there are none.
-	faults []string
+	faultNames []string
 	dir    string
 	out    io.Writer
 }
@@ -53,9 +53,9 @@ type settings struct {
 type harness struct {
 	// whole is the context of the run: what a fault must put back goes on when the fault
 	// is over, and not when the run is.
-	whole      context.Context
-	settings   settings
-	local      *cluster.Cluster
+	runCtx      context.Context
+	options   options
+	cluster      *cluster.Cluster
 	admin      client.Client
 	proxy      *proxy
 	fleet      *fleet
@@ -63,14 +63,14 @@ type harness struct {
 	invariants *invariants
 
 	// edits are numbered, and made those that the API server took.
-	edits, made atomic.Int64
+	editNumber, editsApplied atomic.Int64
 	// recreating are the namespaces that are being made again.
 	recreating sync.Map
 
 	mutex  sync.Mutex
 	counts map[string]int
 	// slowest is how long it took at most until everything was as desired.
-	slowest time.Duration
+	longestSettle time.Duration
 }
 
 // count counts what was done.
@@ -80,8 +80,8 @@ func (h *harness) count(what string) {
 	h.counts[what]++
 }
 
-func (h *harness) say(format string, args ...any) {
-	_, _ = fmt.Fprintf(h.settings.out, time.Now().UTC().Format("15:04:05 ")+format+"\n", args...)
+func (h *harness) logf(format string, args ...any) {
+	_, _ = fmt.Fprintf(h.options.out, time.Now().UTC().Format("15:04:05 ")+format+"\n", args...)
 }
 
 // pause waits so long or until the context is done.
@@ -93,15 +93,15 @@ func pause(ctx context.Context, d time.Duration) {
 }
 
 // run returns an error if an invariant did not hold.
-func run(ctx context.Context, s settings) (err error) {
+func runHarness(ctx context.Context, s options) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	chosen, err := choose(s.faults)
+	chosen, err := faultsNamed(s.faultNames)
 	if err != nil {
 		return err
 	}
-	if s.namespaces < fewest {
-		return fmt.Errorf("%d namespaces are too few: %d at least are needed", s.namespaces, fewest)
+	if s.namespaces < minNamespaces {
+		return fmt.Errorf("%d namespaces are too few: %d at least are needed", s.namespaces, minNamespaces)
 	}
 	if s.dir == "" {
 		if s.dir, err = os.MkdirTemp("", "chaos-"); err != nil {
@@ -120,37 +120,37 @@ func run(ctx context.Context, s settings) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { _ = h.local.Stop() }()
+	defer func() { _ = h.cluster.Stop() }()
 	defer func() {
 		h.fleet.stop()
-		err = errors.Join(err, h.fleet.complaints())
+		err = errors.Join(err, h.fleet.checkLog())
 	}()
 	random := rand.New(rand.NewPCG(s.seed, 0))
-	if s.alone > 0 {
+	if s.aloneFor > 0 {
 		for _, f := range chosen {
-			if err := h.round(ctx, max(s.alone, f.lasts), f); err != nil {
+			if err := h.runRound(ctx, max(s.aloneFor, f.duration), f); err != nil {
 				return err
 			}
 		}
 	}
-	for end := time.Now().Add(s.mixed); time.Now().Before(end); {
-		mix := mixed(random, chosen)
-		if err := h.round(ctx, longestMix/4+time.Duration(random.Int64N(int64(longestMix*3/4))), mix...); err != nil {
+	for end := time.Now().Add(s.mixedFor); time.Now().Before(end); {
+		mix := pickMix(random, chosen)
+		if err := h.runRound(ctx, maxMixDuration/4+time.Duration(random.Int64N(int64(maxMixDuration*3/4))), mix...); err != nil {
 			return err
 		}
 	}
 	h.fleet.stop()
-	h.summary()
-	return h.idle(chosen)
+	h.printSummary()
+	return h.checkFaultsHadEffect(chosen)
 }
 
 // mixed returns some of the faults, and at most one of those with storage.
-func mixed(random *rand.Rand, chosen []fault) []fault {
-	size := min(len(chosen), 2+random.IntN(together-1))
+func pickMix(random *rand.Rand, chosen []fault) []fault {
+	size := min(len(chosen), 2+random.IntN(maxFaultsInMix-1))
 	var mix []fault
 	for _, i := range random.Perm(len(chosen)) {
-		another := slices.ContainsFunc(mix, func(f fault) bool { return f.storage })
-		if len(mix) < size && (!chosen[i].storage || !another) {
+		another := slices.ContainsFunc(mix, func(f fault) bool { return f.needsStorage })
+		if len(mix) < size && (!chosen[i].needsStorage || !another) {
 			mix = append(mix, chosen[i])
 		}
 	}
@@ -158,7 +158,7 @@ func mixed(random *rand.Rand, chosen []fault) []fault {
 }
 
 // choose returns the faults of these names; all, if there are none.
-func choose(chosen []string) ([]fault, error) {
+func faultsNamed(chosen []string) ([]fault, error) {
 	if len(chosen) == 0 {
 		return faults, nil
 	}
@@ -166,7 +166,7 @@ func choose(chosen []string) ([]fault, error) {
 	for _, name := range chosen {
 		i := slices.IndexFunc(faults, func(f fault) bool { return f.name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("there is no fault %s; there are: %s", name, names(faults))
+			return nil, fmt.Errorf("there is no fault %s; there are: %s", name, joinNames(faults))
 		}
 		all = append(all, faults[i])
 	}
@@ -174,7 +174,7 @@ func choose(chosen []string) ([]fault, error) {
 }
 
 // names are those of faults, separated by commas.
-func names(faults []fault) string {
+func joinNames(faults []fault) string {
 	all := make([]string, 0, len(faults))
 	for _, f := range faults {
 		all = append(all, f.name)
@@ -183,42 +183,42 @@ func names(faults []fault) string {
 }
 
 // newHarness starts everything and waits until it is as desired.
-func newHarness(ctx context.Context, s settings) (_ *harness, err error) {
-	h := &harness{whole: ctx, settings: s, counts: map[string]int{}, invariants: newInvariants()}
-	if h.local, err = cluster.Start(ctx); err != nil {
+func newHarness(ctx context.Context, s options) (_ *harness, err error) {
+	h := &harness{runCtx: ctx, options: s, counts: map[string]int{}, invariants: newInvariants()}
+	if h.cluster, err = cluster.Start(ctx); err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			_ = h.local.Stop()
+			_ = h.cluster.Stop()
 		}
 	}()
-	if err := h.local.Install(ctx); err != nil {
+	if err := h.cluster.Install(ctx); err != nil {
 		return nil, err
 	}
-	config := rest.CopyConfig(h.local.Admin)
+	config := rest.CopyConfig(h.cluster.Admin)
 	config.Timeout = 10 * time.Second
 	if h.admin, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
 		return nil, err
 	}
-	if h.watcher, err = newWatcher(ctx, h.local.EtcdURL, h.invariants.on); err != nil {
+	if h.watcher, err = newWatcher(ctx, h.cluster.EtcdURL, h.invariants.observe); err != nil {
 		return nil, err
 	}
 	h.invariants.objects = h.watcher.objects
-	if h.proxy, err = newProxy(ctx, h.local.Admin); err != nil {
+	if h.proxy, err = newProxy(ctx, h.cluster.Admin); err != nil {
 		return nil, err
 	}
-	operator, err := h.local.OperatorConfig(ctx)
+	operator, err := h.cluster.OperatorConfig(ctx)
 	if err != nil {
 		return nil, err
 	}
 	proxied := rest.CopyConfig(h.proxy.config)
 	proxied.BearerToken = operator.BearerToken
-	kubeconfig, err := h.local.WriteKubeconfig("chaos.kubeconfig", proxied)
+	kubeconfig, err := h.cluster.WriteKubeconfig("chaos.kubeconfig", proxied)
 	if err != nil {
 		return nil, err
 	}
-	shared := files(s.dir)
+	shared := sharedDir(s.dir)
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -226,23 +226,23 @@ func newHarness(ctx context.Context, s settings) (_ *harness, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(shared.kubeconfig(), data, 0o600); err != nil {
+	if err := os.WriteFile(shared.kubeconfigPath(), data, 0o600); err != nil {
 		return nil, err
 	}
 	for i := range s.namespaces {
-		if err := h.populate(ctx, namespaceName(i)); err != nil {
+		if err := h.createNamespace(ctx, namespaceName(i)); err != nil {
 			return nil, err
 		}
 	}
 	for _, name := range []string{floorBaseline, strictBaseline, trialBaseline} {
-		if err := h.ensure(ctx, name); err != nil {
+		if err := h.ensureBaseline(ctx, name); err != nil {
 			return nil, err
 		}
 	}
 	if h.fleet, err = startFleet(replicas, shared, filepath.Join(s.dir, "operator.log")); err != nil {
 		return nil, err
 	}
-	if _, err := h.settle(ctx); err != nil {
+	if _, err := h.waitUntilSettled(ctx); err != nil {
 		h.fleet.stop()
 		return nil, fmt.Errorf("before any fault: %w", err)
 	}
@@ -251,20 +251,20 @@ func newHarness(ctx context.Context, s settings) (_ *harness, err error) {
 
 // round has faults work together for a while, and then waits until everything is as
 // desired.
-func (h *harness) round(ctx context.Context, lasts time.Duration, mix ...fault) error {
+func (h *harness) runRound(ctx context.Context, lasts time.Duration, mix ...fault) error {
 	limited, cancel := context.WithTimeout(ctx, lasts)
 	defer cancel()
 	done := make(chan error, 1+len(mix))
 	for _, f := range mix {
 		go func() {
-			if err := f.run(limited, h); err != nil {
+			if err := f.inject(limited, h); err != nil {
 				done <- fmt.Errorf("%s: %w", f.name, err)
 				return
 			}
 			done <- nil
 		}()
 	}
-	go func() { done <- times(limited, churnEvery, func() error { return h.churn(limited) }) }()
+	go func() { done <- repeat(limited, churnInterval, func() error { return h.churn(limited) }) }()
 	errs := make([]error, 0, cap(done))
 	for range cap(done) {
 		errs = append(errs, <-done)
@@ -272,36 +272,36 @@ func (h *harness) round(ctx context.Context, lasts time.Duration, mix ...fault) 
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	took, err := h.settle(ctx)
-	h.slowest = max(h.slowest, took)
+	took, err := h.waitUntilSettled(ctx)
+	h.longestSettle = max(h.longestSettle, took)
 	if err != nil {
-		return fmt.Errorf("%s: %w", names(mix), err)
+		return fmt.Errorf("%s: %w", joinNames(mix), err)
 	}
-	h.say("%s: %s of faults, as desired %.1f s later", names(mix), lasts.Round(time.Second), took.Seconds())
+	h.logf("%s: %s of faults, as desired %.1f s later", joinNames(mix), lasts.Round(time.Second), took.Seconds())
 	return nil
 }
 
 // settle waits until everything is as desired, and says how long that took. It is an
 // error if an invariant was violated. A namespace is opened first, so that what was as
 // desired all the time is not taken for an operator that works.
-func (h *harness) settle(ctx context.Context) (time.Duration, error) {
+func (h *harness) waitUntilSettled(ctx context.Context) (time.Duration, error) {
 	start := time.Now()
-	probed, cancel := context.WithTimeout(ctx, h.settings.within)
-	err := retried(probed, func() error { return h.open(probed) })
+	probed, cancel := context.WithTimeout(ctx, h.options.settleTimeout)
+	err := retry(probed, func() error { return h.openRandomNamespace(probed) })
 	cancel()
 	if err != nil {
 		return 0, fmt.Errorf("opening a namespace: %w", err)
 	}
 	var problem string
-	for time.Since(start) < h.settings.within && ctx.Err() == nil {
-		limited, cancel := context.WithTimeout(ctx, h.settings.within)
-		err := h.watcher.upToDate(limited)
+	for time.Since(start) < h.options.settleTimeout && ctx.Err() == nil {
+		limited, cancel := context.WithTimeout(ctx, h.options.settleTimeout)
+		err := h.watcher.waitUntilCurrent(limited)
 		cancel()
 		if err != nil {
 			return 0, fmt.Errorf("watching etcd: %w", err)
 		}
 		h.watcher.mutex.Lock()
-		problem = h.invariants.settled(time.Now())
+		problem = h.invariants.unsettled(time.Now())
 		violations := h.invariants.violations
 		h.watcher.mutex.Unlock()
 		if len(violations) > 0 {
@@ -315,46 +315,46 @@ func (h *harness) settle(ctx context.Context) (time.Duration, error) {
 	if ctx.Err() != nil {
 		return 0, ctx.Err()
 	}
-	return 0, fmt.Errorf("I3: %s after the faults stopped:\n  %s", h.settings.within, problem)
+	return 0, fmt.Errorf("I3: %s after the faults stopped:\n  %s", h.options.settleTimeout, problem)
 }
 
 // idle returns an error if a fault did nothing, or nothing was done while they worked.
-func (h *harness) idle(chosen []fault) error {
+func (h *harness) checkFaultsHadEffect(chosen []fault) error {
 	h.mutex.Lock()
 	counted := slices.Collect(maps.Keys(h.counts))
 	h.mutex.Unlock()
 	for _, f := range chosen {
-		if f.counts != "" && !slices.ContainsFunc(counted, func(what string) bool { return strings.HasPrefix(what, f.counts) }) {
+		if f.counterPrefix != "" && !slices.ContainsFunc(counted, func(what string) bool { return strings.HasPrefix(what, f.counterPrefix) }) {
 			return fmt.Errorf("%s did nothing", f.name)
 		}
-		if f.counts == "" && len(h.proxy.failures()) == 0 {
+		if f.counterPrefix == "" && len(h.proxy.failureCounts()) == 0 {
 			return fmt.Errorf("%s failed no request", f.name)
 		}
 	}
 	h.watcher.mutex.Lock()
 	defer h.watcher.mutex.Unlock()
-	if h.made.Load() == 0 || h.invariants.writes == 0 || len(h.invariants.healed) == 0 {
-		return fmt.Errorf("%d edits were made, %d writes checked, %d namespaces closed again", h.made.Load(), h.invariants.writes, len(h.invariants.healed))
+	if h.editsApplied.Load() == 0 || h.invariants.checkedWrites == 0 || len(h.invariants.openFor) == 0 {
+		return fmt.Errorf("%d edits were made, %d writes checked, %d namespaces closed again", h.editsApplied.Load(), h.invariants.checkedWrites, len(h.invariants.openFor))
 	}
 	return nil
 }
 
 // summary says what was done.
-func (h *harness) summary() {
+func (h *harness) printSummary() {
 	h.watcher.mutex.Lock()
 	defer h.watcher.mutex.Unlock()
-	healed := slices.Sorted(slices.Values(h.invariants.healed))
-	h.say("%d edits, %d writes of the operators and Kubernetes checked, %d operators ended", h.made.Load(), h.invariants.writes, h.fleet.ended)
+	healed := slices.Sorted(slices.Values(h.invariants.openFor))
+	h.logf("%d edits, %d writes of the operators and Kubernetes checked, %d operators ended", h.editsApplied.Load(), h.invariants.checkedWrites, h.fleet.exits)
 	if n := len(healed); n > 0 {
-		h.say("%d times a namespace was opened; it was closed again within %s in half of the cases, %s in 99 of 100, %s at most, faults and all",
+		h.logf("%d times a namespace was opened; it was closed again within %s in half of the cases, %s in 99 of 100, %s at most, faults and all",
 			n, healed[n/2].Round(time.Millisecond), healed[n*99/100].Round(time.Millisecond), healed[n-1].Round(time.Millisecond))
 	}
-	h.say("everything was as desired within %.1f s of the end of the faults", h.slowest.Seconds())
+	h.logf("everything was as desired within %.1f s of the end of the faults", h.longestSettle.Seconds())
 	for _, what := range slices.Sorted(maps.Keys(h.counts)) {
-		h.say("%6d %s", h.counts[what], what)
+		h.logf("%6d %s", h.counts[what], what)
 	}
-	failed := h.proxy.failures()
+	failed := h.proxy.failureCounts()
 	for _, way := range slices.Sorted(maps.Keys(failed)) {
-		h.say("%6d requests: %s", failed[way], way)
+		h.logf("%6d requests: %s", failed[way], way)
 	}
 }

@@ -36,13 +36,13 @@ const (
 	// editManager is its field manager.
 	editManager = "chaos"
 	// prefix begins the names of the operator's objects.
-	prefix = "security-baseline-"
+	objectPrefix = "security-baseline-"
 	// known is how long the operators have to learn of a change of the baselines
 	// before they are held to it.
-	known = 10 * time.Second
+	baselineDelay = 10 * time.Second
 	// doneWithin is how long the API server may take to do what it was asked to and
 	// did not answer.
-	doneWithin = time.Minute
+	deletionTimeout = time.Minute
 )
 
 // invariants checks each change as it happens. The watcher's lock guards it.
@@ -50,52 +50,52 @@ type invariants struct {
 	objects    map[key]client.Object // the watcher's
 	violations []string
 	// made are the objects that the operators made, by UID.
-	made map[types.UID]bool
+	createdByOperator map[types.UID]bool
 	// deleting is when the harness asked for an object to be deleted, by UID.
-	deleting map[types.UID]time.Time
+	deletions map[types.UID]time.Time
 	// edited is how often the harness changed an object of a namespace, by its UID.
-	edited map[types.UID]map[string]int
+	harnessEdits map[types.UID]map[string]int
 	// open is since when a namespace is open by the harness's doing.
-	open map[types.UID]time.Time
+	openSince map[types.UID]time.Time
 	// healed is how long each was.
-	healed []time.Duration
+	openFor []time.Duration
 	// reigns are who governs the level of a namespace, by its UID.
-	reigns map[types.UID]reign
+	levelGovernors map[types.UID]governor
 	// withoutCRDs says that the harness has removed the CRDs, and with them all
 	// baselines and reports.
-	withoutCRDs bool
-	writes      int
+	crdsRemoved bool
+	checkedWrites      int
 }
 
 // reign is who governs a control, and since when.
-type reign struct {
+type governor struct {
 	baseline string
 	since    time.Time
 }
 
 func newInvariants() *invariants {
 	return &invariants{
-		made: map[types.UID]bool{}, deleting: map[types.UID]time.Time{},
-		edited: map[types.UID]map[string]int{}, open: map[types.UID]time.Time{}, reigns: map[types.UID]reign{},
+		createdByOperator: map[types.UID]bool{}, deletions: map[types.UID]time.Time{},
+		harnessEdits: map[types.UID]map[string]int{}, openSince: map[types.UID]time.Time{}, levelGovernors: map[types.UID]governor{},
 	}
 }
 
-func (i *invariants) violated(invariant string, c *change, format string, args ...any) {
+func (i *invariants) addViolation(invariant string, c *change, format string, args ...any) {
 	i.violations = append(i.violations, fmt.Sprintf("%s %s: %s: %s\n  before: %s\n  after:  %s",
-		c.at.UTC().Format("15:04:05.000"), invariant, c.key, fmt.Sprintf(format, args...), asText(c.before), asText(c.after)))
+		c.at.UTC().Format("15:04:05.000"), invariant, c.key, fmt.Sprintf(format, args...), toJSON(c.before), toJSON(c.after)))
 }
 
 // namespace returns a namespace that is there and not going, or nil.
-func (i *invariants) namespace(name string) *corev1.Namespace {
+func (i *invariants) governedNamespace(name string) *corev1.Namespace {
 	namespace, ok := i.objects[key{kindNamespace, "", name}].(*corev1.Namespace)
-	if !ok || !namespace.DeletionTimestamp.IsZero() || namespace.Labels[governedLabel] != yes {
+	if !ok || !namespace.DeletionTimestamp.IsZero() || namespace.Labels[governedLabel] != labelTrue {
 		return nil
 	}
 	return namespace
 }
 
 // baselines returns those that are there and not going.
-func (i *invariants) baselines() []*v1alpha1.SecurityBaseline {
+func (i *invariants) activeBaselines() []*v1alpha1.SecurityBaseline {
 	var all []*v1alpha1.SecurityBaseline
 	for _, object := range i.objects {
 		if baseline, ok := object.(*v1alpha1.SecurityBaseline); ok && baseline.DeletionTimestamp.IsZero() {
@@ -106,114 +106,114 @@ func (i *invariants) baselines() []*v1alpha1.SecurityBaseline {
 }
 
 // on checks a change.
-func (i *invariants) on(c *change) {
+func (i *invariants) observe(c *change) {
 	switch c.key.kind {
 	case kindPod:
 		return
 	case kindSecurityBaseline:
 		for _, object := range i.objects {
 			if namespace, ok := object.(*corev1.Namespace); ok {
-				i.govern(namespace, c.at)
+				i.recordLevelGovernor(namespace, c.at)
 			}
 		}
 		return
 	}
-	namespace := i.namespace(c.key.namespace)
+	namespace := i.governedNamespace(c.key.namespace)
 	if c.key.kind == kindNamespace {
 		namespace, _ = c.after.(*corev1.Namespace)
-		if namespace == nil || !namespace.DeletionTimestamp.IsZero() || namespace.Labels[governedLabel] != yes {
+		if namespace == nil || !namespace.DeletionTimestamp.IsZero() || namespace.Labels[governedLabel] != labelTrue {
 			return
 		}
-		i.govern(namespace, c.at)
+		i.recordLevelGovernor(namespace, c.at)
 	}
 	if namespace == nil {
 		return // not one of ours, or going with all that is in it
 	}
-	ours := i.byHarness(c)
+	ours := i.isByHarness(c)
 	if ours {
 		if c.after != nil { // deletions are counted when they are asked for
-			i.note(namespace, c.key, 1)
+			i.countEdit(namespace, c.key, 1)
 		}
 	} else {
-		i.writes++
-		i.foreign(c)
+		i.checkedWrites++
+		i.checkUnmanaged(c)
 	}
 	switch c.key.kind {
 	case kindNetworkPolicy:
-		i.deny(namespace, c, ours)
+		i.checkDefaultDeny(namespace, c, ours)
 	case kindNamespace:
-		i.level(namespace, c, ours)
+		i.checkLevel(namespace, c, ours)
 	case kindBaselineReport:
 		if !ours {
-			i.report(namespace, c)
+			i.checkReport(namespace, c)
 		}
 	}
 }
 
 // byHarness says whether the harness made a change.
-func (i *invariants) byHarness(c *change) bool {
+func (i *invariants) isByHarness(c *change) bool {
 	if c.after == nil {
-		asked, ok := i.deleting[c.before.GetUID()]
-		return ok && c.at.Sub(asked) < doneWithin
+		asked, ok := i.deletions[c.before.GetUID()]
+		return ok && c.at.Sub(asked) < deletionTimeout
 	}
 	edit := c.after.GetAnnotations()[editAnnotation]
 	return edit != "" && (c.before == nil || c.before.GetAnnotations()[editAnnotation] != edit)
 }
 
 // govern notes who governs the level of a namespace now.
-func (i *invariants) govern(namespace *corev1.Namespace, now time.Time) {
-	baseline := governing(enforcing(i.baselines(), namespace.Labels), "PodSecurity", namespace.Name, now)
-	if i.reigns[namespace.UID].baseline != baseline {
-		i.reigns[namespace.UID] = reign{baseline, now}
+func (i *invariants) recordLevelGovernor(namespace *corev1.Namespace, now time.Time) {
+	baseline := governingBaseline(enforcingBaselines(i.activeBaselines(), namespace.Labels), "PodSecurity", namespace.Name, now)
+	if i.levelGovernors[namespace.UID].baseline != baseline {
+		i.levelGovernors[namespace.UID] = governor{baseline, now}
 	}
 }
 
 // note counts edits of the harness.
-func (i *invariants) note(namespace *corev1.Namespace, k key, n int) {
-	if i.edited[namespace.UID] == nil {
-		i.edited[namespace.UID] = map[string]int{}
+func (i *invariants) countEdit(namespace *corev1.Namespace, k key, n int) {
+	if i.harnessEdits[namespace.UID] == nil {
+		i.harnessEdits[namespace.UID] = map[string]int{}
 	}
-	i.edited[namespace.UID][k.kind+"/"+k.name] += n
+	i.harnessEdits[namespace.UID][k.kind+"/"+k.name] += n
 }
 
 // deletes is told of a deletion that the harness is about to ask for.
-func (i *invariants) deletes(k key, object client.Object, now time.Time) {
-	i.deleting[object.GetUID()] = now
-	if namespace := i.namespace(k.namespace); namespace != nil {
-		i.note(namespace, k, 1)
+func (i *invariants) recordDeletion(k key, object client.Object, now time.Time) {
+	i.deletions[object.GetUID()] = now
+	if namespace := i.governedNamespace(k.namespace); namespace != nil {
+		i.countEdit(namespace, k, 1)
 	}
 }
 
 // deletesNot is told that it was refused.
-func (i *invariants) deletesNot(k key, object client.Object) {
-	delete(i.deleting, object.GetUID())
-	if namespace := i.namespace(k.namespace); namespace != nil {
-		i.note(namespace, k, -1)
+func (i *invariants) forgetDeletion(k key, object client.Object) {
+	delete(i.deletions, object.GetUID())
+	if namespace := i.governedNamespace(k.namespace); namespace != nil {
+		i.countEdit(namespace, k, -1)
 	}
 }
 
 // foreign checks I2.
-func (i *invariants) foreign(c *change) {
-	named := strings.HasPrefix(c.key.name, prefix) || c.key.name == v1alpha1.ReportName && c.key.kind == kindBaselineReport
+func (i *invariants) checkUnmanaged(c *change) {
+	named := strings.HasPrefix(c.key.name, objectPrefix) || c.key.name == v1alpha1.ReportName && c.key.kind == kindBaselineReport
 	switch {
 	case c.before == nil:
-		i.made[c.after.GetUID()] = true
+		i.createdByOperator[c.after.GetUID()] = true
 		if !named && c.key.kind != kindServiceAccount && c.key.kind != kindNamespace {
-			i.violated("I2", c, "made under a name that is not the operator's")
+			i.addViolation("I2", c, "made under a name that is not the operator's")
 		}
 	case c.after == nil:
-		if !named || !i.made[c.before.GetUID()] {
-			i.violated("I2", c, "deleted, and not the operator's")
+		if !named || !i.createdByOperator[c.before.GetUID()] {
+			i.addViolation("I2", c, "deleted, and not the operator's")
 		}
 	default:
-		if before, after := theirs(c.before), theirs(c.after); !equality.Semantic.DeepEqual(before, after) {
-			i.violated("I2", c, "changed what is not the operator's")
+		if before, after := unmanagedPart(c.before), unmanagedPart(c.after); !equality.Semantic.DeepEqual(before, after) {
+			i.addViolation("I2", c, "changed what is not the operator's")
 		}
 	}
 }
 
 // theirs returns what of an object is not the operator's, and not Kubernetes' own.
-func theirs(object client.Object) client.Object {
+func unmanagedPart(object client.Object) client.Object {
 	rest := object.DeepCopyObject().(client.Object)
 	rest.SetManagedFields(nil)
 	rest.SetResourceVersion("")
@@ -221,13 +221,13 @@ func theirs(object client.Object) client.Object {
 	labels := rest.GetLabels()
 	maps.DeleteFunc(labels, func(label, _ string) bool {
 		domain, _, _ := strings.Cut(label, "/")
-		owners := label == warnLabel && labels[ownersLabel] != ""
+		owners := label == warnLabel && labels[ownerLabel] != ""
 		return domain == "pod-security.kubernetes.io" && !owners || domain == "app.kubernetes.io" || strings.HasSuffix(domain, "securitybaseline.io")
 	})
 	if len(labels) == 0 {
 		rest.SetLabels(nil)
 	}
-	made := strings.HasPrefix(object.GetName(), prefix) && object.GetLabels()[foreignLabel] == ""
+	made := strings.HasPrefix(object.GetName(), objectPrefix) && object.GetLabels()[foreignLabel] == ""
 	switch rest := rest.(type) {
 	case *corev1.Namespace:
 		delete(rest.Annotations, v1alpha1.CreationLabelsAnnotation)
@@ -258,46 +258,46 @@ func theirs(object client.Object) client.Object {
 }
 
 // denies says whether a policy denies everything that no other policy allows.
-func denies(object client.Object) bool {
+func isDefaultDeny(object client.Object) bool {
 	policy, ok := object.(*networkingv1.NetworkPolicy)
 	return ok && len(policy.Spec.PodSelector.MatchLabels) == 0 && len(policy.Spec.PodSelector.MatchExpressions) == 0 &&
 		len(policy.Spec.PolicyTypes) == 2 && len(policy.Spec.Ingress) == 0 && len(policy.Spec.Egress) == 0
 }
 
 // deny checks I1.
-func (i *invariants) deny(namespace *corev1.Namespace, c *change, ours bool) {
-	before, after := denies(c.before), false
+func (i *invariants) checkDefaultDeny(namespace *corev1.Namespace, c *change, ours bool) {
+	before, after := isDefaultDeny(c.before), false
 	for k, object := range i.objects {
-		if k.kind == kindNetworkPolicy && k.namespace == c.key.namespace && denies(object) {
+		if k.kind == kindNetworkPolicy && k.namespace == c.key.namespace && isDefaultDeny(object) {
 			before = before || k != c.key
 			after = true
 		}
 	}
-	if since, open := i.open[namespace.UID]; open && after {
-		i.healed = append(i.healed, c.at.Sub(since))
-		delete(i.open, namespace.UID)
+	if since, open := i.openSince[namespace.UID]; open && after {
+		i.openFor = append(i.openFor, c.at.Sub(since))
+		delete(i.openSince, namespace.UID)
 	}
 	if !before || after {
 		return
 	}
 	switch {
 	case ours:
-		i.open[namespace.UID] = c.at
-	case i.governed(namespace, c.at):
-		i.violated("I1", c, "the namespace is open")
+		i.openSince[namespace.UID] = c.at
+	case i.isLongGoverned(namespace, c.at):
+		i.addViolation("I1", c, "the namespace is open")
 	}
 }
 
 // governed says whether some baseline has long selected a namespace. All of them deny, and
 // none whose selection changes is the only one.
-func (i *invariants) governed(namespace *corev1.Namespace, now time.Time) bool {
-	return slices.ContainsFunc(enforcing(i.baselines(), namespace.Labels), func(baseline *v1alpha1.SecurityBaseline) bool {
-		return now.Sub(baseline.CreationTimestamp.Time) > known
+func (i *invariants) isLongGoverned(namespace *corev1.Namespace, now time.Time) bool {
+	return slices.ContainsFunc(enforcingBaselines(i.activeBaselines(), namespace.Labels), func(baseline *v1alpha1.SecurityBaseline) bool {
+		return now.Sub(baseline.CreationTimestamp.Time) > baselineDelay
 	})
 }
 
 // levels are the Pod Security Standards, the laxest first.
-var levels = []string{"", "privileged", "baseline", restricted}
+var podSecurityLevels = []string{"", "privileged", "baseline", restricted}
 
 const (
 	restricted   = "restricted"
@@ -305,35 +305,35 @@ const (
 )
 
 // level checks I5.
-func (i *invariants) level(namespace *corev1.Namespace, c *change, ours bool) {
+func (i *invariants) checkLevel(namespace *corev1.Namespace, c *change, ours bool) {
 	level := func(object client.Object) int {
 		if object == nil {
 			return 0
 		}
-		return max(0, slices.Index(levels, object.GetLabels()[enforceLabel]))
+		return max(0, slices.Index(podSecurityLevels, object.GetLabels()[enforceLabel]))
 	}
-	if namespace.Labels[ownersLabel] != "" && !ours && c.before != nil && level(c.after) < level(c.before) {
-		i.violated("I5", c, "lowered a level that the namespace's owner set")
+	if namespace.Labels[ownerLabel] != "" && !ours && c.before != nil && level(c.after) < level(c.before) {
+		i.addViolation("I5", c, "lowered a level that the namespace's owner set")
 		return
 	}
-	reign := i.reigns[namespace.UID]
+	reign := i.levelGovernors[namespace.UID]
 	if reign.baseline == "" {
 		return
 	}
 	// What any of them asks for or, where it has long been so, the one that governs.
-	needed := slices.Index(levels, "baseline")
-	if reign.baseline == strictBaseline && c.at.Sub(reign.since) > known {
-		needed = slices.Index(levels, restricted)
+	needed := slices.Index(podSecurityLevels, "baseline")
+	if reign.baseline == strictBaseline && c.at.Sub(reign.since) > baselineDelay {
+		needed = slices.Index(podSecurityLevels, restricted)
 	}
 	if !ours && level(c.after) < level(c.before) && level(c.after) < needed {
-		i.violated("I5", c, "lowered to %q", levels[level(c.after)])
+		i.addViolation("I5", c, "lowered to %q", podSecurityLevels[level(c.after)])
 	}
 }
 
 // governing returns the baseline that governs a control, or nothing.
-func governing(enforcing []*v1alpha1.SecurityBaseline, control, namespace string, now time.Time) string {
+func governingBaseline(enforcing []*v1alpha1.SecurityBaseline, control, namespace string, now time.Time) string {
 	for _, baseline := range enforcing {
-		if _, declared := wanted[baseline.Name][control]; declared && !excepted(baseline, control, namespace, now) {
+		if _, declared := expectedObjects[baseline.Name][control]; declared && !isExcepted(baseline, control, namespace, now) {
 			return baseline.Name
 		}
 	}
@@ -341,7 +341,7 @@ func governing(enforcing []*v1alpha1.SecurityBaseline, control, namespace string
 }
 
 // excepted says whether an exception takes a control out of a namespace.
-func excepted(baseline *v1alpha1.SecurityBaseline, control, namespace string, now time.Time) bool {
+func isExcepted(baseline *v1alpha1.SecurityBaseline, control, namespace string, now time.Time) bool {
 	return slices.ContainsFunc(baseline.Spec.Exceptions, func(exception v1alpha1.Exception) bool {
 		return slices.Contains(exception.Namespaces, namespace) && slices.Contains(exception.Controls, v1alpha1.ControlName(control)) &&
 			(exception.ExpirationTime == nil || now.Before(exception.ExpirationTime.Time))
@@ -349,12 +349,12 @@ func excepted(baseline *v1alpha1.SecurityBaseline, control, namespace string, no
 }
 
 // report checks I4.
-func (i *invariants) report(namespace *corev1.Namespace, c *change) {
+func (i *invariants) checkReport(namespace *corev1.Namespace, c *change) {
 	before, _ := c.before.(*v1alpha1.BaselineReport)
 	after, _ := c.after.(*v1alpha1.BaselineReport)
 	if after == nil {
-		if !i.withoutCRDs && i.governed(namespace, c.at) {
-			i.violated("I4", c, "the report is lost")
+		if !i.crdsRemoved && i.isLongGoverned(namespace, c.at) {
+			i.addViolation("I4", c, "the report is lost")
 		}
 		return
 	}
@@ -362,26 +362,26 @@ func (i *invariants) report(namespace *corev1.Namespace, c *change) {
 	if before != nil {
 		old = before.Drifts
 		if after.Summary.DriftsTotal < before.Summary.DriftsTotal {
-			i.violated("I4", c, "%d drifts were counted, and now %d", before.Summary.DriftsTotal, after.Summary.DriftsTotal)
+			i.addViolation("I4", c, "%d drifts were counted, and now %d", before.Summary.DriftsTotal, after.Summary.DriftsTotal)
 		}
 	}
 	count := func(drift *v1alpha1.Drift) int64 { return max(1, drift.Count) }
 	for d := range old {
 		kept := slices.ContainsFunc(after.Drifts, func(drift v1alpha1.Drift) bool {
-			return sameRecord(&drift, &old[d]) && count(&drift) >= count(&old[d])
+			return isSameDrift(&drift, &old[d]) && count(&drift) >= count(&old[d])
 		})
-		oldest := len(after.Drifts) == mostDrifts && !after.Drifts[len(after.Drifts)-1].DetectionTime.Before(&old[d].DetectionTime)
+		oldest := len(after.Drifts) == maxDrifts && !after.Drifts[len(after.Drifts)-1].DetectionTime.Before(&old[d].DetectionTime)
 		if !kept && !oldest {
-			i.violated("I4", c, "lost the record %s", asText(old[d]))
+			i.addViolation("I4", c, "lost the record %s", toJSON(old[d]))
 		}
 	}
 	for d := range after.Drifts {
 		drift := &after.Drifts[d]
-		if slices.ContainsFunc(old, func(o v1alpha1.Drift) bool { return sameRecord(&o, drift) && count(&o) == count(drift) }) {
+		if slices.ContainsFunc(old, func(o v1alpha1.Drift) bool { return isSameDrift(&o, drift) && count(&o) == count(drift) }) {
 			continue
 		}
-		if i.edited[namespace.UID][drift.Object] == 0 || drift.Manager != editManager && drift.Manager != "" || drift.Action == v1alpha1.DriftReported {
-			i.violated("I4", c, "nobody did what is recorded: %s", asText(drift))
+		if i.harnessEdits[namespace.UID][drift.Object] == 0 || drift.Manager != editManager && drift.Manager != "" || drift.Action == v1alpha1.DriftReported {
+			i.addViolation("I4", c, "nobody did what is recorded: %s", toJSON(drift))
 		}
 	}
 	recorded := map[string]int64{}
@@ -389,43 +389,43 @@ func (i *invariants) report(namespace *corev1.Namespace, c *change) {
 		recorded[after.Drifts[d].Object] += count(&after.Drifts[d])
 	}
 	edits := 0
-	for object, n := range i.edited[namespace.UID] {
+	for object, n := range i.harnessEdits[namespace.UID] {
 		edits += n
 		if recorded[object] > int64(n) {
-			i.violated("I4", c, "%d drifts of %s are recorded, but it was changed no more than %d times", recorded[object], object, n)
+			i.addViolation("I4", c, "%d drifts of %s are recorded, but it was changed no more than %d times", recorded[object], object, n)
 		}
 	}
 	if after.Summary.DriftsTotal > int64(edits) {
-		i.violated("I4", c, "%d drifts were counted, but nothing was changed more than %d times", after.Summary.DriftsTotal, edits)
+		i.addViolation("I4", c, "%d drifts were counted, but nothing was changed more than %d times", after.Summary.DriftsTotal, edits)
 	}
 }
 
 // mostDrifts is how many a report lists.
-const mostDrifts = 20
+const maxDrifts = 20
 
 // sameRecord says whether two records are of one drift, that came again perhaps.
-func sameRecord(a, b *v1alpha1.Drift) bool {
+func isSameDrift(a, b *v1alpha1.Drift) bool {
 	return a.Control == b.Control && a.Baseline == b.Baseline && a.Object == b.Object && a.Manager == b.Manager && a.Operation == b.Operation && a.Action == b.Action
 }
 
 // dirty says whether a pod violates what strict asks for.
-func (i *invariants) dirty(namespace string) bool {
-	return i.objects[key{kindPod, namespace, podName}] != nil
+func (i *invariants) hasViolatingPod(namespace string) bool {
+	return i.objects[key{kindPod, namespace, violatingPodName}] != nil
 }
 
 // settled says what is not as desired; empty if everything is.
-func (i *invariants) settled(now time.Time) string {
+func (i *invariants) unsettled(now time.Time) string {
 	var all []string
-	baselines := i.baselines()
+	baselines := i.activeBaselines()
 	governed := map[string]int32{}
 	for _, object := range i.objects {
 		namespace, ok := object.(*corev1.Namespace)
-		if !ok || namespace.Labels[governedLabel] != yes || !namespace.DeletionTimestamp.IsZero() {
+		if !ok || namespace.Labels[governedLabel] != labelTrue || !namespace.DeletionTimestamp.IsZero() {
 			continue
 		}
-		all = append(all, i.problems(namespace, baselines, now)...)
+		all = append(all, i.namespaceProblems(namespace, baselines, now)...)
 		for _, baseline := range baselines {
-			if baseline.Name == trialBaseline || governsAny(baseline.Name, enforcing(baselines, namespace.Labels), namespace.Name, now) {
+			if baseline.Name == trialBaseline || governsAnyControl(baseline.Name, enforcingBaselines(baselines, namespace.Labels), namespace.Name, now) {
 				governed[baseline.Name]++
 			}
 		}
@@ -445,11 +445,11 @@ func (i *invariants) settled(now time.Time) string {
 }
 
 // allControls are those of which the baselines here declare any.
-var allControls = []string{"PodSecurity", "Network", "RBAC", "ServiceAccounts", "Resources"}
+var controlNames = []string{"PodSecurity", "Network", "RBAC", "ServiceAccounts", "Resources"}
 
 // governsAny says whether a baseline governs anything in a namespace.
-func governsAny(baseline string, enforcing []*v1alpha1.SecurityBaseline, namespace string, now time.Time) bool {
-	return slices.ContainsFunc(allControls, func(control string) bool { return governing(enforcing, control, namespace, now) == baseline })
+func governsAnyControl(baseline string, enforcing []*v1alpha1.SecurityBaseline, namespace string, now time.Time) bool {
+	return slices.ContainsFunc(controlNames, func(control string) bool { return governingBaseline(enforcing, control, namespace, now) == baseline })
 }
 
 // statusProblem says what the status of a baseline still lacks, that governs something in
@@ -465,7 +465,7 @@ func statusProblem(baseline *v1alpha1.SecurityBaseline, governed int32) string {
 	case baseline.Status.Namespaces.Governed != governed:
 		return fmt.Sprintf("it says that it governs %d namespaces, not %d", baseline.Status.Namespaces.Governed, governed)
 	case !meta.IsStatusConditionTrue(baseline.Status.Conditions, v1alpha1.ConditionReady):
-		return "is not ready: " + asText(baseline.Status.Conditions)
+		return "is not ready: " + toJSON(baseline.Status.Conditions)
 	}
 	for _, condition := range baseline.Status.Conditions {
 		if condition.Type == v1alpha1.ConditionReconciling {
@@ -476,27 +476,27 @@ func statusProblem(baseline *v1alpha1.SecurityBaseline, governed int32) string {
 }
 
 // problems says what of a namespace is not as desired.
-func (i *invariants) problems(namespace *corev1.Namespace, baselines []*v1alpha1.SecurityBaseline, now time.Time) []string {
+func (i *invariants) namespaceProblems(namespace *corev1.Namespace, baselines []*v1alpha1.SecurityBaseline, now time.Time) []string {
 	var problems []string
 	add := func(format string, args ...any) {
 		problems = append(problems, namespace.Name+": "+fmt.Sprintf(format, args...))
 	}
-	all := enforcing(baselines, namespace.Labels)
+	all := enforcingBaselines(baselines, namespace.Labels)
 	want := map[string]bool{}
-	for _, control := range allControls {
-		baseline := governing(all, control, namespace.Name, now)
-		for _, object := range wanted[baseline][control] {
-			k := keyIn(namespace.Name, object)
+	for _, control := range controlNames {
+		baseline := governingBaseline(all, control, namespace.Name, now)
+		for _, object := range expectedObjects[baseline][control] {
+			k := keyInNamespace(namespace.Name, object)
 			want[k.String()] = true
 			if have := i.objects[k]; have == nil || have.GetLabels()[foreignLabel] == "" {
-				if problem := differs(have, object, baseline, i.dirty(namespace.Name)); problem != "" {
+				if problem := difference(have, object, baseline, i.hasViolatingPod(namespace.Name)); problem != "" {
 					add("%s of baseline %s %s", k, baseline, problem)
 				}
 			}
 		}
 	}
 	for k, object := range i.objects {
-		if k.namespace == namespace.Name && strings.HasPrefix(k.name, prefix) && !want[k.String()] && object.GetLabels()[foreignLabel] == "" {
+		if k.namespace == namespace.Name && strings.HasPrefix(k.name, objectPrefix) && !want[k.String()] && object.GetLabels()[foreignLabel] == "" {
 			add("%s is left over", k)
 		}
 	}
@@ -506,23 +506,23 @@ func (i *invariants) problems(namespace *corev1.Namespace, baselines []*v1alpha1
 		return problems
 	}
 	for _, baseline := range baselines {
-		selected := baseline.Name == trialBaseline || selects[baseline.Name](namespace.Labels)
+		selected := baseline.Name == trialBaseline || isSelectedBy[baseline.Name](namespace.Labels)
 		if selected != slices.Contains(report.ObservedBaselines, v1alpha1.ObservedBaseline{Name: baseline.Name, Generation: baseline.Generation}) {
-			add("its report is not of baseline %s at generation %d: %s", baseline.Name, baseline.Generation, asText(report.ObservedBaselines))
+			add("its report is not of baseline %s at generation %d: %s", baseline.Name, baseline.Generation, toJSON(report.ObservedBaselines))
 		}
 	}
 	fine := []v1alpha1.State{v1alpha1.StateCompliant, v1alpha1.StateContested, v1alpha1.StateExcepted}
-	if i.dirty(namespace.Name) {
+	if i.hasViolatingPod(namespace.Name) {
 		fine = append(fine, v1alpha1.StateViolating)
 	}
 	if !slices.Contains(fine, report.State) && namespace.Labels[conflictLabel] == "" {
-		add("is %s: %s", report.State, asText(report.Controls))
+		add("is %s: %s", report.State, toJSON(report.Controls))
 	}
 	return problems
 }
 
 // keyIn is that of an object of a baseline in a namespace, or of the namespace.
-func keyIn(namespace string, object client.Object) key {
+func keyInNamespace(namespace string, object client.Object) key {
 	kind := object.GetObjectKind().GroupVersionKind().Kind
 	if kind == kindNamespace {
 		return key{kind, "", namespace}
@@ -532,7 +532,7 @@ func keyIn(namespace string, object client.Object) key {
 
 // differs says how an object is not as wanted; empty if it is. Where pods violate what is
 // wanted, the level of the other baseline may still be enforced.
-func differs(have, want client.Object, baseline string, dirty bool) string {
+func difference(have, want client.Object, baseline string, dirty bool) string {
 	if have == nil {
 		return "is missing"
 	}
@@ -546,7 +546,7 @@ func differs(have, want client.Object, baseline string, dirty bool) string {
 		if dirty && label == enforceLabel && have.GetLabels()[label] == "baseline" {
 			continue
 		}
-		if have.GetLabels()[label] != value && have.GetLabels()[ownersLabel] == "" {
+		if have.GetLabels()[label] != value && have.GetLabels()[ownerLabel] == "" {
 			return fmt.Sprintf("has %s=%q, not %q", label, have.GetLabels()[label], value)
 		}
 	}
@@ -566,7 +566,7 @@ func differs(have, want client.Object, baseline string, dirty bool) string {
 		return nil
 	}
 	if !equality.Semantic.DeepEqual(pick(have), pick(want)) {
-		return fmt.Sprintf("is %s, not %s", asText(pick(have)), asText(pick(want)))
+		return fmt.Sprintf("is %s, not %s", toJSON(pick(have)), toJSON(pick(want)))
 	}
 	return ""
 }

@@ -35,13 +35,13 @@ const (
 )
 
 // operatorMain does not return in an operator.
-func operatorMain() {
+func runAsOperator() {
 	dir := os.Getenv(operatorEnv)
 	if dir == "" {
 		return
 	}
 	ctrl.SetLogger(zap.New(zap.WriteTo(os.Stderr)))
-	if err := operate(files(dir)); err != nil {
+	if err := runOperator(sharedDir(dir)); err != nil {
 		fmt.Fprintln(os.Stderr, "the operator ends:", err)
 		os.Exit(1)
 	}
@@ -49,18 +49,18 @@ func operatorMain() {
 }
 
 // files is the directory that the operators share with their fleet.
-type files string
+type sharedDir string
 
-func (f files) kubeconfig() string { return filepath.Join(string(f), "kubeconfig") }
+func (f sharedDir) kubeconfigPath() string { return filepath.Join(string(f), "kubeconfig") }
 
 // clock holds how far their clock is ahead, in nanoseconds.
-func (f files) clock() string { return filepath.Join(string(f), "clock") }
+func (f sharedDir) clockOffsetPath() string { return filepath.Join(string(f), "clock") }
 
 // leader holds the process that was last elected.
-func (f files) leader() string { return filepath.Join(string(f), "leader") }
+func (f sharedDir) leaderPath() string { return filepath.Join(string(f), "leader") }
 
-func operate(shared files) error {
-	config, err := clientcmd.BuildConfigFromFlags("", shared.kubeconfig())
+func runOperator(shared sharedDir) error {
+	config, err := clientcmd.BuildConfigFromFlags("", shared.kubeconfigPath())
 	if err != nil {
 		return err
 	}
@@ -74,22 +74,22 @@ func operate(shared files) error {
 		LeaseDuration:                 new(leaseDuration),
 		RenewDeadline:                 new(renewDeadline),
 		RetryPeriod:                   new(retryPeriod),
-	}, controllers.Options{Now: clock(ctx, shared), ProtectedNamespaces: []string{cluster.OperatorNamespace}})
+	}, controllers.Options{Now: offsetClock(ctx, shared), ProtectedNamespaces: []string{cluster.OperatorNamespace}})
 	if err != nil {
 		return err
 	}
 	go func() {
 		<-mgr.Elected()
-		_ = os.WriteFile(shared.leader(), []byte(strconv.Itoa(os.Getpid())), 0o600)
+		_ = os.WriteFile(shared.leaderPath(), []byte(strconv.Itoa(os.Getpid())), 0o600)
 	}()
 	return mgr.Start(ctx)
 }
 
 // clock returns a clock that is as far ahead as the file says.
-func clock(ctx context.Context, shared files) func() time.Time {
+func offsetClock(ctx context.Context, shared sharedDir) func() time.Time {
 	var ahead atomic.Int64
 	read := func() {
-		data, err := os.ReadFile(shared.clock())
+		data, err := os.ReadFile(shared.clockOffsetPath())
 		if value, invalid := strconv.ParseInt(string(data), 10, 64); err == nil && invalid == nil {
 			ahead.Store(value)
 		}
@@ -106,31 +106,31 @@ func clock(ctx context.Context, shared files) func() time.Time {
 
 // fleet keeps replicas of the operator running, as the kubelet would.
 type fleet struct {
-	shared files
+	shared sharedDir
 	log    string
 
 	mutex    sync.Mutex
 	running  map[int]*exec.Cmd
-	ended    int
+	exits    int
 	stopping bool
 	group    sync.WaitGroup
 }
 
-func startFleet(replicas int, shared files, log string) (*fleet, error) {
+func startFleet(replicas int, shared sharedDir, log string) (*fleet, error) {
 	f := &fleet{shared: shared, log: log, running: map[int]*exec.Cmd{}}
 	if err := f.setClock(0); err != nil {
 		return nil, err
 	}
 	for range replicas {
-		f.group.Go(f.keep)
+		f.group.Go(f.keepReplica)
 	}
 	return f, nil
 }
 
 // keep keeps one replica running.
-func (f *fleet) keep() {
+func (f *fleet) keepReplica() {
 	for {
-		process, err := f.start()
+		process, err := f.startReplica()
 		if err != nil {
 			if !errors.Is(err, errStopping) {
 				fmt.Fprintln(os.Stderr, "starting an operator:", err)
@@ -140,14 +140,14 @@ func (f *fleet) keep() {
 		_ = process.Wait() // killed, most of the time
 		f.mutex.Lock()
 		delete(f.running, process.Process.Pid)
-		f.ended++
+		f.exits++
 		f.mutex.Unlock()
 	}
 }
 
 var errStopping = errors.New("the fleet is stopping")
 
-func (f *fleet) start() (*exec.Cmd, error) {
+func (f *fleet) startReplica() (*exec.Cmd, error) {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
 	if f.stopping {
@@ -174,7 +174,7 @@ func (f *fleet) start() (*exec.Cmd, error) {
 
 // leader returns the process that was last elected; zero if that is not running.
 func (f *fleet) leader() int {
-	data, err := os.ReadFile(f.shared.leader())
+	data, err := os.ReadFile(f.shared.leaderPath())
 	pid, invalid := strconv.Atoi(string(data))
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
@@ -185,7 +185,7 @@ func (f *fleet) leader() int {
 }
 
 // other returns a process that runs and is not this one; zero if there is none.
-func (f *fleet) other(pid int) int {
+func (f *fleet) otherThan(pid int) int {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
 	for other := range f.running {
@@ -206,11 +206,11 @@ func (f *fleet) signal(pid int, signal syscall.Signal) bool {
 
 // setClock sets the operators' clock so far ahead.
 func (f *fleet) setClock(ahead time.Duration) error {
-	next := f.shared.clock() + ".next"
+	next := f.shared.clockOffsetPath() + ".next"
 	if err := os.WriteFile(next, []byte(strconv.FormatInt(int64(ahead), 10)), 0o600); err != nil {
 		return err
 	}
-	return os.Rename(next, f.shared.clock())
+	return os.Rename(next, f.shared.clockOffsetPath())
 }
 
 // stop ends every replica.
@@ -226,17 +226,17 @@ func (f *fleet) stop() {
 }
 
 // wrong matches what no log of an operator may say.
-var wrong = regexp.MustCompile(`WARNING: DATA RACE|panic|fatal error`)
+var forbiddenInLog = regexp.MustCompile(`WARNING: DATA RACE|panic|fatal error`)
 
 // complaints returns an error if the operators' log tells of a race or a panic.
-func (f *fleet) complaints() error {
+func (f *fleet) checkLog() error {
 	data, err := os.ReadFile(f.log)
 	if err != nil {
 		return err
 	}
 	var lines []string
 	for line := range strings.Lines(string(data)) {
-		if wrong.MatchString(line) {
+		if forbiddenInLog.MatchString(line) {
 			lines = append(lines, strings.TrimSpace(line))
 		}
 	}

@@ -49,16 +49,16 @@ const (
 
 const (
 	// longest is how long an answer is kept back, at most.
-	longest = 6 * time.Second
+	answerTimeout = 6 * time.Second
 	// latest is how late the API server hears of a request, at most: less than a
 	// lease is held after its holder has stopped writing.
-	latest = leaseDuration - renewDeadline - 100*time.Millisecond
+	maxLateness = leaseDuration - renewDeadline - 100*time.Millisecond
 )
 
 // failures are the ways in which one of so many requests fails.
-type failures struct {
-	oneOf int
-	ways  []failure
+type failureRule struct {
+	oneIn int
+	kinds  []failure
 }
 
 // proxy stands between the operators and the API server.
@@ -68,16 +68,16 @@ type proxy struct {
 
 	mutex sync.Mutex
 	// failing are the faults that are at work.
-	failing []*failures
+	rules []*failureRule
 	watches map[*http.Request]context.CancelFunc
-	failed  map[failure]int
+	counts  map[failure]int
 }
 
 // failures returns how many requests failed, and how.
-func (p *proxy) failures() map[failure]int {
+func (p *proxy) failureCounts() map[failure]int {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	return maps.Clone(p.failed)
+	return maps.Clone(p.counts)
 }
 
 // newProxy serves on loopback until the context is done. Who asks is known to the API
@@ -105,7 +105,7 @@ func newProxy(ctx context.Context, admin *rest.Config) (*proxy, error) {
 	}
 	p := &proxy{
 		config:  &rest.Config{Host: "https://" + listener.Addr().String(), TLSClientConfig: rest.TLSClientConfig{CAData: certificate}},
-		watches: map[*http.Request]context.CancelFunc{}, failed: map[failure]int{},
+		watches: map[*http.Request]context.CancelFunc{}, counts: map[failure]int{},
 	}
 	p.forward = &httputil.ReverseProxy{
 		Rewrite:       func(request *httputil.ProxyRequest) { request.SetURL(upstream) },
@@ -125,15 +125,15 @@ func newProxy(ctx context.Context, admin *rest.Config) (*proxy, error) {
 
 // fail has one of so many requests fail in one of these ways, until the function that it
 // returns is called.
-func (p *proxy) fail(oneOf int, ways ...failure) (end func()) {
+func (p *proxy) addRule(oneOf int, ways ...failure) (end func()) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	f := &failures{oneOf, ways}
-	p.failing = append(p.failing, f)
+	f := &failureRule{oneOf, ways}
+	p.rules = append(p.rules, f)
 	return func() {
 		p.mutex.Lock()
 		defer p.mutex.Unlock()
-		p.failing = slices.DeleteFunc(p.failing, func(other *failures) bool { return other == f })
+		p.rules = slices.DeleteFunc(p.rules, func(other *failureRule) bool { return other == f })
 	}
 }
 
@@ -143,20 +143,20 @@ func (p *proxy) cutWatches() {
 	defer p.mutex.Unlock()
 	for _, cancel := range p.watches {
 		cancel()
-		p.failed["watch cut"]++
+		p.counts["watch cut"]++
 	}
 }
 
 // chosen says how a request fails; empty if it does not.
-func (p *proxy) chosen(request *http.Request, watch bool) failure {
+func (p *proxy) chooseFailure(request *http.Request, watch bool) failure {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	reads := request.Method == http.MethodGet
-	for _, f := range p.failing {
-		way := f.ways[rand.IntN(len(f.ways))]
+	for _, f := range p.rules {
+		way := f.kinds[rand.IntN(len(f.kinds))]
 		never := way == failTooOld && (!watch || request.URL.Query().Get("resourceVersion") == "") || way == failConflict && reads || way == failLost && watch
-		if !never && rand.IntN(f.oneOf) == 0 {
-			p.failed[way]++
+		if !never && rand.IntN(f.oneIn) == 0 {
+			p.counts[way]++
 			return way
 		}
 	}
@@ -185,28 +185,28 @@ func (p *proxy) ServeHTTP(response http.ResponseWriter, request *http.Request) {
 			p.mutex.Unlock()
 		}()
 	}
-	switch way := p.chosen(request, watch); way {
+	switch way := p.chooseFailure(request, watch); way {
 	case "":
 		p.forward.ServeHTTP(response, request)
 	case failCut:
 		panic(http.ErrAbortHandler)
 	case failTimeout:
-		pause(ctx, longest)
+		pause(ctx, answerTimeout)
 		panic(http.ErrAbortHandler)
 	case failLate:
-		pause(ctx, rand.N(latest))
+		pause(ctx, rand.N(maxLateness))
 		// Whoever asked may have gone: what they sent is under way.
 		p.forward.ServeHTTP(response, request.WithContext(context.WithoutCancel(ctx)))
 	case failLost:
 		p.forward.ServeHTTP(httptest.NewRecorder(), request)
 		panic(http.ErrAbortHandler)
 	default:
-		refuse(response, request, way)
+		writeError(response, request, way)
 	}
 }
 
 // refuse answers as the API server does.
-func refuse(response http.ResponseWriter, request *http.Request, way failure) {
+func writeError(response http.ResponseWriter, request *http.Request, way failure) {
 	resource, name := schema.GroupResource{Resource: path.Base(path.Dir(request.URL.Path))}, path.Base(request.URL.Path)
 	err := map[failure]*apierrors.StatusError{
 		failConflict:    apierrors.NewConflict(resource, name, fmt.Errorf("the object has been modified")),

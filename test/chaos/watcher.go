@@ -20,7 +20,7 @@ import (
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
 
-const registry = "/registry/"
+const etcdPrefix = "/registry/"
 
 // Kinds that are watched.
 const (
@@ -36,7 +36,7 @@ const (
 )
 
 // prefixes are where the API server keeps what is watched, by kind.
-var prefixes = map[string]string{
+var kindByPrefix = map[string]string{
 	"namespaces/":                            kindNamespace,
 	"networkpolicies/":                       kindNetworkPolicy,
 	"rolebindings/":                          kindRoleBinding,
@@ -60,8 +60,8 @@ func (k key) String() string {
 
 // keyOf returns what a key of etcd names, if it is watched.
 func keyOf(path string) (key, bool) {
-	path, _ = strings.CutPrefix(path, registry)
-	for prefix, kind := range prefixes {
+	path, _ = strings.CutPrefix(path, etcdPrefix)
+	for prefix, kind := range kindByPrefix {
 		rest, ok := strings.CutPrefix(path, prefix)
 		if !ok {
 			continue
@@ -89,7 +89,7 @@ type change struct {
 type watcher struct {
 	etcd *clientv3.Client
 	// on is told of every change when it is in objects.
-	on func(*change)
+	observe func(*change)
 
 	mutex    sync.Mutex
 	changed  *sync.Cond
@@ -123,9 +123,9 @@ func newWatcher(ctx context.Context, endpoint string, on func(*change)) (*watche
 	if err != nil {
 		return nil, fmt.Errorf("reaching etcd: %w", err)
 	}
-	w := &watcher{etcd: etcd, on: on, objects: map[key]client.Object{}}
+	w := &watcher{etcd: etcd, observe: on, objects: map[key]client.Object{}}
 	w.changed = sync.NewCond(&w.mutex)
-	now, err := etcd.Get(ctx, registry, clientv3.WithPrefix())
+	now, err := etcd.Get(ctx, etcdPrefix, clientv3.WithPrefix())
 	if err != nil {
 		return nil, fmt.Errorf("reading etcd: %w", err)
 	}
@@ -137,7 +137,7 @@ func newWatcher(ctx context.Context, endpoint string, on func(*change)) (*watche
 			}
 		}
 	}
-	go w.watch(ctx, etcd.Watch(ctx, registry, clientv3.WithPrefix(), clientv3.WithRev(w.revision+1), clientv3.WithProgressNotify()))
+	go w.watch(ctx, etcd.Watch(ctx, etcdPrefix, clientv3.WithPrefix(), clientv3.WithRev(w.revision+1), clientv3.WithProgressNotify()))
 	return w, nil
 }
 
@@ -146,7 +146,7 @@ func (w *watcher) watch(ctx context.Context, answers clientv3.WatchChan) {
 		w.mutex.Lock()
 		w.err = errors.Join(w.err, answer.Err())
 		for _, event := range answer.Events {
-			w.err = errors.Join(w.err, w.see(event))
+			w.err = errors.Join(w.err, w.apply(event))
 		}
 		w.revision = max(w.revision, answer.Header.Revision)
 		w.changed.Broadcast()
@@ -161,7 +161,7 @@ func (w *watcher) watch(ctx context.Context, answers clientv3.WatchChan) {
 }
 
 // see takes a write in.
-func (w *watcher) see(event *clientv3.Event) error {
+func (w *watcher) apply(event *clientv3.Event) error {
 	k, ok := keyOf(string(event.Kv.Key))
 	if !ok {
 		return nil
@@ -178,13 +178,13 @@ func (w *watcher) see(event *clientv3.Event) error {
 	} else {
 		w.objects[k] = c.after
 	}
-	w.on(c)
+	w.observe(c)
 	return nil
 }
 
 // upToDate waits until everything was seen that is in etcd now.
-func (w *watcher) upToDate(ctx context.Context) error {
-	now, err := w.etcd.Get(ctx, registry, clientv3.WithPrefix(), clientv3.WithCountOnly())
+func (w *watcher) waitUntilCurrent(ctx context.Context) error {
+	now, err := w.etcd.Get(ctx, etcdPrefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
 	if err != nil {
 		return err
 	}
@@ -203,7 +203,7 @@ func (w *watcher) upToDate(ctx context.Context) error {
 }
 
 // asText returns something as JSON, to be shown.
-func asText(shown any) string {
+func toJSON(shown any) string {
 	if object, ok := shown.(client.Object); ok {
 		object = object.DeepCopyObject().(client.Object)
 		object.SetManagedFields(nil)

@@ -100,17 +100,17 @@ spec:
 }
 
 // selects says which namespaces a baseline governs something in.
-var selects = map[string]func(labels map[string]string) bool{
-	floorBaseline:  func(labels map[string]string) bool { return labels[governedLabel] == yes },
+var isSelectedBy = map[string]func(labels map[string]string) bool{
+	floorBaseline:  func(labels map[string]string) bool { return labels[governedLabel] == labelTrue },
 	strictBaseline: func(labels map[string]string) bool { return labels[tierLabel] == strictBaseline },
-	extraBaseline:  func(labels map[string]string) bool { return labels[extraLabel] == yes },
+	extraBaseline:  func(labels map[string]string) bool { return labels[extraLabel] == labelTrue },
 }
 
-const yes = "true"
+const labelTrue = "true"
 
 // wantedYAML is what each baseline that enforces gives a namespace, written down by
 // hand: what the operator's own code would say is not asked.
-var wantedYAML = map[string]string{
+var expectedYAML = map[string]string{
 	floorBaseline: `
 kind: NetworkPolicy
 apiVersion: networking.k8s.io/v1
@@ -235,9 +235,9 @@ spec: {hard: {pods: "100"}}
 const controlLabel = "securitybaseline.io/control"
 
 // wanted is what each baseline gives under each control.
-var wanted = func() map[string]map[string][]client.Object {
+var expectedObjects = func() map[string]map[string][]client.Object {
 	all := map[string]map[string][]client.Object{}
-	for name, text := range wantedYAML {
+	for name, text := range expectedYAML {
 		all[name] = map[string][]client.Object{}
 		documents := yaml.NewYAMLReader(bufio.NewReader(strings.NewReader(text)))
 		for {
@@ -258,10 +258,10 @@ var wanted = func() map[string]map[string][]client.Object {
 
 // enforcing are the baselines that govern something in a namespace, the first one
 // first: that of the highest priority, then the oldest, then by name.
-func enforcing(baselines []*v1alpha1.SecurityBaseline, labels map[string]string) []*v1alpha1.SecurityBaseline {
+func enforcingBaselines(baselines []*v1alpha1.SecurityBaseline, labels map[string]string) []*v1alpha1.SecurityBaseline {
 	var all []*v1alpha1.SecurityBaseline
 	for _, baseline := range baselines {
-		if is := selects[baseline.Name]; is != nil && is(labels) && baseline.DeletionTimestamp.IsZero() {
+		if is := isSelectedBy[baseline.Name]; is != nil && is(labels) && baseline.DeletionTimestamp.IsZero() {
 			all = append(all, baseline)
 		}
 	}

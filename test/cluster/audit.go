@@ -75,13 +75,13 @@ func Permissions(files ...string) ([]Permission, error) {
 			return nil, fmt.Errorf("reading %s: %w", file, err)
 		}
 		for i := range role.Rules {
-			all = append(all, ruled(&role.Rules[i])...)
+			all = append(all, permissionsOfRule(&role.Rules[i])...)
 		}
 	}
 	return all, nil
 }
 
-func ruled(rule *rbacv1.PolicyRule) []Permission {
+func permissionsOfRule(rule *rbacv1.PolicyRule) []Permission {
 	names := rule.ResourceNames
 	if len(names) == 0 {
 		names = []string{""}
@@ -119,7 +119,7 @@ func (a *Audit) Compare(permissions []Permission) (unused, refused []string, err
 		if event.ObjectRef == nil {
 			continue
 		}
-		needed := neededBy(&event)
+		needed := permissionsOfRequest(&event)
 		if event.Annotations["authorization.k8s.io/decision"] == "forbid" {
 			forbidden.Insert(needed...)
 			continue
@@ -143,7 +143,7 @@ func (a *Audit) Compare(permissions []Permission) (unused, refused []string, err
 
 // neededBy returns what a request needed, both for the object that it named and for
 // any.
-func neededBy(event *auditv1.Event) []Permission {
+func permissionsOfRequest(event *auditv1.Event) []Permission {
 	object := event.ObjectRef
 	permission := Permission{Verb: event.Verb, Group: object.APIGroup, Resource: object.Resource, Name: object.Name}
 	if object.Subresource != "" {

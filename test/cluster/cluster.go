@@ -27,7 +27,7 @@ import (
 
 // superviseEnv makes an executable that calls Main a supervisor; its arguments are
 // flags of kube-apiserver.
-const superviseEnv = "SECURITYBASELINE_TEST_SUPERVISE"
+const supervisorEnv = "SECURITYBASELINE_TEST_SUPERVISE"
 
 // Cluster is a running control plane.
 type Cluster struct {
@@ -45,7 +45,7 @@ type Cluster struct {
 // Main must be called first in main or TestMain of every executable that calls
 // Start. In the supervisor it does not return.
 func Main() {
-	if os.Getenv(superviseEnv) == "" {
+	if os.Getenv(supervisorEnv) == "" {
 		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -66,7 +66,7 @@ func Start(ctx context.Context, flags ...string) (*Cluster, error) {
 		return nil, fmt.Errorf("finding this executable: %w", err)
 	}
 	process := exec.CommandContext(ctx, self, flags...)
-	process.Env = append(os.Environ(), superviseEnv+"=1")
+	process.Env = append(os.Environ(), supervisorEnv+"=1")
 	process.Stderr = os.Stderr
 	// A group of its own: Ctrl-C reaches the parent only, which ends and by that
 	// closes the lifeline.
@@ -117,7 +117,7 @@ func (c *Cluster) Kubeconfig() string {
 
 // Kubectl is a kubectl command as admin.
 func (c *Cluster) Kubectl(ctx context.Context, args ...string) *exec.Cmd {
-	command := exec.CommandContext(ctx, filepath.Join(assets(), "kubectl"), args...)
+	command := exec.CommandContext(ctx, filepath.Join(assetsDir(), "kubectl"), args...)
 	command.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig(), "HOME="+c.dir)
 	return command
 }

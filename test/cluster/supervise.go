@@ -80,7 +80,7 @@ func supervise(ctx context.Context, in io.Reader, out io.Writer, flags []string)
 			return nil
 		case command := <-commands:
 			answer := ""
-			if err := obey(env, command); err != nil {
+			if err := execute(env, command); err != nil {
 				answer = strings.ReplaceAll(err.Error(), "\n", "; ")
 			}
 			if _, err := fmt.Fprintln(out, answer); err != nil {
@@ -91,7 +91,7 @@ func supervise(ctx context.Context, in io.Reader, out io.Writer, flags []string)
 }
 
 // obey does what a command says.
-func obey(env *envtest.Environment, command string) error {
+func execute(env *envtest.Environment, command string) error {
 	if command != startAPIServer {
 		return fmt.Errorf("%q is no command", command)
 	}
@@ -103,11 +103,11 @@ func obey(env *envtest.Environment, command string) error {
 }
 
 func newEnvironment(dir string, flags []string) (*envtest.Environment, error) {
-	if _, err := os.Stat(filepath.Join(assets(), "kube-controller-manager")); err != nil {
+	if _, err := os.Stat(filepath.Join(assetsDir(), "kube-controller-manager")); err != nil {
 		return nil, fmt.Errorf("no control plane to start; make controlplane builds it: %w", err)
 	}
 	env := &envtest.Environment{
-		BinaryAssetsDirectory:    assets(),
+		BinaryAssetsDirectory:    assetsDir(),
 		ControlPlaneStartTimeout: startTimeout,
 		ControlPlaneStopTimeout:  stopTimeout,
 	}
@@ -146,7 +146,7 @@ func startControllerManager(ctx context.Context, env *envtest.Environment, admin
 		return nil, err
 	}
 	kubeconfig := filepath.Join(dir, adminKubeconfig)
-	command := exec.Command(filepath.Join(assets(), "kube-controller-manager"),
+	command := exec.Command(filepath.Join(assetsDir(), "kube-controller-manager"),
 		"--kubeconfig="+kubeconfig,
 		"--authentication-kubeconfig="+kubeconfig,
 		"--authorization-kubeconfig="+kubeconfig,
@@ -199,7 +199,7 @@ func freePort() (int, error) {
 }
 
 // assets is the directory of the control plane's binaries.
-func assets() string {
+func assetsDir() string {
 	if dir := os.Getenv("KUBEBUILDER_ASSETS"); dir != "" {
 		return dir
 	}

@@ -68,7 +68,7 @@ func run(ctx context.Context) (err error) {
 			"  dashboard  config/grafana, alerts config/prometheus\n")
 		return nil
 	}
-	s.say("Applied again, for you to explore.")
+	s.explain("Applied again, for you to explore.")
 	s.kubectl("apply", "-k", "config/samples")
 	if s.err != nil {
 		return s.err
@@ -82,16 +82,16 @@ func run(ctx context.Context) (err error) {
 }
 
 func walkThrough(s *script) {
-	s.say("A cluster with two namespaces. Payments is production; website runs an agent that may do anything to its node.")
+	s.explain("A cluster with two namespaces. Payments is production; website runs an agent that may do anything to its node.")
 	s.kubectl("create", "namespace", "payments")
 	s.kubectl("label", "namespace", "payments", "env=production", "team=payments")
 	s.kubectl("create", "namespace", "website")
 	s.kubectl("create", "rolebinding", "auditors", "--clusterrole=view", "--group=auditors", "-n", "payments")
 	s.kubectl("apply", "-f", "test/demo/agent.yaml")
-	s.eventually("2", "get", "deployment", "agent", "-n", "website", "-o", "jsonpath={.status.replicas}")
+	s.expectEventually("2", "get", "deployment", "agent", "-n", "website", "-o", "jsonpath={.status.replicas}")
 	before := s.snapshot()
 
-	s.say("First, what would change? Two SecurityBaselines in Audit mode: one for every namespace, a stricter one for production.")
+	s.explain("First, what would change? Two SecurityBaselines in Audit mode: one for every namespace, a stricter one for production.")
 	s.kubectl("apply", "-k", "config/samples-audit")
 	s.kubectl("wait", "--for=condition=Ready", "securitybaselines", "--all", "--timeout=60s")
 	s.kubectl("get", "securitybaselines")
@@ -102,23 +102,23 @@ func walkThrough(s *script) {
 		"get", "baselinereport", "security-baseline", "-n", "website", "-o", "jsonpath={.controls[*].message}")
 	s.expect("running pods violate baseline:latest: agent-",
 		"get", "baselinereport", "security-baseline", "-n", "website", "-o", "jsonpath={.controls[*].message}")
-	s.say("Nothing was written but these reports.")
-	s.same(before, s.snapshot())
+	s.explain("Nothing was written but these reports.")
+	s.expectSame(before, s.snapshot())
 
-	s.say("That is what we want. Now for real.")
+	s.explain("That is what we want. Now for real.")
 	s.kubectl("apply", "-k", "config/samples")
 	s.kubectl("wait", "--for=condition=Ready", "securitybaselines", "--all", "--timeout=60s")
 	s.kubectl("get", "securitybaselines")
 	s.expect("production   Enforce   1            1           0         True", "get", "securitybaselines")
 
-	s.say("The agent still runs: until it is gone, website is warned, and nothing there is refused its next pod.")
+	s.explain("The agent still runs: until it is gone, website is warned, and nothing there is refused its next pod.")
 	s.kubectl("get", "baselinereports", "--all-namespaces")
 	s.expect("Violating", "get", "baselinereport", "security-baseline", "-n", "website")
 	s.kubectl("get", "namespace", "website", "-L", "pod-security.kubernetes.io/enforce", "-L", "pod-security.kubernetes.io/warn")
 	s.kubectl("delete", "deployment", "agent", "-n", "website")
-	s.eventually("baseline", "get", "namespace", "website", "-o", `jsonpath={.metadata.labels.pod-security\.kubernetes\.io/enforce}`)
+	s.expectEventually("baseline", "get", "namespace", "website", "-o", `jsonpath={.metadata.labels.pod-security\.kubernetes\.io/enforce}`)
 
-	s.say("What the stricter one gave payments. The binding auditors is the team's own, and stays.")
+	s.explain("What the stricter one gave payments. The binding auditors is the team's own, and stays.")
 	s.kubectl("get", "networkpolicies,rolebindings", "-n", "payments")
 	s.expect("security-baseline-default-deny", "get", "networkpolicies", "-n", "payments")
 	s.expect("security-baseline-allow-dns", "get", "networkpolicies", "-n", "payments")
@@ -127,49 +127,49 @@ func walkThrough(s *script) {
 	s.expect("restricted   latest", "get", "namespace", "payments",
 		"-L", "pod-security.kubernetes.io/enforce", "-L", "pod-security.kubernetes.io/enforce-version")
 
-	s.say("A privileged pod is refused by Kubernetes' own Pod Security admission.")
-	s.refused("violates PodSecurity", "run", "miner", "--image=miner", "--privileged", "-n", "payments")
+	s.explain("A privileged pod is refused by Kubernetes' own Pod Security admission.")
+	s.expectRejected("violates PodSecurity", "run", "miner", "--image=miner", "--privileged", "-n", "payments")
 
-	s.say("Someone in a hurry opens payments to everybody. It is closed again at once.")
+	s.explain("Someone in a hurry opens payments to everybody. It is closed again at once.")
 	s.kubectl("patch", "networkpolicy", "security-baseline-default-deny", "-n", "payments", "--type=merge", "-p", `{"spec":{"ingress":[{}]}}`)
-	s.eventually(`{"podSelector":{},"policyTypes":["Ingress","Egress"]}`,
+	s.expectEventually(`{"podSelector":{},"policyTypes":["Ingress","Egress"]}`,
 		"get", "networkpolicy", "security-baseline-default-deny", "-n", "payments", "-o", "jsonpath={.spec}")
 
-	s.say("The namespace's report says what happened, and by whose hand.")
-	s.eventually("spec.ingress", "get", "baselinereport", "security-baseline", "-n", "payments", "-o", "jsonpath-as-json={.drifts}")
+	s.explain("The namespace's report says what happened, and by whose hand.")
+	s.expectEventually("spec.ingress", "get", "baselinereport", "security-baseline", "-n", "payments", "-o", "jsonpath-as-json={.drifts}")
 	s.expect(`"manager": "kubectl-patch"`, "get", "baselinereport", "security-baseline", "-n", "payments", "-o", "jsonpath-as-json={.drifts}")
-	s.say("So do events.")
-	s.eventually("kubectl-patch", "get", "events", "--field-selector=reason=Drift,involvedObject.name=payments", "-o", `jsonpath={.items[*].note}{.items[*].message}`)
+	s.explain("So do events.")
+	s.expectEventually("kubectl-patch", "get", "events", "--field-selector=reason=Drift,involvedObject.name=payments", "-o", `jsonpath={.items[*].note}{.items[*].message}`)
 
-	s.say("And metrics, for whoever may read them. Alerts and a dashboard for them are in config/prometheus and config/grafana.")
+	s.explain("And metrics, for whoever may read them. Alerts and a dashboard for them are in config/prometheus and config/grafana.")
 	s.kubectl("create", "serviceaccount", "prometheus")
 	s.kubectl("create", "clusterrolebinding", "prometheus", "--clusterrole=securitybaseline-metrics-reader", "--serviceaccount=default:prometheus")
 	s.scrape("prometheus", "securitybaseline_drifts")
 
-	s.say("A namespace that is made later is hardened like the others.")
+	s.explain("A namespace that is made later is hardened like the others.")
 	s.kubectl("create", "namespace", "checkout")
 	s.kubectl("wait", "--for=create", "networkpolicy/security-baseline-default-deny", "-n", "checkout", "--timeout=30s")
-	s.refused("violates PodSecurity", "run", "miner", "--image=miner", "--privileged", "-n", "checkout")
-	s.eventually("starter      Enforce   3            3", "get", "securitybaselines")
+	s.expectRejected("violates PodSecurity", "run", "miner", "--image=miner", "--privileged", "-n", "checkout")
+	s.expectEventually("starter      Enforce   3            3", "get", "securitybaselines")
 
-	s.say("Which images may run, what pods must state, who may be cluster-admin: the API server itself refuses the rest.")
+	s.explain("Which images may run, what pods must state, who may be cluster-admin: the API server itself refuses the rest.")
 	s.kubectl("apply", "-f", "test/demo/rules.yaml")
 	s.kubectl("wait", "--for=condition=Ready", "securitybaseline", "rules", "--timeout=60s")
 	const dryRun = "--dry-run=server"
-	s.untilRefused("does not come from an allowed registry", "create", "deployment", "web", "--image=registry.example.com.evil.io/web", "-n", "payments", dryRun)
-	s.untilRefused("lacks a cpu request, a memory request, a memory limit", "create", "deployment", "web", "--image=registry.example.com/web", "-n", "payments", dryRun)
-	s.untilRefused("User mallory is not among those who may be bound to it", "create", "clusterrolebinding", "mallory", "--clusterrole=cluster-admin", "--user=mallory", dryRun)
+	s.expectEventuallyRejected("does not come from an allowed registry", "create", "deployment", "web", "--image=registry.example.com.evil.io/web", "-n", "payments", dryRun)
+	s.expectEventuallyRejected("lacks a cpu request, a memory request, a memory limit", "create", "deployment", "web", "--image=registry.example.com/web", "-n", "payments", dryRun)
+	s.expectEventuallyRejected("User mallory is not among those who may be bound to it", "create", "clusterrolebinding", "mallory", "--clusterrole=cluster-admin", "--user=mallory", dryRun)
 
-	s.say("A mistake is refused before it does harm.")
-	s.refused("bind admin, edit, view or a ClusterRole of your own", "patch", "securitybaseline", "production", "--type=json", "-p",
+	s.explain("A mistake is refused before it does harm.")
+	s.expectRejected("bind admin, edit, view or a ClusterRole of your own", "patch", "securitybaseline", "production", "--type=json", "-p",
 		`[{"op":"replace","path":"/spec/rbac/roleBindings/0/roleRef/name","value":"cluster-admin"}]`)
 
-	s.say("Deleting a baseline keeps what it gave, unless it says deletionPolicy: Remove.")
+	s.explain("Deleting a baseline keeps what it gave, unless it says deletionPolicy: Remove.")
 	s.kubectl("patch", "securitybaseline", "production", "starter", "--type=merge", "-p", `{"spec":{"deletionPolicy":"Remove"}}`)
 	s.kubectl("wait", "--for=jsonpath={.metadata.finalizers}", "securitybaselines", "--all", "--timeout=30s")
 	s.kubectl("delete", "securitybaseline", "production", "starter", "rules", "--timeout=60s")
 	s.kubectl("delete", "namespace", "checkout", "--timeout=60s")
-	s.say("Everything else is as it was.")
+	s.explain("Everything else is as it was.")
 	s.kubectl("get", "networkpolicies,rolebindings,baselinereports", "--all-namespaces")
-	s.same(before, s.snapshot())
+	s.expectSame(before, s.snapshot())
 }

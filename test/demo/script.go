@@ -15,7 +15,7 @@ import (
 )
 
 // patience is how long the script waits for what must come.
-const patience = 60 * time.Second
+const waitTimeout = 60 * time.Second
 
 // script runs kubectl and prints what it runs and what that prints. After the
 // first failure it does nothing more.
@@ -26,7 +26,7 @@ type script struct {
 	err     error
 }
 
-func (s *script) say(text string) {
+func (s *script) explain(text string) {
 	if s.err == nil {
 		fmt.Printf("\n# %s\n", text)
 	}
@@ -38,19 +38,19 @@ func (s *script) kubectl(args ...string) {
 		return
 	}
 	out, err := s.run(args)
-	show(args, out)
+	printCommand(args, out)
 	if err != nil {
 		s.err = fmt.Errorf("kubectl %s: %w", args[0], err)
 	}
 }
 
 // refused runs a command that the API server must refuse for that reason.
-func (s *script) refused(reason string, args ...string) {
+func (s *script) expectRejected(reason string, args ...string) {
 	if s.err != nil {
 		return
 	}
 	out, err := s.run(args)
-	show(args, out)
+	printCommand(args, out)
 	if err == nil || !strings.Contains(out, reason) {
 		s.err = fmt.Errorf("kubectl %s was to be refused because it %s", args[0], reason)
 	}
@@ -68,28 +68,28 @@ func (s *script) expect(want string, args ...string) {
 
 // eventually repeats a command until its output contains something, and shows
 // the last.
-func (s *script) eventually(want string, args ...string) {
-	s.until("was to print", want, func(err error) bool { return err == nil }, args)
+func (s *script) expectEventually(want string, args ...string) {
+	s.repeatUntil("was to print", want, func(err error) bool { return err == nil }, args)
 }
 
 // untilRefused repeats a command, which changes nothing, until the API server
 // refuses it for that reason: it takes a moment to heed a rule.
-func (s *script) untilRefused(reason string, args ...string) {
-	s.until("was to be refused because it", reason, func(err error) bool { return err != nil }, args)
+func (s *script) expectEventuallyRejected(reason string, args ...string) {
+	s.repeatUntil("was to be refused because it", reason, func(err error) bool { return err != nil }, args)
 }
 
 // until repeats a command until it ends so and its output contains something.
-func (s *script) until(what, want string, ends func(error) bool, args []string) {
+func (s *script) repeatUntil(what, want string, ends func(error) bool, args []string) {
 	if s.err != nil {
 		return
 	}
 	var out string
-	err := wait.PollUntilContextTimeout(s.ctx, 100*time.Millisecond, patience, true, func(context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(s.ctx, 100*time.Millisecond, waitTimeout, true, func(context.Context) (bool, error) {
 		var err error
 		out, err = s.run(args)
 		return ends(err) && strings.Contains(out, want), nil
 	})
-	show(args, out)
+	printCommand(args, out)
 	if err != nil {
 		s.err = fmt.Errorf("kubectl %s %s %q: %w", args[0], what, want, err)
 	}
@@ -133,7 +133,7 @@ func (s *script) run(args []string) (string, error) {
 	return string(out), err
 }
 
-func show(args []string, out string) {
+func printCommand(args []string, out string) {
 	quoted := make([]string, 0, len(args))
 	for _, arg := range args {
 		if strings.ContainsAny(arg, ` {}"[]*`) {
@@ -170,7 +170,7 @@ func (s *script) snapshot() map[string]any {
 	return snapshot
 }
 
-func (s *script) same(before, after map[string]any) {
+func (s *script) expectSame(before, after map[string]any) {
 	if diff := cmp.Diff(before, after); s.err == nil && diff != "" {
 		s.err = fmt.Errorf("not everything is as it was (-before +after):\n%s", diff)
 	}

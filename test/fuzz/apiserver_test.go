@@ -29,7 +29,7 @@ import (
 
 // strategies are what the API server does with each kind of object that the
 // operator writes.
-var strategies = map[string]rest.RESTCreateStrategy{
+var createStrategies = map[string]rest.RESTCreateStrategy{
 	"NetworkPolicy":  networkpolicy.Strategy,
 	"RoleBinding":    rolebinding.Strategy,
 	"ServiceAccount": serviceaccount.Strategy,
@@ -43,12 +43,12 @@ var strategies = map[string]rest.RESTCreateStrategy{
 
 // create returns an object as the API server would store it and return it. It is
 // an error if it would be refused.
-func create(object client.Object) (client.Object, error) {
+func createInAPIServer(object client.Object) (client.Object, error) {
 	gvk, err := apiutil.GVKForObject(object, legacyscheme.Scheme)
 	if err != nil {
 		return nil, err
 	}
-	strategy := strategies[gvk.Kind]
+	strategy := createStrategies[gvk.Kind]
 	if strategy == nil {
 		return nil, fmt.Errorf("there is no strategy for %s", gvk)
 	}

@@ -34,7 +34,7 @@ type definition struct {
 	strategy   rest.RESTCreateStrategy
 }
 
-var baselines = sync.OnceValues(func() (*definition, error) {
+var baselineDefinition = sync.OnceValues(func() (*definition, error) {
 	data, err := os.ReadFile(filepath.FromSlash("../../config/crd/bases/securitybaseline.io_securitybaselines.yaml"))
 	if err != nil {
 		return nil, err
@@ -62,8 +62,8 @@ var baselines = sync.OnceValues(func() (*definition, error) {
 // take returns a baseline as the API server would store it: defaulted, pruned and
 // validated, by schema and by CEL. It is an error if it would be refused.
 // https://github.com/kubernetes/kubernetes/blob/v1.37.2/staging/src/k8s.io/apiextensions-apiserver/pkg/apiserver/customresource_handler.go
-func take(object map[string]any) (*unstructured.Unstructured, error) {
-	d, err := baselines()
+func admit(object map[string]any) (*unstructured.Unstructured, error) {
+	d, err := baselineDefinition()
 	if err != nil {
 		return nil, err
 	}

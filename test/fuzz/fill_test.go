@@ -30,8 +30,8 @@ var (
 	values     = []v1alpha1.LabelValue{"", "a", "web", "v1.2_3-B", "payments", v1alpha1.LabelValue(strings.Repeat("v", 63))}
 	names      = []string{"a", "web", "b-2", "c.d", "0", "to-api", strings.Repeat("n", 63), strings.Repeat("n", 235)}
 	namespaces = []string{"payments", "kube-system", "a", "9", strings.Repeat("n", 63)}
-	people     = []string{"a", "alice@example.com", "oidc:team-a", "system:authenticated", "Ü %/", strings.Repeat("u", 256)}
-	blocks     = []string{
+	subjectNames     = []string{"a", "alice@example.com", "oidc:team-a", "system:authenticated", "Ü %/", strings.Repeat("u", 256)}
+	cidrs     = []string{
 		"0.0.0.0/0", "::/0", "10.0.0.0/8", "169.254.0.0/16", "169.254.169.254/31", "192.0.0.0/24", "100.64.0.0/10",
 		"fc00::/7", "fd00:ec2::/32", "fe80::/10", "2001:db8::/32", "::ffff:0:0/96", "64:ff9b::a9fe:a9fe/128",
 	}
@@ -39,9 +39,9 @@ var (
 		"0", "1", "2", "4", "100m", "1500m", "0.5", "0.1m", "1n", "1e2", "1E2", "1Ki", "1Mi", "1024Mi", "1Gi", "1.5Gi", "1T", "3E", "9223372036854775807",
 		"9223372036854775808", "1e30", "1e-12", "00.10", "+3", ".5",
 	}
-	ofContainers = []corev1.ResourceName{"cpu", "memory", "ephemeral-storage", "hugepages-2Mi", "example.com/gpu"}
-	ofPods       = []corev1.ResourceName{"pods", "count/pods", "cpu", "requests.memory", "limits.cpu"}
-	ofQuotas     = []corev1.ResourceName{
+	containerResources = []corev1.ResourceName{"cpu", "memory", "ephemeral-storage", "hugepages-2Mi", "example.com/gpu"}
+	podQuotaResources       = []corev1.ResourceName{"pods", "count/pods", "cpu", "requests.memory", "limits.cpu"}
+	quotaResources     = []corev1.ResourceName{
 		"pods", "services", "secrets", "configmaps", "persistentvolumeclaims", "services.loadbalancers", "count/deployments.apps", "requests.storage",
 		"gold.storageclass.storage.k8s.io/requests.storage", "requests.example.com/gpu", "hugepages-2Mi", "ephemeral-storage", "requests.ephemeral-storage",
 		"cpu", "memory", "requests.cpu", "limits.cpu", "requests.memory", "limits.memory",
@@ -54,7 +54,7 @@ var (
 )
 
 // fill makes things of data, with the same data the same.
-func fill(data []byte) *randfill.Filler {
+func newFiller(data []byte) *randfill.Filler {
 	return randfill.NewFromGoFuzz(data).NilChance(0.5).NumElements(0, 3).Funcs(
 		oneOf(v1alpha1.ModeEnforce, v1alpha1.ModeAudit, ""),
 		oneOf(v1alpha1.DeletionRetain, v1alpha1.DeletionRemove, ""),
@@ -80,7 +80,7 @@ func pick[T any](c randfill.Continue, of []T) T {
 }
 
 // some returns different ones of a few values, at most so many.
-func some[T comparable](c randfill.Continue, most int, of []T) []T {
+func pickSome[T comparable](c randfill.Continue, most int, of []T) []T {
 	var picked []T
 	for range c.Intn(most + 1) {
 		if one := pick(c, of); !slices.Contains(picked, one) {
@@ -108,7 +108,7 @@ func rarely(c randfill.Continue) bool {
 }
 
 // part fills a part of a baseline, or leaves it out.
-func part[T any](c randfill.Continue, into **T) {
+func fillOptional[T any](c randfill.Continue, into **T) {
 	*into = nil
 	if c.Intn(3) > 0 {
 		*into = new(T)
@@ -121,22 +121,22 @@ func fillSpec(spec *v1alpha1.SecurityBaselineSpec, c randfill.Continue) {
 	c.Fill(&spec.DeletionPolicy)
 	c.Fill(&spec.NamespaceSelector)
 	spec.Priority = int32(c.Uint32())
-	spec.ExcludeNamespaces = some(c, 2, namespaces)
+	spec.ExcludeNamespaces = pickSome(c, 2, namespaces)
 	spec.Contact = pick(c, contacts)
-	part(c, &spec.PodSecurity)
-	part(c, &spec.Network)
-	part(c, &spec.RBAC)
-	part(c, &spec.ServiceAccounts)
-	part(c, &spec.Resources)
-	part(c, &spec.Images)
-	part(c, &spec.Workloads)
-	part(c, &spec.Guard)
+	fillOptional(c, &spec.PodSecurity)
+	fillOptional(c, &spec.Network)
+	fillOptional(c, &spec.RBAC)
+	fillOptional(c, &spec.ServiceAccounts)
+	fillOptional(c, &spec.Resources)
+	fillOptional(c, &spec.Images)
+	fillOptional(c, &spec.Workloads)
+	fillOptional(c, &spec.Guard)
 	c.Fill(&spec.Exceptions)
 	spec.Exceptions = distinct(spec.Exceptions, func(e *v1alpha1.Exception) string { return e.Name })
 }
 
 func fillSelector(selector *v1alpha1.LabelSelector, c randfill.Continue) {
-	for _, key := range some(c, 2, labels) {
+	for _, key := range pickSome(c, 2, labels) {
 		if selector.MatchLabels == nil {
 			selector.MatchLabels = map[string]v1alpha1.LabelValue{}
 		}
@@ -159,7 +159,7 @@ func fillRequirement(requirement *v1alpha1.LabelSelectorRequirement, c randfill.
 func fillNetwork(network *v1alpha1.Network, c randfill.Continue) {
 	c.FillNoCustom(network)
 	network.Policies = distinct(network.Policies, func(p *v1alpha1.NamedNetworkPolicy) string { return p.Name })
-	network.DefaultDeny = some(c, 3, []v1alpha1.Direction{v1alpha1.DirectionIngress, v1alpha1.DirectionEgress})
+	network.DefaultDeny = pickSome(c, 3, []v1alpha1.Direction{v1alpha1.DirectionIngress, v1alpha1.DirectionEgress})
 	if len(network.DefaultDeny) == 0 {
 		network.WaitForDefaultDeny, network.Allow = false, nil
 		if len(network.Policies) == 0 {
@@ -178,7 +178,7 @@ func fillPolicy(policy *v1alpha1.NamedNetworkPolicy, c randfill.Continue) {
 
 func fillPolicySpec(spec *v1alpha1.NetworkPolicySpec, c randfill.Continue) {
 	c.FillNoCustom(spec)
-	spec.PolicyTypes = some(c, 3, []v1alpha1.Direction{v1alpha1.DirectionIngress, v1alpha1.DirectionEgress})
+	spec.PolicyTypes = pickSome(c, 3, []v1alpha1.Direction{v1alpha1.DirectionIngress, v1alpha1.DirectionEgress})
 	if len(spec.PolicyTypes) == 1 && !rarely(c) {
 		if spec.PolicyTypes[0] == v1alpha1.DirectionIngress {
 			spec.Egress = nil
@@ -201,7 +201,7 @@ func fillPeer(peer *v1alpha1.NetworkPolicyPeer, c randfill.Continue) {
 }
 
 func fillBlock(block *v1alpha1.IPBlock, c randfill.Continue) {
-	block.CIDR = pick(c, blocks)
+	block.CIDR = pick(c, cidrs)
 	cidr := netip.MustParsePrefix(block.CIDR)
 	for range c.Intn(4) {
 		address := cidr.Addr().AsSlice()
@@ -213,7 +213,7 @@ func fillBlock(block *v1alpha1.IPBlock, c randfill.Continue) {
 		block.Except = append(block.Except, netip.PrefixFrom(inside, bits).Masked().String())
 	}
 	if rarely(c) {
-		block.Except = append(block.Except, pick(c, blocks))
+		block.Except = append(block.Except, pick(c, cidrs))
 	}
 	if rarely(c) {
 		block.CIDR = pick(c, []string{"169.254.169.254/32", "fd00:ec2::254/128"})
@@ -259,7 +259,7 @@ func fillRoleRef(role *v1alpha1.RoleRef, c randfill.Continue) {
 }
 
 func fillSubject(subject *v1alpha1.Subject, c randfill.Continue) {
-	subject.Kind, subject.Name = pick(c, []string{rbacv1.UserKind, rbacv1.GroupKind}), pick(c, people)
+	subject.Kind, subject.Name = pick(c, []string{rbacv1.UserKind, rbacv1.GroupKind}), pick(c, subjectNames)
 	if c.Bool() {
 		subject.Kind, subject.Name, subject.Namespace = rbacv1.ServiceAccountKind, pick(c, names), pick(c, namespaces)
 	}
@@ -292,8 +292,8 @@ func fillServiceAccounts(accounts *v1alpha1.ServiceAccounts, _ randfill.Continue
 // fillLimits mostly makes what no default is larger than no maximum and so on.
 func fillLimits(limits *v1alpha1.LimitRangeSpec, c randfill.Continue) {
 	kinds := []corev1.LimitType{corev1.LimitTypeContainer, corev1.LimitTypePod, corev1.LimitTypePersistentVolumeClaim}
-	for _, kind := range append(some(c, 2, kinds[1:]), kinds[:1]...) {
-		of := ofContainers
+	for _, kind := range append(pickSome(c, 2, kinds[1:]), kinds[:1]...) {
+		of := containerResources
 		if kind == corev1.LimitTypePersistentVolumeClaim {
 			of = []corev1.ResourceName{"storage"}
 		}
@@ -301,7 +301,7 @@ func fillLimits(limits *v1alpha1.LimitRangeSpec, c randfill.Continue) {
 			Type: kind, Max: v1alpha1.LimitedResources{}, Min: v1alpha1.LimitedResources{}, Default: v1alpha1.LimitedResources{},
 			DefaultRequest: v1alpha1.LimitedResources{}, MaxLimitRequestRatio: v1alpha1.LimitedResources{},
 		}
-		for _, name := range append(some(c, 2, of), of[0]) {
+		for _, name := range append(pickSome(c, 2, of), of[0]) {
 			four := []resource.Quantity{quantity(c), quantity(c), quantity(c), quantity(c)}
 			if !rarely(c) {
 				slices.SortFunc(four, func(a, b resource.Quantity) int { return a.Cmp(b) })
@@ -325,12 +325,12 @@ func quantity(c randfill.Continue) resource.Quantity {
 }
 
 func fillQuota(quota *v1alpha1.ResourceQuotaSpec, c randfill.Continue) {
-	of := ofQuotas
+	of := quotaResources
 	switch c.Intn(3) {
 	case 0:
-		quota.Scopes, of = some(c, 2, scopes), ofPods
+		quota.Scopes, of = pickSome(c, 2, scopes), podQuotaResources
 	case 1:
-		quota.ScopeSelector, of = &v1alpha1.ScopeSelector{}, ofPods
+		quota.ScopeSelector, of = &v1alpha1.ScopeSelector{}, podQuotaResources
 		for range c.Intn(3) {
 			requirement := v1alpha1.ScopedResourceSelectorRequirement{ScopeName: pick(c, scopes), Operator: corev1.ScopeSelectorOpExists}
 			if requirement.ScopeName == corev1.ResourceQuotaScopePriorityClass && c.Bool() {
@@ -343,10 +343,10 @@ func fillQuota(quota *v1alpha1.ResourceQuotaSpec, c randfill.Continue) {
 		}
 	}
 	if rarely(c) {
-		of = ofQuotas
+		of = quotaResources
 	}
 	quota.Hard = corev1.ResourceList{}
-	for _, name := range append(some(c, 2, of), of[0]) {
+	for _, name := range append(pickSome(c, 2, of), of[0]) {
 		quota.Hard[name] = pick(c, []resource.Quantity{resource.MustParse("4"), resource.MustParse("1Ki"), quantity(c)})
 	}
 }
@@ -365,7 +365,7 @@ func fillResources(resources *v1alpha1.Resources, c randfill.Continue) {
 }
 
 func fillImages(images *v1alpha1.Images, c randfill.Continue) {
-	images.AllowedRegistries = some(c, 4, registries)
+	images.AllowedRegistries = pickSome(c, 4, registries)
 	images.RequireDigest = len(images.AllowedRegistries) == 0 || c.Bool()
 	c.Fill(&images.Action)
 }
@@ -423,7 +423,7 @@ func fillNamespace(namespace *controls.Namespace, c randfill.Continue) {
 			APIGroups: pick(c, [][]string{all, {""}, {rbacv1.GroupName}}), Resources: pick(c, [][]string{all, {"roles", "users"}}), Verbs: pick(c, [][]string{all, {"bind"}, {"get"}}),
 		}}
 		namespace.Unmanaged = append(namespace.Unmanaged, &rbacv1.RoleBinding{
-			ObjectMeta: metav1.ObjectMeta{Name: pick(c, names)}, RoleRef: role, Subjects: []rbacv1.Subject{{Kind: rbacv1.UserKind, Name: pick(c, people)}},
+			ObjectMeta: metav1.ObjectMeta{Name: pick(c, names)}, RoleRef: role, Subjects: []rbacv1.Subject{{Kind: rbacv1.UserKind, Name: pick(c, subjectNames)}},
 		})
 	}
 	namespace.HasDefaultDeny = c.Bool()
@@ -436,11 +436,11 @@ func fillNamespace(namespace *controls.Namespace, c randfill.Continue) {
 
 // mixed returns a baseline of a YAML document, or of none, and a namespace. Random
 // data, if there is any, replaces parts of the document's spec and adds others.
-func mixed(t *testing.T, document, random []byte) (map[string]any, controls.Namespace) {
+func mixedBaseline(t *testing.T, document, random []byte) (map[string]any, controls.Namespace) {
 	t.Helper()
-	filler, none := fill(random), document == nil
+	filler, none := newFiller(random), document == nil
 	if none {
-		document = fmt.Appendf(nil, header, "")
+		document = fmt.Appendf(nil, baselineTemplate, "")
 	}
 	object, err := decode(document)
 	if err != nil {

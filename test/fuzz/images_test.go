@@ -68,7 +68,7 @@ var imagesPolicy = sync.OnceValues(func() (validating.Validator, error) {
 // judge returns what the policy says of a pod with an image, under a baseline: the
 // decisions on whether it is a reference, on where it comes from and on whether it
 // names a digest.
-func judge(t *testing.T, image string, baseline *unstructured.Unstructured) []validating.PolicyDecision {
+func evaluateImagesPolicy(t *testing.T, image string, baseline *unstructured.Unstructured) []validating.PolicyDecision {
 	t.Helper()
 	policy, err := imagesPolicy()
 	if err != nil {
@@ -97,16 +97,16 @@ func judge(t *testing.T, image string, baseline *unstructured.Unstructured) []va
 
 // id matches the IDs of images, whole or cut, which a runtime takes for those of
 // images that the node has already.
-var id = regexp.MustCompile("^sha(256|384|512):[^/]*$")
+var imageID = regexp.MustCompile("^sha(256|384|512):[^/]*$")
 
 // parse returns an image as distribution/reference, which the kubelet asks, takes
 // it apart.
-func parse(image string) (reference.Named, error) {
+func parseImage(image string) (reference.Named, error) {
 	named, err := reference.ParseNormalizedNamed(image)
 	switch {
 	case err != nil:
 		return nil, err
-	case id.MatchString(image):
+	case imageID.MatchString(image):
 		return nil, errors.New("it is the ID of an image")
 	case reference.Domain(named) == "":
 		return nil, errors.New("it has no host")
@@ -115,7 +115,7 @@ func parse(image string) (reference.Named, error) {
 }
 
 // allowed says whether host and path of an image are among registries.
-func allowed(named reference.Named, registries []string) bool {
+func isAllowed(named reference.Named, registries []string) bool {
 	return slices.ContainsFunc(registries, func(registry string) bool {
 		host, path, _ := strings.Cut(strings.TrimSuffix(registry, "/"), "/")
 		return strings.EqualFold(host, reference.Domain(named)) &&
@@ -146,23 +146,23 @@ func FuzzImages(f *testing.F) {
 		}
 		images, registries := v1alpha1.Images{RequireDigest: requireDigest}, strings.Fields(allow)
 		images.AllowedRegistries = registries
-		object, _ := mixed(t, fmt.Appendf(nil, header, ""), nil)
+		object, _ := mixedBaseline(t, fmt.Appendf(nil, baselineTemplate, ""), nil)
 		var err error
 		if object["spec"].(map[string]any)["images"], err = runtime.DefaultUnstructuredConverter.ToUnstructured(&images); err != nil {
 			t.Fatal(err)
 		}
-		baseline, err := take(object)
+		baseline, err := admit(object)
 		if err != nil {
 			t.Skip(err)
 		}
-		named, err := parse(image)
+		named, err := parseImage(image)
 		want := []bool{err == nil, true, true}
 		if err == nil {
 			digested, ok := named.(reference.Digested)
-			want[1] = len(registries) == 0 || allowed(named, registries)
+			want[1] = len(registries) == 0 || isAllowed(named, registries)
 			want[2] = !requireDigest || ok && digested.Digest().Algorithm() == "sha256"
 		}
-		for i, decision := range judge(t, image, baseline) {
+		for i, decision := range evaluateImagesPolicy(t, image, baseline) {
 			if got := decision.Action == validating.ActionAdmit; got != want[i] {
 				t.Errorf("%q, where %q are allowed: validation %d says %t (%s), but distribution/reference says %t of %v (%v)", image, registries, i, got, decision.Message, want[i], named, err)
 			}

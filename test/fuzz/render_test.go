@@ -23,11 +23,11 @@ import (
 )
 
 // header is a baseline that selects everything and says nothing yet.
-const header = "{apiVersion: securitybaseline.io/v1alpha1, kind: SecurityBaseline, metadata: {name: a}, spec: {namespaceSelector: {}, %s}}"
+const baselineTemplate = "{apiVersion: securitybaseline.io/v1alpha1, kind: SecurityBaseline, metadata: {name: a}, spec: {namespaceSelector: {}, %s}}"
 
 // edges are what fuzzing found, by the field that the CRD names as it refuses it; what it
 // takes has none.
-var edges = map[string][]string{
+var edgeCases = map[string][]string{
 	"spec.resources.quota": {
 		`resources: {quota: {hard: {pods: "1e1.5"}}}`,
 		`resources: {quota: {hard: {pods: "1e100"}}}`,
@@ -116,23 +116,23 @@ func FuzzRender(f *testing.F) {
 		f.Add(seed.sample, seed.random)
 	}
 	f.Fuzz(func(t *testing.T, sample string, random []byte) {
-		object, namespace := mixed(t, samples[sample], random)
-		check(t, object, namespace)
+		object, namespace := mixedBaseline(t, samples[sample], random)
+		checkBaseline(t, object, namespace)
 	})
 }
 
 // What fuzzing found: it was taken once, and then refused in each namespace, or could
 // not be read or written.
 func TestEdges(t *testing.T) {
-	for field, specs := range edges {
+	for field, specs := range edgeCases {
 		for _, edge := range specs {
 			t.Run(edge, func(t *testing.T) {
-				object, namespace := mixed(t, fmt.Appendf(nil, header, edge), nil)
-				switch _, err := take(object); {
+				object, namespace := mixedBaseline(t, fmt.Appendf(nil, baselineTemplate, edge), nil)
+				switch _, err := admit(object); {
 				case field == "" && err != nil:
 					t.Errorf("it is refused: %v", err)
 				case field == "":
-					check(t, object, namespace)
+					checkBaseline(t, object, namespace)
 				case err == nil || !strings.Contains(err.Error(), field):
 					t.Errorf("it is not refused for its %s: %v", field, err)
 				}
@@ -142,9 +142,9 @@ func TestEdges(t *testing.T) {
 }
 
 // check checks a baseline, unless the CRD refuses it.
-func check(t *testing.T, object map[string]any, namespace controls.Namespace) {
+func checkBaseline(t *testing.T, object map[string]any, namespace controls.Namespace) {
 	t.Helper()
-	taken, err := take(object)
+	taken, err := admit(object)
 	if err != nil {
 		t.Skip(err)
 	}
@@ -163,11 +163,11 @@ func check(t *testing.T, object map[string]any, namespace controls.Namespace) {
 	if object, err = decode(data); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := take(object); err != nil {
+	if _, err := admit(object); err != nil {
 		t.Errorf("the API server refuses what it took when the operator writes it back: %v", err)
 	}
 	checkRendered(t, baseline, namespace)
-	checkBindings(t, baseline)
+	checkPolicyBindings(t, baseline)
 }
 
 func checkRendered(t *testing.T, baseline *v1alpha1.SecurityBaseline, namespace controls.Namespace) {
@@ -184,14 +184,14 @@ func checkRendered(t *testing.T, baseline *v1alpha1.SecurityBaseline, namespace 
 		if diff := cmp.Diff(before, baseline); diff != "" {
 			t.Fatalf("rendering %s changes the baseline:\n%s", control.Name, diff)
 		}
-		if _, err := create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace.Name, Labels: desired.NamespaceLabels}}); err != nil {
+		if _, err := createInAPIServer(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace.Name, Labels: desired.NamespaceLabels}}); err != nil {
 			t.Errorf("%s: the API server refuses the labels %v: %v", control.Name, desired.NamespaceLabels, err)
 		}
 		for i, want := range desired.Objects {
 			if controls.Revision(want) != controls.Revision(again.Objects[i]) {
 				t.Errorf("%s: %s has two revisions", control.Name, want.GetName())
 			}
-			have, err := create(want)
+			have, err := createInAPIServer(want)
 			if err != nil {
 				t.Errorf("%s: the API server refuses %s: %v", control.Name, want.GetName(), err)
 				continue
@@ -204,7 +204,7 @@ func checkRendered(t *testing.T, baseline *v1alpha1.SecurityBaseline, namespace 
 }
 
 // checkBindings checks the bindings of admission policies that a baseline needs.
-func checkBindings(t *testing.T, baseline *v1alpha1.SecurityBaseline) {
+func checkPolicyBindings(t *testing.T, baseline *v1alpha1.SecurityBaseline) {
 	t.Helper()
 	cluster := policies.Cluster{Protected: precedence.Protected("operator"), Mutating: true, Owner: metav1.OwnerReference{
 		APIVersion: "apiextensions.k8s.io/v1", Kind: "CustomResourceDefinition", Name: "securitybaselines.securitybaseline.io", UID: "u",
@@ -214,7 +214,7 @@ func checkBindings(t *testing.T, baseline *v1alpha1.SecurityBaseline) {
 		if specOf(want) == nil {
 			continue // a policy, which is the same for every baseline
 		}
-		have, err := create(want)
+		have, err := createInAPIServer(want)
 		if err != nil {
 			t.Errorf("the API server refuses %s: %v", want.GetName(), err)
 			continue
@@ -230,8 +230,8 @@ func TestTheCRDTakesMostSeeds(t *testing.T) {
 	samples, taken := samples(t), 0
 	all := seeds(samples)
 	for _, seed := range all {
-		object, _ := mixed(t, samples[seed.sample], seed.random)
-		if _, err := take(object); err != nil {
+		object, _ := mixedBaseline(t, samples[seed.sample], seed.random)
+		if _, err := admit(object); err != nil {
 			t.Log(err)
 			continue
 		}

@@ -29,7 +29,7 @@ const (
 	workers = 32
 	// stageLabel is what baselines here select by.
 	stageLabel = "scale.example.com/stage"
-	governed   = "governed"
+	governedStage   = "governed"
 )
 
 // clients are without any limit.
@@ -83,7 +83,7 @@ func namespaceName(i int) string { return fmt.Sprintf("scale-%05d", i) }
 
 // namespaces makes those from one number to before another, of one stage, and waits until
 // Kubernetes' own controllers are done with all: each makes an object in every namespace.
-func (c *clients) namespaces(ctx context.Context, from, to int, stage string) error {
+func (c *clients) createNamespaces(ctx context.Context, from, to int, stage string) error {
 	err := parallel(ctx, to-from, func(ctx context.Context, i int) error {
 		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespaceName(from + i), Labels: map[string]string{stageLabel: stage}}}
 		_, err := c.core.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{})
@@ -103,7 +103,7 @@ func (c *clients) namespaces(ctx context.Context, from, to int, stage string) er
 }
 
 // version is the API server's latest.
-func (c *clients) version(ctx context.Context) (string, error) {
+func (c *clients) resourceVersion(ctx context.Context) (string, error) {
 	list, err := c.core.NetworkingV1().NetworkPolicies("kube-public").List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return "", err
@@ -113,7 +113,7 @@ func (c *clients) version(ctx context.Context) (string, error) {
 
 // countChanges counts the changes of what the operator writes, from now on.
 func (c *clients) countChanges(ctx context.Context) (*atomic.Int64, func(), error) {
-	version, err := c.version(ctx)
+	version, err := c.resourceVersion(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -140,7 +140,7 @@ func (c *clients) countChanges(ctx context.Context) (*atomic.Int64, func(), erro
 
 // ready waits until every one of n namespaces is as a baseline says at its
 // generation, and returns the baseline.
-func (c *clients) ready(ctx context.Context, name string, generation int64, n int) error {
+func (c *clients) waitUntilReady(ctx context.Context, name string, generation int64, n int) error {
 	watched, err := c.custom.Watch(ctx, &v1alpha1.SecurityBaselineList{})
 	if err != nil {
 		return fmt.Errorf("watching the baseline: %w", err)
@@ -152,7 +152,7 @@ func (c *clients) ready(ctx context.Context, name string, generation int64, n in
 			return ctx.Err()
 		case event, open := <-watched.ResultChan():
 			if !open {
-				return c.ready(ctx, name, generation, n)
+				return c.waitUntilReady(ctx, name, generation, n)
 			}
 			baseline, ok := event.Object.(*v1alpha1.SecurityBaseline)
 			if ok && baseline.Name == name && baseline.Status.ObservedGeneration >= generation && int(baseline.Status.Namespaces.Compliant) == n && isReady(baseline) {

@@ -18,7 +18,7 @@ type figure struct {
 	// Name is what range files call it.
 	Name string `json:"name"`
 	// What says what it is.
-	What  string  `json:"what"`
+	Description  string  `json:"what"`
 	Value float64 `json:"value"`
 	Unit  string  `json:"unit"`
 	// Goal is the most that it should be; zero where there is none but zero itself,
@@ -27,18 +27,18 @@ type figure struct {
 	Zero bool    `json:"zero,omitempty"`
 }
 
-func (f *figure) goal() string {
+func (f *figure) goalText() string {
 	switch {
 	case f.Zero:
 		return "0"
 	case f.Goal == 0:
 		return ""
 	}
-	return "≤ " + number(f.Goal) + " " + f.Unit
+	return "≤ " + formatNumber(f.Goal) + " " + f.Unit
 }
 
-func (f *figure) met() string {
-	if f.goal() == "" {
+func (f *figure) metText() string {
+	if f.goalText() == "" {
 		return ""
 	}
 	if f.Value <= f.Goal {
@@ -47,7 +47,7 @@ func (f *figure) met() string {
 	return "no"
 }
 
-func number(value float64) string {
+func formatNumber(value float64) string {
 	switch {
 	case value >= 100 || value == float64(int64(value)):
 		return fmt.Sprintf("%.0f", value)
@@ -58,19 +58,19 @@ func number(value float64) string {
 }
 
 // table returns the figures as Markdown.
-func table(figures []figure) string {
+func markdownTable(figures []figure) string {
 	var out strings.Builder
 	fmt.Fprintln(&out, "| figure | measured | goal | met |\n|---|---|---|---|")
 	for i := range figures {
 		f := &figures[i]
-		fmt.Fprintf(&out, "| %s | %s %s | %s | %s |\n", f.What, number(f.Value), f.Unit, f.goal(), f.met())
+		fmt.Fprintf(&out, "| %s | %s %s | %s | %s |\n", f.Description, formatNumber(f.Value), f.Unit, f.goalText(), f.metText())
 	}
 	return out.String()
 }
 
 // publish writes the figures where the flags say, and returns an error for those that
 // are beyond their range.
-func publish(s settings, figures []figure) error {
+func publish(s options, figures []figure) error {
 	if s.json != "" {
 		data, err := json.MarshalIndent(map[string]any{
 			"namespaces": s.namespaces, "time": time.Now().UTC().Format(time.RFC3339), "cpus": runtime.NumCPU(), "go": runtime.Version(), "figures": figures,
@@ -83,7 +83,7 @@ func publish(s settings, figures []figure) error {
 		}
 	}
 	if s.docs != "" {
-		if err := replaceTable(s.docs, s.namespaces, table(figures)); err != nil {
+		if err := replaceTable(s.docs, s.namespaces, markdownTable(figures)); err != nil {
 			return err
 		}
 	}
@@ -126,7 +126,7 @@ func withinRange(file string, figures []figure) error {
 		case i < 0:
 			errs = append(errs, fmt.Errorf("%s: no such figure was measured", name))
 		case figures[i].Value > most:
-			errs = append(errs, fmt.Errorf("%s is %s %s; more than %s is a regression", figures[i].What, number(figures[i].Value), figures[i].Unit, number(most)))
+			errs = append(errs, fmt.Errorf("%s is %s %s; more than %s is a regression", figures[i].Description, formatNumber(figures[i].Value), figures[i].Unit, formatNumber(most)))
 		}
 	}
 	return errors.Join(errs...)

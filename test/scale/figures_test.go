@@ -13,7 +13,7 @@ func TestAFigureBeyondItsRangeIsARegression(t *testing.T) {
 	if err := os.WriteFile(file, []byte("heal_p99_ms: 100\nrestart_writes: 0\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	within := []figure{{Name: "heal_p99_ms", What: "heal, p99", Value: 100, Unit: "ms"}, {Name: "restart_writes", What: "restart: writes"}}
+	within := []figure{{Name: "heal_p99_ms", Description: "heal, p99", Value: 100, Unit: "ms"}, {Name: "restart_writes", Description: "restart: writes"}}
 	if err := withinRange(file, within); err != nil {
 		t.Error(err)
 	}

@@ -20,7 +20,7 @@ import (
 )
 
 // settings are what the flags say.
-type settings struct {
+type options struct {
 	namespaces int
 	json       string
 	docs       string
@@ -31,7 +31,7 @@ type settings struct {
 
 func main() {
 	cluster.Main()
-	var s settings
+	var s options
 	flag.IntVar(&s.namespaces, "n", 1000, "How many namespaces are governed.")
 	flag.StringVar(&s.json, "json", "", "The `file` into which the figures are written.")
 	flag.StringVar(&s.docs, "docs", "", "The `file` whose table for this many namespaces is kept up to date.")
@@ -48,7 +48,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, s settings) error {
+func run(ctx context.Context, s options) error {
 	dir, err := os.MkdirTemp("", "scale-")
 	if err != nil {
 		return err
@@ -70,7 +70,7 @@ func run(ctx context.Context, s settings) error {
 	figures := floor.figures()
 	measured, err := measureOperator(ctx, s, floor, executable, filepath.Join(dir, "operator.log"))
 	figures = append(figures, measured...)
-	fmt.Print(table(figures))
+	fmt.Print(markdownTable(figures))
 	if err != nil {
 		return fmt.Errorf("measuring the operator: %w", err)
 	}

@@ -21,7 +21,7 @@ import (
 )
 
 // starter returns the sample of that name, which selects what is governed here.
-func starter() (*v1alpha1.SecurityBaseline, error) {
+func starterBaseline() (*v1alpha1.SecurityBaseline, error) {
 	data, err := os.ReadFile(filepath.Join(cluster.Root(), "config", "samples", "starter.yaml"))
 	if err != nil {
 		return nil, err
@@ -30,7 +30,7 @@ func starter() (*v1alpha1.SecurityBaseline, error) {
 	if err := yaml.UnmarshalStrict(data, baseline); err != nil {
 		return nil, fmt.Errorf("reading the starter sample: %w", err)
 	}
-	baseline.Spec.NamespaceSelector.MatchLabels = map[string]v1alpha1.LabelValue{stageLabel: governed}
+	baseline.Spec.NamespaceSelector.MatchLabels = map[string]v1alpha1.LabelValue{stageLabel: governedStage}
 	return baseline, nil
 }
 
@@ -69,7 +69,7 @@ func (s *scraper) sum(ctx context.Context, manager *cluster.Manager, metric stri
 	for line := range strings.Lines(body) {
 		name, value, found := strings.Cut(strings.TrimSpace(line), " ")
 		bare, _, _ := strings.Cut(name, "{")
-		if !found || bare != metric || !all(labels, func(label string) bool { return strings.Contains(name, label) }) {
+		if !found || bare != metric || !containsAll(labels, func(label string) bool { return strings.Contains(name, label) }) {
 			continue
 		}
 		if parsed, err := strconv.ParseFloat(value, 64); err == nil {
@@ -79,7 +79,7 @@ func (s *scraper) sum(ctx context.Context, manager *cluster.Manager, metric stri
 	return sum
 }
 
-func all(labels []string, holds func(string) bool) bool {
+func containsAll(labels []string, holds func(string) bool) bool {
 	for _, label := range labels {
 		if !holds(label) {
 			return false
@@ -89,32 +89,32 @@ func all(labels []string, holds func(string) bool) bool {
 }
 
 // leads waits until an operator has the lease.
-func (s *scraper) leads(ctx context.Context, manager *cluster.Manager) error {
-	return s.until(ctx, func() bool { return s.sum(ctx, manager, "leader_election_master_status") > 0 })
+func (s *scraper) waitUntilLeader(ctx context.Context, manager *cluster.Manager) error {
+	return s.poll(ctx, func() bool { return s.sum(ctx, manager, "leader_election_master_status") > 0 })
 }
 
 // reconciled waits until an operator has looked at so many namespaces.
-func (s *scraper) reconciled(ctx context.Context, manager *cluster.Manager, n int) error {
-	return s.until(ctx, func() bool {
+func (s *scraper) waitUntilReconciled(ctx context.Context, manager *cluster.Manager, n int) error {
+	return s.poll(ctx, func() bool {
 		return s.sum(ctx, manager, "controller_runtime_reconcile_total", `controller="namespace"`) >= float64(n)
 	})
 }
 
 // evaluated waits until an operator has found a baseline evaluated everywhere, as the
 // reports say.
-func (s *scraper) evaluated(ctx context.Context, manager *cluster.Manager, baseline string) error {
-	return s.until(ctx, func() bool {
+func (s *scraper) waitUntilEvaluated(ctx context.Context, manager *cluster.Manager, baseline string) error {
+	return s.poll(ctx, func() bool {
 		return s.sum(ctx, manager, "securitybaseline_last_full_evaluation_timestamp_seconds", `baseline="`+baseline+`"`) > 0
 	})
 }
 
 // until looks every 50 ms whether something holds, until it does.
-func (s *scraper) until(ctx context.Context, holds func() bool) error {
+func (s *scraper) poll(ctx context.Context, holds func() bool) error {
 	return wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(context.Context) (bool, error) { return holds(), nil })
 }
 
 // resident returns the memory of a process in MiB: now, and at its peak.
-func resident(pid int) (now, peak float64, err error) {
+func residentMemory(pid int) (now, peak float64, err error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {
 		return 0, 0, fmt.Errorf("reading the operator's memory: %w", err)

@@ -30,7 +30,7 @@ const (
 	// at a time.
 	podsPerRound = 1000
 	writers      = 16
-	patience     = 2 * time.Minute
+	waitTimeout     = 2 * time.Minute
 )
 
 func TestMain(m *testing.M) {
@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 }
 
 // selecting makes a baseline that selects one namespace.
-func selecting(namespace string, spec v1alpha1.SecurityBaselineSpec) *v1alpha1.SecurityBaseline {
+func newBaseline(namespace string, spec v1alpha1.SecurityBaselineSpec) *v1alpha1.SecurityBaseline {
 	spec.NamespaceSelector.MatchLabels = map[string]v1alpha1.LabelValue{corev1.LabelMetadataName: v1alpha1.LabelValue(namespace)}
 	return &v1alpha1.SecurityBaseline{ObjectMeta: metav1.ObjectMeta{Name: namespace}, Spec: spec}
 }
@@ -52,9 +52,9 @@ var (
 	workloads = &v1alpha1.Workloads{RequireLimits: true, ReadOnlyRootFilesystem: true, ForbidDefaultServiceAccount: true}
 	// baselines are what is measured, one namespace each.
 	baselines = []*v1alpha1.SecurityBaseline{
-		selecting("images", v1alpha1.SecurityBaselineSpec{Images: images}),
-		selecting("workloads", v1alpha1.SecurityBaselineSpec{Workloads: workloads}),
-		selecting("everything", v1alpha1.SecurityBaselineSpec{
+		newBaseline("images", v1alpha1.SecurityBaselineSpec{Images: images}),
+		newBaseline("workloads", v1alpha1.SecurityBaselineSpec{Workloads: workloads}),
+		newBaseline("everything", v1alpha1.SecurityBaselineSpec{
 			PodSecurity: &v1alpha1.PodSecurity{Enforce: "restricted", Audit: "restricted", Warn: "restricted"},
 			Network:     &v1alpha1.Network{DefaultDeny: []v1alpha1.Direction{"Ingress", "Egress"}, WaitForDefaultDeny: true},
 			Images:      images, Workloads: workloads, Guard: &v1alpha1.Guard{},
@@ -92,22 +92,22 @@ func BenchmarkPods(b *testing.B) {
 	}
 	rates, ratios := map[string][]float64{}, map[string][]float64{}
 	round := func() {
-		before := podsPerSecond(b, admin, "beside")
+		before := measurePodRate(b, admin, "beside")
 		for _, baseline := range baselines {
 			must(b, admin.Create(b.Context(), baseline.DeepCopy()))
 		}
 		for _, baseline := range baselines {
-			inForce(b, admin, baseline.Name)
+			waitUntilEnforced(b, admin, baseline.Name)
 		}
 		names = append(names[1:], names[0])
 		for _, name := range names {
-			rates[name] = append(rates[name], podsPerSecond(b, admin, name))
+			rates[name] = append(rates[name], measurePodRate(b, admin, name))
 		}
 		for _, baseline := range baselines {
 			must(b, admin.Delete(b.Context(), baseline.DeepCopy()))
 		}
-		gone(b, admin)
-		without := (before + podsPerSecond(b, admin, "beside")) / 2
+		waitUntilNotEnforced(b, admin)
+		without := (before + measurePodRate(b, admin, "beside")) / 2
 		rates["without"] = append(rates["without"], without)
 		for _, name := range names {
 			ratios[name] = append(ratios[name], rates[name][len(rates[name])-1]/without)
@@ -128,7 +128,7 @@ func BenchmarkPods(b *testing.B) {
 }
 
 // podsPerSecond creates pods in a namespace, and removes them again.
-func podsPerSecond(b *testing.B, admin client.Client, namespace string) float64 {
+func measurePodRate(b *testing.B, admin client.Client, namespace string) float64 {
 	b.Helper()
 	pods := make(chan *corev1.Pod, podsPerRound)
 	for i := range podsPerRound {
@@ -155,7 +155,7 @@ func podsPerSecond(b *testing.B, admin client.Client, namespace string) float64 
 	default:
 	}
 	must(b, admin.DeleteAllOf(b.Context(), &corev1.Pod{}, client.InNamespace(namespace), client.GracePeriodSeconds(0)))
-	eventually(b, "no pod is left", func(ctx context.Context) (bool, error) {
+	waitUntil(b, "no pod is left", func(ctx context.Context) (bool, error) {
 		var left corev1.PodList
 		err := admin.List(ctx, &left, client.InNamespace(namespace), client.Limit(1))
 		return len(left.Items) == 0, err
@@ -190,9 +190,9 @@ func pod(namespace, name string) *corev1.Pod {
 
 // inForce waits until a baseline is ready and the API server heeds its policies:
 // where it declares any, a pod that states nothing is refused.
-func inForce(b *testing.B, admin client.Client, name string) {
+func waitUntilEnforced(b *testing.B, admin client.Client, name string) {
 	b.Helper()
-	eventually(b, "baseline "+name+" is in force", func(ctx context.Context) (bool, error) {
+	waitUntil(b, "baseline "+name+" is in force", func(ctx context.Context) (bool, error) {
 		baseline := &v1alpha1.SecurityBaseline{}
 		if err := admin.Get(ctx, client.ObjectKey{Name: name}, baseline); err != nil {
 			return false, err
@@ -208,14 +208,14 @@ func inForce(b *testing.B, admin client.Client, name string) {
 }
 
 // gone waits until the API server refuses nothing any more.
-func gone(b *testing.B, admin client.Client) {
+func waitUntilNotEnforced(b *testing.B, admin client.Client) {
 	b.Helper()
 	for _, baseline := range baselines {
-		eventually(b, "nothing is refused in "+baseline.Name, func(ctx context.Context) (bool, error) {
+		waitUntil(b, "nothing is refused in "+baseline.Name, func(ctx context.Context) (bool, error) {
 			return admin.Create(ctx, pod(baseline.Name, "good"), client.DryRunAll) == nil, nil
 		})
 	}
-	eventually(b, "no policy is left but the authors'", func(ctx context.Context) (bool, error) {
+	waitUntil(b, "no policy is left but the authors'", func(ctx context.Context) (bool, error) {
 		var left admissionregistrationv1.ValidatingAdmissionPolicyList
 		err := admin.List(ctx, &left)
 		return !slices.ContainsFunc(left.Items, func(policy admissionregistrationv1.ValidatingAdmissionPolicy) bool {
@@ -224,9 +224,9 @@ func gone(b *testing.B, admin client.Client) {
 	})
 }
 
-func eventually(b *testing.B, what string, check wait.ConditionWithContextFunc) {
+func waitUntil(b *testing.B, what string, check wait.ConditionWithContextFunc) {
 	b.Helper()
-	if err := wait.PollUntilContextTimeout(b.Context(), 20*time.Millisecond, patience, true, check); err != nil {
+	if err := wait.PollUntilContextTimeout(b.Context(), 20*time.Millisecond, waitTimeout, true, check); err != nil {
 		b.Fatalf("waiting until %s: %v", what, err)
 	}
 }

@@ -19,9 +19,9 @@ import (
 
 const (
 	// manager is the field manager of Argo CD, however it applies.
-	manager = "argocd-controller"
+	fieldManager = "argocd-controller"
 	// patience is how long a sync may take. Argo CD itself has no limit.
-	patience = 5 * time.Minute
+	syncTimeout = 5 * time.Minute
 )
 
 type application struct {
@@ -44,9 +44,9 @@ func newApplication(o options) (*application, error) {
 		cluster: cache.NewClusterCache(config,
 			cache.SetKubectl(kubectl),
 			cache.SetLogr(logr.Discard()),
-			cache.SetPopulateResourceInfoHandler(remember)),
+			cache.SetPopulateResourceInfoHandler(cacheTracked)),
 	}
-	if err := app.reread(); err != nil {
+	if err := app.refresh(); err != nil {
 		return nil, err
 	}
 	manifests, err := cli.Manifests(o.manifests)
@@ -58,13 +58,13 @@ func newApplication(o options) (*application, error) {
 		return nil, fmt.Errorf("parsing the manifests: %w", err)
 	}
 	for _, target := range app.targets {
-		app.prepare(target)
+		app.prepareTarget(target)
 	}
 	return app, nil
 }
 
 // reread does not wait for the cache to learn what changed.
-func (a *application) reread() error {
+func (a *application) refresh() error {
 	a.cluster.Invalidate()
 	if err := a.cluster.EnsureSynced(); err != nil {
 		return fmt.Errorf("reading the cluster: %w", err)
@@ -73,20 +73,20 @@ func (a *application) reread() error {
 }
 
 // prepare puts a target into the Application.
-func (a *application) prepare(target *unstructured.Unstructured) {
+func (a *application) prepareTarget(target *unstructured.Unstructured) {
 	switch namespaced := kube.IsNamespacedOrUnknown(a.cluster, target.GroupVersionKind().GroupKind()); {
 	case !namespaced:
 		target.SetNamespace("")
 	case target.GetNamespace() == "":
 		target.SetNamespace(a.namespace)
 	}
-	track(target, a.name, a.namespace)
+	setTrackingID(target, a.name, a.namespace)
 }
 
 // remember has the cluster cache keep what may belong to an Application, with its
 // name.
-func remember(object *unstructured.Unstructured, isRoot bool) (info any, keep bool) {
-	app, _ := tracked(object)
+func cacheTracked(object *unstructured.Unstructured, isRoot bool) (info any, keep bool) {
+	app, _ := parseTrackingID(object)
 	if !isRoot {
 		app = ""
 	}
@@ -108,8 +108,8 @@ func (a *application) sync() (results []common.ResourceSyncResult, err error) {
 	started := metav1.Now()
 	phase, message := common.OperationRunning, ""
 	for !phase.Completed() {
-		if time.Since(started.Time) > patience {
-			return results, fmt.Errorf("after %v still %s: %s", patience, phase, message)
+		if time.Since(started.Time) > syncTimeout {
+			return results, fmt.Errorf("after %v still %s: %s", syncTimeout, phase, message)
 		}
 		phase, message, results, err = a.step(sync.WithInitialState(phase, message, results, started))
 		if err != nil {
@@ -133,7 +133,7 @@ func (a *application) step(state sync.SyncOpt) (common.OperationPhase, string, [
 	}
 	if a.respectIgnored {
 		for i, target := range reconciled.Target {
-			reconciled.Target[i] = a.ignored.respect(target, reconciled.Live[i])
+			reconciled.Target[i] = a.ignoreDifferences.keepIgnored(target, reconciled.Live[i])
 		}
 	}
 	propagation := metav1.DeletePropagationForeground
@@ -143,9 +143,9 @@ func (a *application) step(state sync.SyncOpt) (common.OperationPhase, string, [
 		sync.WithHealthOverride(a.health),
 		sync.WithPrune(a.prune),
 		sync.WithPrunePropagationPolicy(&propagation),
-		sync.WithResourcesFilter(func(_ kube.ResourceKey, target, live *unstructured.Unstructured) bool { return owns(target, live) }),
+		sync.WithResourcesFilter(func(_ kube.ResourceKey, target, live *unstructured.Unstructured) bool { return isOwned(target, live) }),
 		sync.WithServerSideApply(a.serverSide),
-		sync.WithServerSideApplyManager(manager),
+		sync.WithServerSideApplyManager(fieldManager),
 	)
 	if err != nil {
 		return common.OperationError, "", nil, fmt.Errorf("preparing the sync: %w", err)

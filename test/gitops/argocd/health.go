@@ -26,7 +26,7 @@ func (s healthScripts) GetResourceHealth(object *unstructured.Unstructured) (*he
 	if !found {
 		return nil, nil
 	}
-	result, err := evaluate(script, object)
+	result, err := runHealthScript(script, object)
 	if err != nil {
 		return nil, fmt.Errorf("running the health script: %w", err)
 	}
@@ -51,7 +51,7 @@ func (s healthScripts) GetResourceHealth(object *unstructured.Unstructured) (*he
 
 // evaluate runs a script with the libraries that Argo CD gives to one of argocd-cm,
 // but for the harmless part of os: there is no string library.
-func evaluate(script string, object *unstructured.Unstructured) (lua.LValue, error) {
+func runHealthScript(script string, object *unstructured.Unstructured) (lua.LValue, error) {
 	state := lua.NewState(lua.Options{SkipOpenLibs: true})
 	defer state.Close()
 	for name, open := range map[string]lua.LGFunction{lua.BaseLibName: lua.OpenBase, lua.TabLibName: lua.OpenTable} {

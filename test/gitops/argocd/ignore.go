@@ -18,10 +18,10 @@ type ignoreRules []struct {
 }
 
 // fields returns the paths of the fields of an object that are ignored.
-func (rules ignoreRules) fields(object *unstructured.Unstructured) (fields [][]string) {
+func (rules ignoreRules) ignoredFields(object *unstructured.Unstructured) (fields [][]string) {
 	gvk := object.GroupVersionKind()
 	for _, rule := range rules {
-		if !matches(rule.Group, gvk.Group) || !matches(rule.Kind, gvk.Kind) ||
+		if !matchesGlob(rule.Group, gvk.Group) || !matchesGlob(rule.Kind, gvk.Kind) ||
 			rule.Name != "" && rule.Name != object.GetName() ||
 			rule.Namespace != "" && rule.Namespace != object.GetNamespace() {
 			continue
@@ -37,7 +37,7 @@ func (rules ignoreRules) fields(object *unstructured.Unstructured) (fields [][]s
 	return fields
 }
 
-func matches(pattern, value string) bool {
+func matchesGlob(pattern, value string) bool {
 	matched, err := path.Match(pattern, value)
 	return err == nil && matched
 }
@@ -45,7 +45,7 @@ func matches(pattern, value string) bool {
 // Normalize removes what is not compared, which by default is the status of
 // everything.
 func (rules ignoreRules) Normalize(object *unstructured.Unstructured) error {
-	for _, field := range append(rules.fields(object), []string{"status"}) {
+	for _, field := range append(rules.ignoredFields(object), []string{"status"}) {
 		unstructured.RemoveNestedField(object.Object, field...)
 	}
 	return nil
@@ -53,12 +53,12 @@ func (rules ignoreRules) Normalize(object *unstructured.Unstructured) error {
 
 // respect returns the target with what is live in each ignored field, so that it
 // stays.
-func (rules ignoreRules) respect(target, live *unstructured.Unstructured) *unstructured.Unstructured {
+func (rules ignoreRules) keepIgnored(target, live *unstructured.Unstructured) *unstructured.Unstructured {
 	if target == nil || live == nil {
 		return target
 	}
 	target = target.DeepCopy()
-	for _, field := range rules.fields(target) {
+	for _, field := range rules.ignoredFields(target) {
 		unstructured.RemoveNestedField(target.Object, field...)
 		value, found, err := unstructured.NestedFieldCopy(live.Object, field...)
 		if err != nil || !found {

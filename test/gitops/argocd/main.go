@@ -20,8 +20,8 @@ type options struct {
 	kubeconfig, manifests   string
 	name, namespace         string
 	serverSide, prune       bool
-	respectIgnored, compare bool
-	ignored                 ignoreRules
+	respectIgnored, diffOnly bool
+	ignoreDifferences                 ignoreRules
 	health                  healthScripts
 }
 
@@ -40,12 +40,12 @@ func parse() options {
 	flag.StringVar(&o.namespace, "namespace", "default", "spec.destination.namespace")
 	flag.BoolVar(&o.serverSide, "server-side", false, "sync option ServerSideApply=true")
 	flag.BoolVar(&o.prune, "prune", false, "delete what the Application no longer has")
-	flag.BoolVar(&o.compare, "diff", false, "compare only")
+	flag.BoolVar(&o.diffOnly, "diff", false, "compare only")
 	flag.BoolVar(&o.respectIgnored, "respect-ignore-differences", false, "sync option RespectIgnoreDifferences=true")
 	flag.Func("ignore-differences", "file with the list spec.ignoreDifferences", func(path string) error {
-		return cli.Unmarshal(path, &o.ignored)
+		return cli.Unmarshal(path, &o.ignoreDifferences)
 	})
-	flag.Func("health-lua", "GROUP_KIND=FILE, as in resource.customizations.health.GROUP_KIND; repeatable", o.health.add)
+	flag.Func("health-lua", "GROUP_KIND=FILE, as in resource.customizations.health.GROUP_KIND; repeatable", o.health.addFlag)
 	cli.Parse("kubeconfig", "manifests", "app")
 	return o
 }
@@ -65,11 +65,11 @@ func run(o options) (*report, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.compare {
+	if o.diffOnly {
 		return app.report(nil)
 	}
 	results, syncErr := app.sync()
-	if err := app.reread(); err != nil {
+	if err := app.refresh(); err != nil {
 		return nil, errors.Join(syncErr, err)
 	}
 	report, err := app.report(results)
@@ -80,7 +80,7 @@ func run(o options) (*report, error) {
 }
 
 // add is what a flag GROUP_KIND=FILE does.
-func (s healthScripts) add(value string) error {
+func (s healthScripts) addFlag(value string) error {
 	groupKind, path, found := strings.Cut(value, "=")
 	if !found {
 		return fmt.Errorf("%q is not GROUP_KIND=FILE", value)

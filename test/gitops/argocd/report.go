@@ -52,10 +52,10 @@ func (a *application) report(results []common.ResourceSyncResult) (*report, erro
 	report := &report{Resources: []resource{}, Diffs: map[string]json.RawMessage{}}
 	for i, target := range reconciled.Target {
 		live := reconciled.Live[i]
-		if !owns(target, live) {
+		if !isOwned(target, live) {
 			continue
 		}
-		key, entry := a.entry(target, live, diffs.Diffs[i].Modified)
+		key, entry := a.resourceEntry(target, live, diffs.Diffs[i].Modified)
 		if target != nil && live != nil && diffs.Diffs[i].Modified {
 			if report.Diffs[key.String()], err = cli.MergePatch(diffs.Diffs[i].NormalizedLive, diffs.Diffs[i].PredictedLive); err != nil {
 				return nil, err
@@ -64,7 +64,7 @@ func (a *application) report(results []common.ResourceSyncResult) (*report, erro
 		report.Resources = append(report.Resources, entry)
 	}
 	for _, result := range results {
-		report.add(a.unscoped(result.ResourceKey), result)
+		report.add(a.withoutNamespaceIfClusterScoped(result.ResourceKey), result)
 	}
 	slices.SortFunc(report.Resources, func(a, b resource) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
@@ -76,7 +76,7 @@ func (a *application) report(results []common.ResourceSyncResult) (*report, erro
 // sync is.
 func (a *application) diff(reconciled sync.ReconciliationResult) (*diff.DiffResultList, error) {
 	options := []diff.Option{
-		diff.WithNormalizer(a.ignored), diff.WithManager(manager),
+		diff.WithNormalizer(a.ignoreDifferences), diff.WithManager(fieldManager),
 		diff.WithGVKParser(a.cluster.GetGVKParser()), diff.WithLogr(logr.Discard()),
 	}
 	if a.serverSide {
@@ -90,7 +90,7 @@ func (a *application) diff(reconciled sync.ReconciliationResult) (*diff.DiffResu
 	return diff.DiffArray(reconciled.Target, reconciled.Live, options...)
 }
 
-func (a *application) entry(target, live *unstructured.Unstructured, modified bool) (kube.ResourceKey, resource) {
+func (a *application) resourceEntry(target, live *unstructured.Unstructured, modified bool) (kube.ResourceKey, resource) {
 	object := live
 	if object == nil {
 		object = target
@@ -113,7 +113,7 @@ func (a *application) entry(target, live *unstructured.Unstructured, modified bo
 
 // unscoped takes the namespace of the destination, which a sync gives everything, from
 // the key of what has none.
-func (a *application) unscoped(key kube.ResourceKey) kube.ResourceKey {
+func (a *application) withoutNamespaceIfClusterScoped(key kube.ResourceKey) kube.ResourceKey {
 	if !kube.IsNamespacedOrUnknown(a.cluster, key.GroupKind()) {
 		key.Namespace = ""
 	}

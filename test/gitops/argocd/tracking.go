@@ -13,7 +13,7 @@ const trackingID = "argocd.argoproj.io/tracking-id"
 
 // track marks an object as the Application's. The id of what has no namespace names
 // that of the Application's destination.
-func track(object *unstructured.Unstructured, app, destination string) {
+func setTrackingID(object *unstructured.Unstructured, app, destination string) {
 	if kube.IsCRD(object) {
 		return
 	}
@@ -31,7 +31,7 @@ func track(object *unstructured.Unstructured, app, destination string) {
 
 // tracked returns whose an object is, and whether the mark is meant for it: another
 // may have copied it.
-func tracked(object *unstructured.Unstructured) (app string, itself bool) {
+func parseTrackingID(object *unstructured.Unstructured) (app string, itself bool) {
 	parts := strings.SplitN(object.GetAnnotations()[trackingID], ":", 3)
 	if len(parts) != 3 {
 		return "", false
@@ -49,10 +49,10 @@ func groupKind(object *unstructured.Unstructured) string {
 
 // owns tells whether a pair is the Application's to sync: not what only copied its
 // mark.
-func owns(target, live *unstructured.Unstructured) bool {
+func isOwned(target, live *unstructured.Unstructured) bool {
 	if target != nil || live == nil {
 		return true
 	}
-	_, itself := tracked(live)
+	_, itself := parseTrackingID(live)
 	return itself
 }

@@ -93,7 +93,7 @@ func (k *kustomization) applyOptions() ssa.ApplyOptions {
 	options.ExclusionSelector = map[string]string{group + "/reconcile": disabled, group + "/ssa": "Ignore"}
 	options.IfNotPresentSelector = map[string]string{group + "/ssa": "IfNotPresent"}
 	options.ForceSelector = map[string]string{group + "/force": "enabled"}
-	options.DriftIgnoreRules = k.ignored
+	options.DriftIgnoreRules = k.ignoreRules
 	options.Cleanup = ssa.ApplyCleanupOptions{
 		Annotations: []string{corev1.LastAppliedConfigAnnotation, group + "/checksum", "fluxcd.io/sync-checksum"},
 		Labels:      []string{"fluxcd.io/sync-gc-mark"},
@@ -130,7 +130,7 @@ type inventoryEntry struct {
 }
 
 // stale returns what the inventory has and is not among these.
-func (k *kustomization) stale(current object.ObjMetadataSet) (stale []*unstructured.Unstructured, err error) {
+func (k *kustomization) staleObjects(current object.ObjMetadataSet) (stale []*unstructured.Unstructured, err error) {
 	if k.inventory == "" {
 		return nil, nil
 	}
@@ -158,7 +158,7 @@ func (k *kustomization) stale(current object.ObjMetadataSet) (stale []*unstructu
 // replaceInventory writes what was applied and, if it is to prune, deletes what was
 // before and still bears the Kustomization's labels.
 func (k *kustomization) replaceInventory(ctx context.Context, applied *ssa.ChangeSet) (pruned *ssa.ChangeSet, err error) {
-	stale, err := k.stale(applied.ToObjMetadataSet())
+	stale, err := k.staleObjects(applied.ToObjMetadataSet())
 	if err != nil {
 		return nil, err
 	}

@@ -29,9 +29,9 @@ import (
 type options struct {
 	kubeconfig, manifests, inventory string
 	name                             string
-	prune, compare                   bool
+	prune, diffOnly                   bool
 	wait                             time.Duration
-	ignored                          []jsondiff.IgnoreRule
+	ignoreRules                          []jsondiff.IgnoreRule
 }
 
 // report is what was, or with --diff would be, done, and how things are then.
@@ -65,7 +65,7 @@ func parse() (o options) {
 	flag.StringVar(&o.name, "name", "", "name of the Kustomization, in flux-system")
 	flag.StringVar(&o.inventory, "inventory", "", "file that keeps its status.inventory from run to run")
 	flag.BoolVar(&o.prune, "prune", false, "spec.prune: delete what was applied before and is not any more")
-	flag.BoolVar(&o.compare, "diff", false, "compare only")
+	flag.BoolVar(&o.diffOnly, "diff", false, "compare only")
 	flag.DurationVar(&o.wait, "wait", 0, "spec.wait, with this spec.timeout")
 	flag.Func("ignore", "file with the list spec.ignore", func(path string) error {
 		var rules []struct {
@@ -74,7 +74,7 @@ func parse() (o options) {
 		}
 		err := cli.Unmarshal(path, &rules)
 		for _, rule := range rules {
-			o.ignored = append(o.ignored, jsondiff.IgnoreRule{Paths: rule.Paths, Selector: rule.Target})
+			o.ignoreRules = append(o.ignoreRules, jsondiff.IgnoreRule{Paths: rule.Paths, Selector: rule.Target})
 		}
 		return err
 	})
@@ -88,7 +88,7 @@ func run(ctx context.Context, o options) (*report, error) {
 		return nil, err
 	}
 	act := k.sync
-	if o.compare {
+	if o.diffOnly {
 		act = k.diff
 	}
 	report, syncErr := act(ctx)
@@ -134,7 +134,7 @@ func (k *kustomization) diff(ctx context.Context) (*report, error) {
 	if !k.prune {
 		return report, nil
 	}
-	stale, err := k.stale(object.UnstructuredSetToObjMetadataSet(k.objects))
+	stale, err := k.staleObjects(object.UnstructuredSetToObjMetadataSet(k.objects))
 	for _, gone := range stale {
 		report.Changes = append(report.Changes, change{Subject: ssautils.FmtUnstructured(gone), Action: ssa.DeletedAction})
 	}
