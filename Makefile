@@ -164,7 +164,7 @@ run: ## Run the operator here, against the cluster of your kubeconfig, with your
 
 .PHONY: build
 build: ## Build bin/manager.
-	go build -ldflags="-X main.release=$(VERSION)" -o $(LOCALBIN)/manager ./cmd
+	go build -ldflags="-X main.version=$(VERSION)" -o $(LOCALBIN)/manager ./cmd
 
 .PHONY: docker-build
 docker-build: ## Build the image IMG for this machine.

@@ -30,7 +30,7 @@ func TestTheInvariantsHold(t *testing.T) {
 	err := runHarness(t.Context(), options{
 		seed: 1, aloneFor: 3 * time.Second, mixedFor: 30 * time.Second, namespaces: 20, settleTimeout: 3 * defaultSettleTimeout,
 		faultNames: []string{"kill", "freeze", "errors", "lost", "permissions", "recreate", "crds", "priorities", "clock"},
-		dir:    dir, out: t.Output(),
+		dir:        dir, out: t.Output(),
 	})
 	if err != nil {
 		t.Error(err)

@@ -31,7 +31,7 @@ const (
 	// ownersLabel is on a namespace whose owner set a stricter level, and one to be
 	// warned of.
 	ownerLabel = "chaos.example.com/owner"
-	warnLabel   = "pod-security.kubernetes.io/warn"
+	warnLabel  = "pod-security.kubernetes.io/warn"
 	// special is how many namespaces are never made again, nor relabelled.
 	fixedNamespaces = 5
 	// podName is that of pods that violate what strict asks for, and workloadName that

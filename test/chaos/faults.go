@@ -33,7 +33,7 @@ type fault struct {
 	needsStorage bool
 	// counts is what begins the names of what it counts, unless it is the proxy that does.
 	counterPrefix string
-	inject    func(ctx context.Context, h *harness) error
+	inject        func(ctx context.Context, h *harness) error
 }
 
 // faults are all that can go wrong.

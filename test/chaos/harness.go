@@ -38,24 +38,24 @@ const (
 
 // settings say what is done.
 type options struct {
-	seed         uint64
+	seed               uint64
 	aloneFor, mixedFor time.Duration
-	namespaces   int
+	namespaces         int
 	// within is how soon everything must be as desired once faults stop.
 	settleTimeout time.Duration
 	// faults are the names of those that are tried; all, if there are none.
 	faultNames []string
-	dir    string
-	out    io.Writer
+	dir        string
+	out        io.Writer
 }
 
 // harness does what goes wrong and has it watched.
 type harness struct {
 	// whole is the context of the run: what a fault must put back goes on when the fault
 	// is over, and not when the run is.
-	runCtx      context.Context
-	options   options
-	cluster      *cluster.Cluster
+	runCtx     context.Context
+	options    options
+	cluster    *cluster.Cluster
 	admin      client.Client
 	proxy      *proxy
 	fleet      *fleet

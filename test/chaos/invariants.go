@@ -63,8 +63,8 @@ type invariants struct {
 	levelGovernors map[types.UID]governor
 	// withoutCRDs says that the harness has removed the CRDs, and with them all
 	// baselines and reports.
-	crdsRemoved bool
-	checkedWrites      int
+	crdsRemoved   bool
+	checkedWrites int
 }
 
 // reign is who governs a control, and since when.

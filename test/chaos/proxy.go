@@ -58,7 +58,7 @@ const (
 // failures are the ways in which one of so many requests fails.
 type failureRule struct {
 	oneIn int
-	kinds  []failure
+	kinds []failure
 }
 
 // proxy stands between the operators and the API server.
@@ -68,7 +68,7 @@ type proxy struct {
 
 	mutex sync.Mutex
 	// failing are the faults that are at work.
-	rules []*failureRule
+	rules   []*failureRule
 	watches map[*http.Request]context.CancelFunc
 	counts  map[failure]int
 }

@@ -25,13 +25,13 @@ import (
 // Parts that baselines are made of. Most are valid, for what the CRD refuses is
 // never rendered; some are at the edge of it.
 var (
-	labels     = []string{"a", "app", "team", "Tier_1", "example.com/team", corev1.LabelMetadataName, strings.Repeat("k", 63), strings.Repeat("p.", 126) + "p/" + strings.Repeat("k", 63)}
-	longLabel  = strings.Repeat("p.", 126) + "pp/k"
-	values     = []v1alpha1.LabelValue{"", "a", "web", "v1.2_3-B", "payments", v1alpha1.LabelValue(strings.Repeat("v", 63))}
-	names      = []string{"a", "web", "b-2", "c.d", "0", "to-api", strings.Repeat("n", 63), strings.Repeat("n", 235)}
-	namespaces = []string{"payments", "kube-system", "a", "9", strings.Repeat("n", 63)}
-	subjectNames     = []string{"a", "alice@example.com", "oidc:team-a", "system:authenticated", "Ü %/", strings.Repeat("u", 256)}
-	cidrs     = []string{
+	labels       = []string{"a", "app", "team", "Tier_1", "example.com/team", corev1.LabelMetadataName, strings.Repeat("k", 63), strings.Repeat("p.", 126) + "p/" + strings.Repeat("k", 63)}
+	longLabel    = strings.Repeat("p.", 126) + "pp/k"
+	values       = []v1alpha1.LabelValue{"", "a", "web", "v1.2_3-B", "payments", v1alpha1.LabelValue(strings.Repeat("v", 63))}
+	names        = []string{"a", "web", "b-2", "c.d", "0", "to-api", strings.Repeat("n", 63), strings.Repeat("n", 235)}
+	namespaces   = []string{"payments", "kube-system", "a", "9", strings.Repeat("n", 63)}
+	subjectNames = []string{"a", "alice@example.com", "oidc:team-a", "system:authenticated", "Ü %/", strings.Repeat("u", 256)}
+	cidrs        = []string{
 		"0.0.0.0/0", "::/0", "10.0.0.0/8", "169.254.0.0/16", "169.254.169.254/31", "192.0.0.0/24", "100.64.0.0/10",
 		"fc00::/7", "fd00:ec2::/32", "fe80::/10", "2001:db8::/32", "::ffff:0:0/96", "64:ff9b::a9fe:a9fe/128",
 	}
@@ -40,7 +40,7 @@ var (
 		"9223372036854775808", "1e30", "1e-12", "00.10", "+3", ".5",
 	}
 	containerResources = []corev1.ResourceName{"cpu", "memory", "ephemeral-storage", "hugepages-2Mi", "example.com/gpu"}
-	podQuotaResources       = []corev1.ResourceName{"pods", "count/pods", "cpu", "requests.memory", "limits.cpu"}
+	podQuotaResources  = []corev1.ResourceName{"pods", "count/pods", "cpu", "requests.memory", "limits.cpu"}
 	quotaResources     = []corev1.ResourceName{
 		"pods", "services", "secrets", "configmaps", "persistentvolumeclaims", "services.loadbalancers", "count/deployments.apps", "requests.storage",
 		"gold.storageclass.storage.k8s.io/requests.storage", "requests.example.com/gpu", "hugepages-2Mi", "ephemeral-storage", "requests.ephemeral-storage",

@@ -28,8 +28,8 @@ const (
 	// workers write at a time.
 	workers = 32
 	// stageLabel is what baselines here select by.
-	stageLabel = "scale.example.com/stage"
-	governedStage   = "governed"
+	stageLabel    = "scale.example.com/stage"
+	governedStage = "governed"
 )
 
 // clients are without any limit.

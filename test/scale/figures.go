@@ -18,9 +18,9 @@ type figure struct {
 	// Name is what range files call it.
 	Name string `json:"name"`
 	// What says what it is.
-	Description  string  `json:"what"`
-	Value float64 `json:"value"`
-	Unit  string  `json:"unit"`
+	Description string  `json:"what"`
+	Value       float64 `json:"value"`
+	Unit        string  `json:"unit"`
 	// Goal is the most that it should be; zero where there is none but zero itself,
 	// which Zero says.
 	Goal float64 `json:"goal,omitempty"`

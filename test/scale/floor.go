@@ -35,7 +35,7 @@ func (g *namespaceObjects) count() int { return 2 + len(g.policies) + len(g.bind
 // its own.
 type floor struct {
 	namespaces int
-	objects      namespaceObjects
+	objects    namespaceObjects
 	// all is how long everything takes, one how long one object a namespace does, and
 	// both how long that and the ledger of it do. burdened is how long everything takes
 	// with what the operator asks besides.

@@ -46,17 +46,17 @@ const (
 // bench measures the operator on a control plane, phase by phase.
 type bench struct {
 	options options
-	floor    *floor
+	floor   *floor
 
 	cluster      *cluster.Cluster
-	clients    *clients
-	scraper    *scraper
-	executable string
-	log        string
-	manager    *cluster.Manager
-	pprofAddress      string
-	baseline   *v1alpha1.SecurityBaseline
-	namespaces          int
+	clients      *clients
+	scraper      *scraper
+	executable   string
+	log          string
+	manager      *cluster.Manager
+	pprofAddress string
+	baseline     *v1alpha1.SecurityBaseline
+	namespaces   int
 	// empty is the memory of an operator with nothing to do, in MiB.
 	emptyMemory float64
 

@@ -30,7 +30,7 @@ const (
 	// at a time.
 	podsPerRound = 1000
 	writers      = 16
-	waitTimeout     = 2 * time.Minute
+	waitTimeout  = 2 * time.Minute
 )
 
 func TestMain(m *testing.M) {

@@ -23,7 +23,9 @@ func (b *bench) withProfiles(ctx context.Context, name string, run func(ctx cont
 	}
 	file := filepath.Join(b.options.profiles, strings.ReplaceAll(name, " ", "-"))
 	cpu := make(chan error, 1)
-	go func() { cpu <- b.fetchProfile(ctx, fmt.Sprintf("profile?seconds=%d", profileSeconds), file+".cpu.pprof") }()
+	go func() {
+		cpu <- b.fetchProfile(ctx, fmt.Sprintf("profile?seconds=%d", profileSeconds), file+".cpu.pprof")
+	}()
 	if err := run(ctx); err != nil {
 		return err
 	}

@@ -17,12 +17,12 @@ import (
 )
 
 type options struct {
-	kubeconfig, manifests   string
-	name, namespace         string
-	serverSide, prune       bool
+	kubeconfig, manifests    string
+	name, namespace          string
+	serverSide, prune        bool
 	respectIgnored, diffOnly bool
-	ignoreDifferences                 ignoreRules
-	health                  healthScripts
+	ignoreDifferences        ignoreRules
+	health                   healthScripts
 }
 
 func main() {

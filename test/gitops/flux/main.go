@@ -29,9 +29,9 @@ import (
 type options struct {
 	kubeconfig, manifests, inventory string
 	name                             string
-	prune, diffOnly                   bool
+	prune, diffOnly                  bool
 	wait                             time.Duration
-	ignoreRules                          []jsondiff.IgnoreRule
+	ignoreRules                      []jsondiff.IgnoreRule
 }
 
 // report is what was, or with --diff would be, done, and how things are then.
