@@ -74,7 +74,7 @@ func TestHelp_DescribesEveryFlagInSentences(t *testing.T) {
 	if _, err := parseFlags([]string{"--help"}, "", &help); !errors.Is(err, flag.ErrHelp) {
 		t.Fatal(err)
 	}
-	sentences := regexp.MustCompile(`^[A-Z][^.]*(\.[^ .][^.]*)*\.( \(default .*\))?$`)
+	sentences := regexp.MustCompile(`^[A-Z]([^.]|\.[^ ]|\. [A-Z0-9])*\.( \(default .*\))?$`)
 	described := 0
 	for _, match := range regexp.MustCompile(`(?m)^  (-.*)\n\s+(.*)$|^  (-v level)\t(.*)$`).FindAllStringSubmatch(help.String(), -1) {
 		described++
