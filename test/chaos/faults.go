@@ -68,23 +68,6 @@ func fromMethod(method func(*harness, context.Context) error) func(context.Conte
 	return func(ctx context.Context, h *harness) error { return method(h, ctx) }
 }
 
-// times repeats something until the context is done.
-func repeat(ctx context.Context, every time.Duration, do func() error) error {
-	for ctx.Err() == nil {
-		if err := do(); err != nil && ctx.Err() == nil {
-			return err
-		}
-		pause(ctx, rand.N(2*every))
-	}
-	return nil
-}
-
-// left returns how long a fault has still to work.
-func remaining(ctx context.Context) time.Duration {
-	end, _ := ctx.Deadline()
-	return time.Until(end)
-}
-
 // kill kills an operator a second after one was elected on average.
 func (h *harness) killOperators(ctx context.Context) error {
 	return repeat(ctx, 50*time.Millisecond, func() error {
@@ -232,19 +215,6 @@ func (h *harness) blockNamespaceDeletion(ctx context.Context) error {
 	})
 }
 
-// several does something so often at the same time.
-func concurrently(n int, do func() error) error {
-	failed := make(chan error, n)
-	for range n {
-		go func() { failed <- do() }()
-	}
-	errs := make([]error, 0, n)
-	for range n {
-		errs = append(errs, <-failed)
-	}
-	return errors.Join(errs...)
-}
-
 // crds are the operator's own.
 var crds = []string{"securitybaselines.securitybaseline.io", "baselinereports.securitybaseline.io"}
 
@@ -369,12 +339,4 @@ func (h *harness) fillEtcd(ctx context.Context) error {
 	// Also if the answer did not come in time.
 	_, disarmed := h.watcher.etcd.AlarmDisarm(h.runCtx, &clientv3.AlarmMember{})
 	return errors.Join(ignoreIfOver(ctx, err), disarmed)
-}
-
-// unlessOver returns an error unless it came because the fault was over.
-func ignoreIfOver(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
 }

@@ -84,14 +84,6 @@ func (h *harness) logf(format string, args ...any) {
 	_, _ = fmt.Fprintf(h.options.out, time.Now().UTC().Format("15:04:05 ")+format+"\n", args...)
 }
 
-// pause waits so long or until the context is done.
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
-}
-
 // run returns an error if an invariant did not hold.
 func runHarness(ctx context.Context, s options) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -142,44 +134,6 @@ func runHarness(ctx context.Context, s options) (err error) {
 	h.fleet.stop()
 	h.printSummary()
 	return h.checkFaultsHadEffect(chosen)
-}
-
-// mixed returns some of the faults, and at most one of those with storage.
-func pickMix(random *rand.Rand, chosen []fault) []fault {
-	size := min(len(chosen), 2+random.IntN(maxFaultsInMix-1))
-	var mix []fault
-	for _, i := range random.Perm(len(chosen)) {
-		another := slices.ContainsFunc(mix, func(f fault) bool { return f.needsStorage })
-		if len(mix) < size && (!chosen[i].needsStorage || !another) {
-			mix = append(mix, chosen[i])
-		}
-	}
-	return mix
-}
-
-// choose returns the faults of these names; all, if there are none.
-func faultsNamed(chosen []string) ([]fault, error) {
-	if len(chosen) == 0 {
-		return faults, nil
-	}
-	all := make([]fault, 0, len(chosen))
-	for _, name := range chosen {
-		i := slices.IndexFunc(faults, func(f fault) bool { return f.name == name })
-		if i < 0 {
-			return nil, fmt.Errorf("there is no fault %s; there are: %s", name, joinNames(faults))
-		}
-		all = append(all, faults[i])
-	}
-	return all, nil
-}
-
-// names are those of faults, separated by commas.
-func joinNames(faults []fault) string {
-	all := make([]string, 0, len(faults))
-	for _, f := range faults {
-		all = append(all, f.name)
-	}
-	return strings.Join(all, ", ")
 }
 
 // newHarness starts everything and waits until it is as desired.

@@ -2,7 +2,6 @@ package main
 
 import (
 	"maps"
-	"strings"
 	"testing"
 	"time"
 
@@ -174,48 +173,6 @@ func newSettledSimulation(t *testing.T) *simulation {
 	report := v.objects[v.key(kindBaselineReport, v1alpha1.ReportName)].(*v1alpha1.BaselineReport)
 	report.State, report.ObservedBaselines = v1alpha1.StateCompliant, []v1alpha1.ObservedBaseline{{Name: floorBaseline}}
 	return v
-}
-
-func TestWhatIsNotAsDesiredIsSeen(t *testing.T) {
-	if problem := newSettledSimulation(t).unsettled(time.Now()); problem != "" {
-		t.Fatalf("everything is as desired, but: %s", problem)
-	}
-	for _, test := range []struct {
-		want   string
-		change func(*simulation)
-	}{
-		{"LimitRange/security-baseline-limits of baseline floor is missing", func(v *simulation) { delete(v.objects, v.key(kindLimitRange, objectPrefix+"limits")) }},
-		{`has securitybaseline.io/baseline="strict", not "floor"`, func(v *simulation) {
-			v.objects[v.key(kindRoleBinding, objectPrefix+"team")].GetLabels()[v1alpha1.BaselineLabel] = strictBaseline
-		}},
-		{"ServiceAccount/default of baseline floor is null, not false", func(v *simulation) {
-			v.objects[v.key(kindServiceAccount, "default")].(*corev1.ServiceAccount).AutomountServiceAccountToken = nil
-		}},
-		{"NetworkPolicy/security-baseline-from-mesh is left over", func(v *simulation) {
-			v.objects[v.key(kindNetworkPolicy, objectPrefix+"from-mesh")] = v.objects[v.key(kindNetworkPolicy, objectPrefix+defaultDeny)]
-		}},
-		{`has pod-security.kubernetes.io/enforce="privileged", not "baseline"`, func(v *simulation) { v.objects[v.key(kindNamespace, "")].GetLabels()[enforceLabel] = "privileged" }},
-		{"has no report", func(v *simulation) { delete(v.objects, v.key(kindBaselineReport, v1alpha1.ReportName)) }},
-		{"its report is not of baseline floor at generation 2", func(v *simulation) {
-			v.floor().Generation, v.floor().Status.ObservedGeneration = 2, 2
-		}},
-		{"is Drifted", func(v *simulation) {
-			v.objects[v.key(kindBaselineReport, v1alpha1.ReportName)].(*v1alpha1.BaselineReport).State = v1alpha1.StateDrifted
-		}},
-		{"its status is of generation 1, not 0", func(v *simulation) { v.floor().Status.ObservedGeneration = 1 }},
-		{"1 namespaces are pending", func(v *simulation) { v.floor().Status.Namespaces.Pending = 1 }},
-		{"it says that it governs 2 namespaces, not 1", func(v *simulation) { v.floor().Status.Namespaces.Governed = 2 }},
-		{"is not ready", func(v *simulation) { v.floor().Status.Conditions = nil }},
-		{"is still being deleted", func(v *simulation) { v.floor().DeletionTimestamp = new(metav1.Now()) }},
-	} {
-		t.Run(test.want, func(t *testing.T) {
-			v := newSettledSimulation(t)
-			test.change(v)
-			if problem := v.unsettled(time.Now()); !strings.Contains(problem, test.want) {
-				t.Errorf("it says: %s", problem)
-			}
-		})
-	}
 }
 
 func (v *simulation) floor() *v1alpha1.SecurityBaseline {

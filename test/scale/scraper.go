@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -14,25 +12,9 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"sigs.k8s.io/yaml"
 
-	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/test/cluster"
 )
-
-// starter returns the sample of that name, which selects what is governed here.
-func starterBaseline() (*v1alpha1.SecurityBaseline, error) {
-	data, err := os.ReadFile(filepath.Join(cluster.Root(), "config", "samples", "starter.yaml"))
-	if err != nil {
-		return nil, err
-	}
-	baseline := &v1alpha1.SecurityBaseline{}
-	if err := yaml.UnmarshalStrict(data, baseline); err != nil {
-		return nil, fmt.Errorf("reading the starter sample: %w", err)
-	}
-	baseline.Spec.NamespaceSelector.MatchLabels = map[string]v1alpha1.LabelValue{stageLabel: governedStage}
-	return baseline, nil
-}
 
 // scraper reads an operator's metrics as a ServiceAccount that may.
 type scraper struct{ token string }
@@ -111,29 +93,4 @@ func (s *scraper) waitUntilEvaluated(ctx context.Context, manager *cluster.Manag
 // until looks every 50 ms whether something holds, until it does.
 func (s *scraper) poll(ctx context.Context, holds func() bool) error {
 	return wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(context.Context) (bool, error) { return holds(), nil })
-}
-
-// resident returns the memory of a process in MiB: now, and at its peak.
-func residentMemory(pid int) (now, peak float64, err error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, 0, fmt.Errorf("reading the operator's memory: %w", err)
-	}
-	for line := range strings.Lines(string(data)) {
-		fields := strings.Fields(line)
-		if len(fields) < 2 {
-			continue
-		}
-		kilobytes, err := strconv.ParseFloat(fields[1], 64)
-		if err != nil {
-			continue
-		}
-		switch fields[0] {
-		case "VmRSS:":
-			now = kilobytes / 1024
-		case "VmHWM:":
-			peak = kilobytes / 1024
-		}
-	}
-	return now, peak, nil
 }
