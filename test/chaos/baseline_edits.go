@@ -16,7 +16,7 @@ import (
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
 
-// baseline returns a baseline as it is written in world.go.
+// newBaseline returns a baseline of baselineYAML.
 func newBaseline(name string) *v1alpha1.SecurityBaseline {
 	object, err := decode([]byte(strings.TrimSpace(baselineYAML[name])))
 	if err != nil {
@@ -25,43 +25,43 @@ func newBaseline(name string) *v1alpha1.SecurityBaseline {
 	return object.(*v1alpha1.SecurityBaseline)
 }
 
-// ensure makes a baseline that is missing.
+// ensureBaseline creates a baseline if it is missing.
 func (h *harness) ensureBaseline(ctx context.Context, name string) error {
 	return retry(ctx, func() error {
 		err := client.IgnoreAlreadyExists(h.admin.Create(ctx, newBaseline(name)))
-		if err != nil && !apierrors.IsNotFound(err) { // the CRD is gone, or not served yet
-			return fmt.Errorf("making baseline %s: %w", name, err)
+		if err != nil && !apierrors.IsNotFound(err) { // NotFound: the CRD is missing or not served yet
+			return fmt.Errorf("creating baseline %s: %w", name, err)
 		}
 		return err
 	})
 }
 
-// change changes the spec of a baseline that is there.
-func (h *harness) updateBaseline(ctx context.Context, name string, to func(*v1alpha1.SecurityBaselineSpec)) error {
+// updateBaseline changes the spec of a baseline.
+func (h *harness) updateBaseline(ctx context.Context, name string, change func(*v1alpha1.SecurityBaselineSpec)) error {
 	var current v1alpha1.SecurityBaseline
 	if err := h.admin.Get(ctx, client.ObjectKey{Name: name}, &current); err != nil {
 		return ignoreExpected(err)
 	}
-	to(&current.Spec)
+	change(&current.Spec)
 	return ignoreExpected(h.admin.Update(ctx, &current))
 }
 
-// swap exchanges which of two baselines has precedence.
+// swapPriorities changes which of the baselines floor and strict has precedence.
 func (h *harness) swapPriorities(ctx context.Context) error {
 	return h.updateBaseline(ctx, strictBaseline, func(spec *v1alpha1.SecurityBaselineSpec) { spec.Priority = -spec.Priority })
 }
 
-// except takes a control out of some namespaces for a moment.
+// addException adds an exception that expires after two seconds.
 func (h *harness) addException(ctx context.Context) error {
 	return h.updateBaseline(ctx, floorBaseline, func(spec *v1alpha1.SecurityBaselineSpec) {
 		spec.Exceptions = []v1alpha1.Exception{{
-			Name: "moment", Reason: "To see it expire", Namespaces: []string{h.randomNamespace(), h.randomNamespace() + "0"},
+			Name: "short", Reason: "Tests that exceptions expire", Namespaces: []string{h.randomNamespace(), h.randomNamespace() + "0"},
 			Controls: []v1alpha1.ControlName{v1alpha1.ControlResources}, ExpirationTime: new(metav1.NewTime(time.Now().Add(2 * time.Second))),
 		}}
 	})
 }
 
-// toggle makes a baseline or deletes it.
+// toggleBaseline creates a baseline or, if it exists, deletes it.
 func (h *harness) toggleBaseline(ctx context.Context, name string) error {
 	err := h.admin.Create(ctx, newBaseline(name))
 	if apierrors.IsAlreadyExists(err) {
@@ -70,7 +70,7 @@ func (h *harness) toggleBaseline(ctx context.Context, name string) error {
 	return ignoreExpected(err)
 }
 
-// reselect has another baseline govern a namespace, or not any more.
+// toggleSelection makes another baseline select a namespace, or stops that.
 func (h *harness) toggleSelection(ctx context.Context) error {
 	namespace := &corev1.Namespace{}
 	if err := h.admin.Get(ctx, client.ObjectKey{Name: h.randomOrdinaryNamespace()}, namespace); err != nil {

@@ -8,7 +8,7 @@ import (
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
 
-// What the namespaces are labelled with, and the baselines select by.
+// Labels of the namespaces, by which the baselines select.
 const (
 	governedLabel = "chaos.example.com/governed"
 	tierLabel     = "chaos.example.com/tier"
@@ -23,10 +23,10 @@ const (
 	trialBaseline  = "trial"
 )
 
-// baselineYAML is each baseline. Both floor and strict deny, so that no namespace is
-// ever without; which of them governs changes with their priorities. What extra gave is
-// removed with it. trial only audits. The level that strict asks for is enforced when the
-// pods meet it, those of the others at once.
+// baselineYAML holds the baselines by name. floor and strict both require default-deny
+// policies, so that no namespace is ever without one; their priorities change. extra is
+// deleted with deletionPolicy Remove. trial only audits. The level of strict is enforced
+// once the pods meet it, the levels of the others immediately.
 var baselineYAML = map[string]string{
 	floorBaseline: `
 apiVersion: securitybaseline.io/v1alpha1
@@ -92,7 +92,8 @@ spec:
 `,
 }
 
-// selects says which namespaces a baseline governs something in.
+// isSelectedBy reports, for each enforcing baseline, whether it selects a namespace with
+// these labels.
 var isSelectedBy = map[string]func(labels map[string]string) bool{
 	floorBaseline:  func(labels map[string]string) bool { return labels[governedLabel] == labelTrue },
 	strictBaseline: func(labels map[string]string) bool { return labels[tierLabel] == strictBaseline },
@@ -101,12 +102,12 @@ var isSelectedBy = map[string]func(labels map[string]string) bool{
 
 const labelTrue = "true"
 
-// enforcing are the baselines that govern something in a namespace, the first one
-// first: that of the highest priority, then the oldest, then by name.
+// enforcingBaselines returns the enforcing baselines that select a namespace with these
+// labels, the one with the highest precedence first: by priority, then age, then name.
 func enforcingBaselines(baselines []*v1alpha1.SecurityBaseline, labels map[string]string) []*v1alpha1.SecurityBaseline {
 	var all []*v1alpha1.SecurityBaseline
 	for _, baseline := range baselines {
-		if is := isSelectedBy[baseline.Name]; is != nil && is(labels) && baseline.DeletionTimestamp.IsZero() {
+		if selects := isSelectedBy[baseline.Name]; selects != nil && selects(labels) && baseline.DeletionTimestamp.IsZero() {
 			all = append(all, baseline)
 		}
 	}
@@ -116,7 +117,8 @@ func enforcingBaselines(baselines []*v1alpha1.SecurityBaseline, labels map[strin
 	return all
 }
 
-// governing returns the baseline that governs a control, or nothing.
+// governingBaseline returns the name of the baseline that governs a control in a
+// namespace, or "".
 func governingBaseline(enforcing []*v1alpha1.SecurityBaseline, control, namespace string, now time.Time) string {
 	for _, baseline := range enforcing {
 		if _, declared := expectedObjects[baseline.Name][control]; declared && !isExcepted(baseline, control, namespace, now) {
@@ -126,7 +128,7 @@ func governingBaseline(enforcing []*v1alpha1.SecurityBaseline, control, namespac
 	return ""
 }
 
-// excepted says whether an exception takes a control out of a namespace.
+// isExcepted reports whether an active exception excludes the control in the namespace.
 func isExcepted(baseline *v1alpha1.SecurityBaseline, control, namespace string, now time.Time) bool {
 	return slices.ContainsFunc(baseline.Spec.Exceptions, func(exception v1alpha1.Exception) bool {
 		return slices.Contains(exception.Namespaces, namespace) && slices.Contains(exception.Controls, v1alpha1.ControlName(control)) &&
@@ -134,10 +136,10 @@ func isExcepted(baseline *v1alpha1.SecurityBaseline, control, namespace string, 
 	})
 }
 
-// allControls are those of which the baselines here declare any.
+// controlNames are the controls that the baselines declare.
 var controlNames = []string{"PodSecurity", "Network", "RBAC", "ServiceAccounts", "Resources"}
 
-// governsAny says whether a baseline governs anything in a namespace.
+// governsAnyControl reports whether a baseline governs a control in the namespace.
 func governsAnyControl(baseline string, enforcing []*v1alpha1.SecurityBaseline, namespace string, now time.Time) bool {
 	return slices.ContainsFunc(controlNames, func(control string) bool { return governingBaseline(enforcing, control, namespace, now) == baseline })
 }

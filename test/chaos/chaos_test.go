@@ -23,9 +23,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// What goes wrong here is little of what make chaos does, in the same mixes each time, and
-// it may take longer until all is as desired: other tests run beside it, on any machine.
-func TestTheInvariantsHold(t *testing.T) {
+// The test is a short make chaos with a fixed seed. Settling may take longer, because other
+// tests may run at the same time.
+func TestInvariants_HoldUnderFaults(t *testing.T) {
 	dir := t.TempDir()
 	err := runHarness(t.Context(), options{
 		seed: 1, aloneFor: 3 * time.Second, mixedFor: 30 * time.Second, namespaces: 20, settleTimeout: 3 * defaultSettleTimeout,
@@ -36,20 +36,20 @@ func TestTheInvariantsHold(t *testing.T) {
 		t.Error(err)
 		log, err := os.ReadFile(filepath.Join(dir, "operator.log"))
 		lines := strings.Split(string(log), "\n")
-		t.Logf("the end of the operators' log (%v):\n%s", err, strings.Join(lines[max(0, len(lines)-200):], "\n"))
+		t.Logf("end of the operators' log (%v):\n%s", err, strings.Join(lines[max(0, len(lines)-200):], "\n"))
 	}
 }
 
-func TestAFaultThatIsNoneIsNamed(t *testing.T) {
+func TestFaultsNamed_RejectsUnknownFault(t *testing.T) {
 	err := runHarness(t.Context(), options{faultNames: []string{"kill", "gremlins"}})
-	if err == nil || err.Error() != "there is no fault gremlins; there are: "+joinNames(faults) {
-		t.Error(err)
+	if err == nil || err.Error() != `unknown fault "gremlins"; the faults are: `+joinNames(faults) {
+		t.Errorf("got error %v, want unknown fault", err)
 	}
 }
 
-func TestFaultsWithStorageAreNotMixed(t *testing.T) {
+func TestPickMix_HasAtMostOneStorageFault(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 0))
-	all := 0
+	total := 0
 	for range 1000 {
 		storage := 0
 		mix := pickMix(random, faults)
@@ -58,12 +58,12 @@ func TestFaultsWithStorageAreNotMixed(t *testing.T) {
 				storage++
 			}
 		}
-		all += storage
+		total += storage
 		if storage > 1 || len(mix) < 2 || len(mix) > maxFaultsInMix {
-			t.Fatalf("mixed: %s", joinNames(mix))
+			t.Fatalf("got mix %s with %d storage faults, want 2 to %d faults and at most one storage fault", joinNames(mix), storage, maxFaultsInMix)
 		}
 	}
-	if all == 0 {
-		t.Error("they are never in a mix")
+	if total == 0 {
+		t.Error("got no storage fault in 1,000 mixes, want some")
 	}
 }

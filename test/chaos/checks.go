@@ -15,27 +15,28 @@ import (
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
 
-// foreign checks I2.
+// checkUnmanaged checks I2.
 func (i *invariants) checkUnmanaged(c *change) {
 	named := strings.HasPrefix(c.key.name, objectPrefix) || c.key.name == v1alpha1.ReportName && c.key.kind == kindBaselineReport
 	switch {
 	case c.before == nil:
 		i.createdByOperator[c.after.GetUID()] = true
 		if !named && c.key.kind != kindServiceAccount && c.key.kind != kindNamespace {
-			i.addViolation("I2", c, "made under a name that is not the operator's")
+			i.addViolation("I2", c, "the operator created an object without its name prefix")
 		}
 	case c.after == nil:
 		if !named || !i.createdByOperator[c.before.GetUID()] {
-			i.addViolation("I2", c, "deleted, and not the operator's")
+			i.addViolation("I2", c, "the operator deleted an object that it does not manage")
 		}
 	default:
 		if before, after := unmanagedPart(c.before), unmanagedPart(c.after); !equality.Semantic.DeepEqual(before, after) {
-			i.addViolation("I2", c, "changed what is not the operator's")
+			i.addViolation("I2", c, "the operator changed fields that it does not manage")
 		}
 	}
 }
 
-// theirs returns what of an object is not the operator's, and not Kubernetes' own.
+// unmanagedPart returns a copy of the object without the fields that the operator or
+// Kubernetes itself may change.
 func unmanagedPart(object client.Object) client.Object {
 	rest := object.DeepCopyObject().(client.Object)
 	rest.SetManagedFields(nil)
@@ -80,14 +81,15 @@ func unmanagedPart(object client.Object) client.Object {
 	return rest
 }
 
-// denies says whether a policy denies everything that no other policy allows.
+// isDefaultDeny reports whether the object is a NetworkPolicy that selects all pods and
+// denies all traffic.
 func isDefaultDeny(object client.Object) bool {
 	policy, ok := object.(*networkingv1.NetworkPolicy)
 	return ok && len(policy.Spec.PodSelector.MatchLabels) == 0 && len(policy.Spec.PodSelector.MatchExpressions) == 0 &&
 		len(policy.Spec.PolicyTypes) == 2 && len(policy.Spec.Ingress) == 0 && len(policy.Spec.Egress) == 0
 }
 
-// deny checks I1.
+// checkDefaultDeny checks I1.
 func (i *invariants) checkDefaultDeny(namespace *corev1.Namespace, c *change, ours bool) {
 	before, after := isDefaultDeny(c.before), false
 	for k, object := range i.objects {
@@ -107,19 +109,21 @@ func (i *invariants) checkDefaultDeny(namespace *corev1.Namespace, c *change, ou
 	case ours:
 		i.openSince[namespace.UID] = c.at
 	case i.isLongGoverned(namespace, c.at):
-		i.addViolation("I1", c, "the namespace is open")
+		i.addViolation("I1", c, "the namespace has no default-deny policy")
 	}
 }
 
-// governed says whether some baseline has long selected a namespace. All of them deny, and
-// none whose selection changes is the only one.
+// isLongGoverned reports whether a baseline older than baselineDelay governs the
+// namespace. All baselines here require default-deny policies, and the oldest of them
+// keeps its selector.
 func (i *invariants) isLongGoverned(namespace *corev1.Namespace, now time.Time) bool {
 	return slices.ContainsFunc(enforcingBaselines(i.activeBaselines(), namespace.Labels), func(baseline *v1alpha1.SecurityBaseline) bool {
 		return now.Sub(baseline.CreationTimestamp.Time) > baselineDelay
 	})
 }
 
-// levels are the Pod Security Standards, the laxest first.
+// podSecurityLevels are the levels of the Pod Security Standards, the least strict
+// first.
 var podSecurityLevels = []string{"", "privileged", "baseline", restricted}
 
 const (
@@ -127,7 +131,7 @@ const (
 	enforceLabel = "pod-security.kubernetes.io/enforce"
 )
 
-// level checks I5.
+// checkLevel checks I5.
 func (i *invariants) checkLevel(namespace *corev1.Namespace, c *change, ours bool) {
 	level := func(object client.Object) int {
 		if object == nil {
@@ -136,30 +140,31 @@ func (i *invariants) checkLevel(namespace *corev1.Namespace, c *change, ours boo
 		return max(0, slices.Index(podSecurityLevels, object.GetLabels()[enforceLabel]))
 	}
 	if namespace.Labels[ownerLabel] != "" && !ours && c.before != nil && level(c.after) < level(c.before) {
-		i.addViolation("I5", c, "lowered a level that the namespace's owner set")
+		i.addViolation("I5", c, "the operator lowered a level that the owner of the namespace set")
 		return
 	}
 	reign := i.levelGovernors[namespace.UID]
 	if reign.baseline == "" {
 		return
 	}
-	// What any of them asks for or, where it has long been so, the one that governs.
+	// All baselines require at least the level baseline. The level of the governing
+	// baseline counts once it has governed for baselineDelay.
 	needed := slices.Index(podSecurityLevels, "baseline")
 	if reign.baseline == strictBaseline && c.at.Sub(reign.since) > baselineDelay {
 		needed = slices.Index(podSecurityLevels, restricted)
 	}
 	if !ours && level(c.after) < level(c.before) && level(c.after) < needed {
-		i.addViolation("I5", c, "lowered to %q", podSecurityLevels[level(c.after)])
+		i.addViolation("I5", c, "the operator lowered the level to %q", podSecurityLevels[level(c.after)])
 	}
 }
 
-// report checks I4.
+// checkReport checks I4.
 func (i *invariants) checkReport(namespace *corev1.Namespace, c *change) {
 	before, _ := c.before.(*v1alpha1.BaselineReport)
 	after, _ := c.after.(*v1alpha1.BaselineReport)
 	if after == nil {
 		if !i.crdsRemoved && i.isLongGoverned(namespace, c.at) {
-			i.addViolation("I4", c, "the report is lost")
+			i.addViolation("I4", c, "the report was deleted")
 		}
 		return
 	}
@@ -167,7 +172,7 @@ func (i *invariants) checkReport(namespace *corev1.Namespace, c *change) {
 	if before != nil {
 		old = before.Drifts
 		if after.Summary.DriftsTotal < before.Summary.DriftsTotal {
-			i.addViolation("I4", c, "%d drifts were counted, and now %d", before.Summary.DriftsTotal, after.Summary.DriftsTotal)
+			i.addViolation("I4", c, "driftsTotal decreased from %d to %d", before.Summary.DriftsTotal, after.Summary.DriftsTotal)
 		}
 	}
 	count := func(drift *v1alpha1.Drift) int64 { return max(1, drift.Count) }
@@ -177,7 +182,7 @@ func (i *invariants) checkReport(namespace *corev1.Namespace, c *change) {
 		})
 		oldest := len(after.Drifts) == maxDrifts && !after.Drifts[len(after.Drifts)-1].DetectionTime.Before(&old[d].DetectionTime)
 		if !kept && !oldest {
-			i.addViolation("I4", c, "lost the record %s", toJSON(old[d]))
+			i.addViolation("I4", c, "a recorded drift was removed: %s", toJSON(old[d]))
 		}
 	}
 	for d := range after.Drifts {
@@ -186,7 +191,7 @@ func (i *invariants) checkReport(namespace *corev1.Namespace, c *change) {
 			continue
 		}
 		if i.harnessEdits[namespace.UID][drift.Object] == 0 || drift.Manager != editManager && drift.Manager != "" || drift.Action == v1alpha1.DriftReported {
-			i.addViolation("I4", c, "nobody did what is recorded: %s", toJSON(drift))
+			i.addViolation("I4", c, "a drift is recorded that did not happen: %s", toJSON(drift))
 		}
 	}
 	recorded := map[string]int64{}
@@ -197,18 +202,19 @@ func (i *invariants) checkReport(namespace *corev1.Namespace, c *change) {
 	for object, n := range i.harnessEdits[namespace.UID] {
 		edits += n
 		if recorded[object] > int64(n) {
-			i.addViolation("I4", c, "%d drifts of %s are recorded, but it was changed no more than %d times", recorded[object], object, n)
+			i.addViolation("I4", c, "got %d recorded drifts of %s, want at most %d", recorded[object], object, n)
 		}
 	}
 	if after.Summary.DriftsTotal > int64(edits) {
-		i.addViolation("I4", c, "%d drifts were counted, but nothing was changed more than %d times", after.Summary.DriftsTotal, edits)
+		i.addViolation("I4", c, "got driftsTotal %d, want at most %d", after.Summary.DriftsTotal, edits)
 	}
 }
 
-// mostDrifts is how many a report lists.
+// maxDrifts is the maximum number of drifts in a report.
 const maxDrifts = 20
 
-// sameRecord says whether two records are of one drift, that came again perhaps.
+// isSameDrift reports whether two entries record the same drift, which may have happened
+// again in between.
 func isSameDrift(a, b *v1alpha1.Drift) bool {
 	return a.Control == b.Control && a.Baseline == b.Baseline && a.Object == b.Object && a.Manager == b.Manager && a.Operation == b.Operation && a.Action == b.Action
 }

@@ -15,39 +15,40 @@ import (
 )
 
 const (
-	// foreignLabel is on objects that have names of the operator's and are not its.
+	// foreignLabel marks objects that have the name of a managed object but are not
+	// managed.
 	foreignLabel = "chaos.example.com/foreign"
-	// conflictLabel is on the namespaces that have such an object.
+	// conflictLabel marks the namespaces that contain such an object.
 	conflictLabel = "chaos.example.com/conflict"
-	// ownersLabel is on a namespace whose owner set a stricter level, and one to be
-	// warned of.
+	// ownerLabel marks a namespace whose owner set a stricter level than the baseline,
+	// and a warn level.
 	ownerLabel = "chaos.example.com/owner"
 	warnLabel  = "pod-security.kubernetes.io/warn"
-	// special is how many namespaces are never made again, nor relabelled.
+	// fixedNamespaces is the number of namespaces that are never recreated or relabeled.
 	fixedNamespaces = 5
-	// podName is that of pods that violate what strict asks for, and workloadName that
-	// of a Deployment that changes when they go.
+	// violatingPodName is the name of pods that violate the level of the strict
+	// baseline.
 	violatingPodName, workloadName = "dirty", "workload"
 )
 
-// edit is something that somebody does to what the operator put in place.
+// objectEdit is a change that a user makes to a managed object.
 type objectEdit struct {
 	kind, name string
-	// patch is a merge patch in which %s is where the annotation goes, and which
-	// deletes the object where it is empty.
+	// patch is a merge patch. %s stands for the metadata. If patch is empty, the edit
+	// deletes the object.
 	patch string
 }
 
-// theirApp labels what is theirs.
+// appLabels are the labels of the workloads in the namespaces.
 var appLabels = map[string]string{"app": "web"}
 
-// defaultDeny is the name of the policy that denies, after the prefix.
+// defaultDeny is the name of the default-deny policy, without objectPrefix.
 const defaultDeny = "default-deny"
 
-// opening lets everybody into the pods of a policy.
+// openIngress is a patch that makes a NetworkPolicy allow all ingress.
 const openIngress = `{"metadata":%s,"spec":{"ingress":[{}]}}`
 
-// edits are what is done to objects of every kind.
+// objectEdits are the possible edits.
 var objectEdits = []objectEdit{
 	{kindNetworkPolicy, defaultDeny, openIngress},
 	{kindNetworkPolicy, defaultDeny, `{"metadata":%s,"spec":{"policyTypes":["Ingress"]}}`},
@@ -67,33 +68,33 @@ var objectEdits = []objectEdit{
 	{kindBaselineReport, "", ""},
 }
 
-// labels that are taken off a namespace or changed.
+// labelEdits remove or change labels of a namespace.
 var labelEdits = []string{
 	`"pod-security.kubernetes.io/enforce":"privileged"`, `"pod-security.kubernetes.io/enforce":null`,
 	`"pod-security.kubernetes.io/enforce-version":"v1.20"`, `"podsecurity.securitybaseline.io/baseline":null`,
 }
 
-// annotated returns the metadata of a patch, which is new each time and says
-// something that is nobody's but the harness's.
+// editMetadata returns the metadata of a patch, with a new annotation and a label that
+// no operator manages.
 func (h *harness) editMetadata(labels string) string {
 	n := h.editNumber.Add(1)
 	return fmt.Sprintf(`{"annotations":{%q:"%d"},"labels":{"chaos.example.com/seen":"%d"%s}}`, editAnnotation, n, n%7, labels)
 }
 
-// edit does something at random to a namespace. That the object is not there, or has
-// changed, is as well.
+// editRandomObject makes a random edit. It ignores that the object is missing or has
+// changed.
 func (h *harness) editRandomObject(ctx context.Context) error {
-	e := objectEdits[rand.IntN(len(objectEdits))]
+	edit := objectEdits[rand.IntN(len(objectEdits))]
 	namespace := h.randomNamespace()
-	k := key{e.kind, namespace, objectPrefix + e.name}
+	k := key{kind: edit.kind, namespace: namespace, name: objectPrefix + edit.name}
 	labels := ""
-	switch e.kind {
+	switch edit.kind {
 	case kindServiceAccount:
 		k.name = "default"
 	case kindBaselineReport:
 		k.name = v1alpha1.ReportName
 	case kindNamespace:
-		k = key{e.kind, "", namespace}
+		k = key{kind: edit.kind, name: namespace}
 		if label := rand.IntN(2 * len(labelEdits)); label < len(labelEdits) {
 			labels = "," + labelEdits[label]
 		}
@@ -104,7 +105,7 @@ func (h *harness) editRandomObject(ctx context.Context) error {
 	}
 	h.watcher.mutex.Lock()
 	object := h.watcher.objects[k]
-	if object != nil && e.patch == "" {
+	if object != nil && edit.patch == "" {
 		h.invariants.recordDeletion(k, object, time.Now())
 	}
 	h.watcher.mutex.Unlock()
@@ -113,7 +114,7 @@ func (h *harness) editRandomObject(ctx context.Context) error {
 	}
 	object = object.DeepCopyObject().(client.Object)
 	var err error
-	if e.patch == "" {
+	if edit.patch == "" {
 		err = h.admin.Delete(ctx, object, client.Preconditions{UID: new(object.GetUID())})
 		if isRejected(err) {
 			h.watcher.mutex.Lock()
@@ -121,7 +122,7 @@ func (h *harness) editRandomObject(ctx context.Context) error {
 			h.watcher.mutex.Unlock()
 		}
 	} else {
-		err = h.admin.Patch(ctx, object, client.RawPatch(types.MergePatchType, fmt.Appendf(nil, e.patch, h.editMetadata(labels))), client.FieldOwner(editManager))
+		err = h.admin.Patch(ctx, object, client.RawPatch(types.MergePatchType, fmt.Appendf(nil, edit.patch, h.editMetadata(labels))), client.FieldOwner(editManager))
 	}
 	if err == nil {
 		h.editsApplied.Add(1)
@@ -129,7 +130,7 @@ func (h *harness) editRandomObject(ctx context.Context) error {
 	return ignoreExpected(err)
 }
 
-// open opens a namespace, and returns nil if it did.
+// openRandomNamespace makes the default-deny policy of a namespace allow all ingress.
 func (h *harness) openRandomNamespace(ctx context.Context) error {
 	policy := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: h.randomOrdinaryNamespace(), Name: objectPrefix + defaultDeny}}
 	patch := fmt.Appendf(nil, openIngress, h.editMetadata(""))

@@ -11,8 +11,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// wantedYAML is what each baseline that enforces gives a namespace, written down by
-// hand: what the operator's own code would say is not asked.
+// expectedYAML holds the objects that each enforcing baseline creates in a namespace.
+// They are written by hand, so that the check does not depend on the operator's code.
 var expectedYAML = map[string]string{
 	floorBaseline: `
 kind: NetworkPolicy
@@ -134,10 +134,10 @@ spec: {hard: {pods: "100"}}
 `,
 }
 
-// controlLabel is how the objects above say which control they are of.
+// controlLabel is the control that an expected object belongs to.
 const controlLabel = "securitybaseline.io/control"
 
-// wanted is what each baseline gives under each control.
+// expectedObjects holds the expected objects by baseline and control.
 var expectedObjects = func() map[string]map[string][]client.Object {
 	all := map[string]map[string][]client.Object{}
 	for name, text := range expectedYAML {
@@ -150,7 +150,7 @@ var expectedObjects = func() map[string]map[string][]client.Object {
 			}
 			object, err := decode(document)
 			if err != nil {
-				panic(fmt.Sprintf("what baseline %s gives: %v", name, err))
+				panic(fmt.Sprintf("reading the expected objects of baseline %s: %v", name, err))
 			}
 			control := object.GetLabels()[controlLabel]
 			all[name][control] = append(all[name][control], object)

@@ -36,7 +36,7 @@ func startFleet(replicas int, shared sharedDir, log string) (*fleet, error) {
 	return f, nil
 }
 
-// keep keeps one replica running.
+// keepReplica restarts one replica whenever it exits.
 func (f *fleet) keepReplica() {
 	for {
 		process, err := f.startReplica()
@@ -46,7 +46,7 @@ func (f *fleet) keepReplica() {
 			}
 			return
 		}
-		_ = process.Wait() // killed, most of the time
+		_ = process.Wait() // the replica was usually killed
 		f.mutex.Lock()
 		delete(f.running, process.Process.Pid)
 		f.exits++
@@ -70,7 +70,7 @@ func (f *fleet) startReplica() (*exec.Cmd, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = log.Close() }() // the process has its own
+	defer func() { _ = log.Close() }() // the process has its own descriptor
 	process := exec.Command(self)
 	process.Env = append(os.Environ(), operatorEnv+"="+string(f.shared))
 	process.Stdout, process.Stderr = log, log
@@ -81,19 +81,20 @@ func (f *fleet) startReplica() (*exec.Cmd, error) {
 	return process, nil
 }
 
-// leader returns the process that was last elected; zero if that is not running.
+// leader returns the PID of the replica that was elected last, or 0 if it is not
+// running.
 func (f *fleet) leader() int {
 	data, err := os.ReadFile(f.shared.leaderPath())
-	pid, invalid := strconv.Atoi(string(data))
+	pid, parseErr := strconv.Atoi(string(data))
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
-	if err != nil || invalid != nil || f.running[pid] == nil {
+	if err != nil || parseErr != nil || f.running[pid] == nil {
 		return 0
 	}
 	return pid
 }
 
-// other returns a process that runs and is not this one; zero if there is none.
+// otherThan returns the PID of a running replica other than this one, or 0.
 func (f *fleet) otherThan(pid int) int {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
@@ -105,7 +106,7 @@ func (f *fleet) otherThan(pid int) int {
 	return 0
 }
 
-// signal sends a replica a signal, if it is running.
+// signal sends a signal to a replica. It reports whether the replica was running.
 func (f *fleet) signal(pid int, signal syscall.Signal) bool {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
@@ -113,7 +114,7 @@ func (f *fleet) signal(pid int, signal syscall.Signal) bool {
 	return process != nil && process.Process.Signal(signal) == nil
 }
 
-// setClock sets the operators' clock so far ahead.
+// setClock sets the offset of the operators' clock.
 func (f *fleet) setClock(ahead time.Duration) error {
 	next := f.shared.clockOffsetPath() + ".next"
 	if err := os.WriteFile(next, []byte(strconv.FormatInt(int64(ahead), 10)), 0o600); err != nil {
@@ -122,7 +123,7 @@ func (f *fleet) setClock(ahead time.Duration) error {
 	return os.Rename(next, f.shared.clockOffsetPath())
 }
 
-// stop ends every replica.
+// stop terminates all replicas and waits for them.
 func (f *fleet) stop() {
 	f.mutex.Lock()
 	f.stopping = true
@@ -134,10 +135,10 @@ func (f *fleet) stop() {
 	f.group.Wait()
 }
 
-// wrong matches what no log of an operator may say.
+// forbiddenInLog matches messages that no operator may log.
 var forbiddenInLog = regexp.MustCompile(`WARNING: DATA RACE|panic|fatal error`)
 
-// complaints returns an error if the operators' log tells of a race or a panic.
+// checkLog returns an error if the operators' log contains a data race or a panic.
 func (f *fleet) checkLog() error {
 	data, err := os.ReadFile(f.log)
 	if err != nil {
@@ -150,7 +151,7 @@ func (f *fleet) checkLog() error {
 		}
 	}
 	if len(lines) > 0 {
-		return fmt.Errorf("the operators' log says:\n%s", strings.Join(lines, "\n"))
+		return fmt.Errorf("the operators' log contains:\n%s", strings.Join(lines, "\n"))
 	}
 	return nil
 }

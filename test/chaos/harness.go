@@ -22,37 +22,40 @@ import (
 )
 
 const (
-	// replicas of the operator run, of which one leads.
+	// replicas is the number of running operators. One of them leads.
 	replicas = 2
-	// settleWithin is how soon everything is to be as desired once faults stop.
+	// defaultSettleTimeout is the time within which the cluster must match the baselines
+	// after the faults stop.
 	defaultSettleTimeout = 30 * time.Second
-	// fewest is how many namespaces are needed: some are special.
-	minNamespaces = 10
-	// together is how many faults are mixed, at most.
+	// minNamespaces is the smallest useful number of namespaces: fixedNamespaces of them
+	// are never recreated or relabeled.
+	minNamespaces  = 10
 	maxFaultsInMix = 4
-	// longestMix is how long a mix lasts, at most.
 	maxMixDuration = 20 * time.Second
-	// churnEvery is how often something is done while faults work.
+	// churnInterval is the average time between two user changes while faults are
+	// active.
 	churnInterval = 50 * time.Millisecond
 )
 
-// settings say what is done.
+// options are the values of the flags.
 type options struct {
-	seed               uint64
-	aloneFor, mixedFor time.Duration
-	namespaces         int
-	// within is how soon everything must be as desired once faults stop.
+	seed       uint64
+	aloneFor   time.Duration
+	mixedFor   time.Duration
+	namespaces int
+	// settleTimeout is the time within which the cluster must match the baselines after
+	// the faults stop.
 	settleTimeout time.Duration
-	// faults are the names of those that are tried; all, if there are none.
+	// faultNames selects faults. If it is empty, all faults are used.
 	faultNames []string
 	dir        string
 	out        io.Writer
 }
 
-// harness does what goes wrong and has it watched.
+// harness injects faults and checks the invariants.
 type harness struct {
-	// whole is the context of the run: what a fault must put back goes on when the fault
-	// is over, and not when the run is.
+	// runCtx is the context of the whole run. Cleanup after a fault uses it, because the
+	// context of the fault is done by then.
 	runCtx     context.Context
 	options    options
 	cluster    *cluster.Cluster
@@ -62,18 +65,21 @@ type harness struct {
 	watcher    *watcher
 	invariants *invariants
 
-	// edits are numbered, and made those that the API server took.
-	editNumber, editsApplied atomic.Int64
-	// recreating are the namespaces that are being made again.
+	// editNumber numbers the edits, so that each has a different annotation.
+	editNumber atomic.Int64
+	// editsApplied counts the edits that the API server accepted.
+	editsApplied atomic.Int64
+	// recreating holds the names of the namespaces that are being recreated.
 	recreating sync.Map
 
 	mutex  sync.Mutex
 	counts map[string]int
-	// slowest is how long it took at most until everything was as desired.
+	// longestSettle is the longest time that the cluster took to match the baselines
+	// after a round.
 	longestSettle time.Duration
 }
 
-// count counts what was done.
+// count counts an action by its name.
 func (h *harness) count(what string) {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
@@ -84,31 +90,31 @@ func (h *harness) logf(format string, args ...any) {
 	_, _ = fmt.Fprintf(h.options.out, time.Now().UTC().Format("15:04:05 ")+format+"\n", args...)
 }
 
-// run returns an error if an invariant did not hold.
-func runHarness(ctx context.Context, s options) (err error) {
+// runHarness runs all rounds. It returns an error if an invariant was violated.
+func runHarness(ctx context.Context, o options) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	chosen, err := faultsNamed(s.faultNames)
+	selected, err := faultsNamed(o.faultNames)
 	if err != nil {
 		return err
 	}
-	if s.namespaces < minNamespaces {
-		return fmt.Errorf("%d namespaces are too few: %d at least are needed", s.namespaces, minNamespaces)
+	if o.namespaces < minNamespaces {
+		return fmt.Errorf("got %d namespaces, need at least %d", o.namespaces, minNamespaces)
 	}
-	if s.dir == "" {
-		if s.dir, err = os.MkdirTemp("", "chaos-"); err != nil {
+	if o.dir == "" {
+		if o.dir, err = os.MkdirTemp("", "chaos-"); err != nil {
 			return err
 		}
 		defer func() {
 			if err == nil {
-				err = os.RemoveAll(s.dir)
+				err = os.RemoveAll(o.dir)
 			} else {
-				err = fmt.Errorf("%w\nthe operators' log is in %s", err, s.dir)
+				err = fmt.Errorf("%w\nsee the operators' log in %s", err, o.dir)
 			}
 		}()
 	}
-	_, _ = fmt.Fprintf(s.out, "seed %d\n", s.seed)
-	h, err := newHarness(ctx, s)
+	_, _ = fmt.Fprintf(o.out, "seed %d\n", o.seed)
+	h, err := newHarness(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -117,28 +123,29 @@ func runHarness(ctx context.Context, s options) (err error) {
 		h.fleet.stop()
 		err = errors.Join(err, h.fleet.checkLog())
 	}()
-	random := rand.New(rand.NewPCG(s.seed, 0))
-	if s.aloneFor > 0 {
-		for _, f := range chosen {
-			if err := h.runRound(ctx, max(s.aloneFor, f.duration), f); err != nil {
+	random := rand.New(rand.NewPCG(o.seed, 0))
+	if o.aloneFor > 0 {
+		for _, f := range selected {
+			if err := h.runRound(ctx, max(o.aloneFor, f.duration), f); err != nil {
 				return err
 			}
 		}
 	}
-	for end := time.Now().Add(s.mixedFor); time.Now().Before(end); {
-		mix := pickMix(random, chosen)
+	for end := time.Now().Add(o.mixedFor); time.Now().Before(end); {
+		mix := pickMix(random, selected)
 		if err := h.runRound(ctx, maxMixDuration/4+time.Duration(random.Int64N(int64(maxMixDuration*3/4))), mix...); err != nil {
 			return err
 		}
 	}
 	h.fleet.stop()
 	h.printSummary()
-	return h.checkFaultsHadEffect(chosen)
+	return h.checkFaultsHadEffect(selected)
 }
 
-// newHarness starts everything and waits until it is as desired.
-func newHarness(ctx context.Context, s options) (_ *harness, err error) {
-	h := &harness{runCtx: ctx, options: s, counts: map[string]int{}, invariants: newInvariants()}
+// newHarness starts the control plane and the operators, and waits until the cluster
+// matches the baselines.
+func newHarness(ctx context.Context, o options) (_ *harness, err error) {
+	h := &harness{runCtx: ctx, options: o, counts: map[string]int{}, invariants: newInvariants()}
 	if h.cluster, err = cluster.Start(ctx); err != nil {
 		return nil, err
 	}
@@ -172,8 +179,8 @@ func newHarness(ctx context.Context, s options) (_ *harness, err error) {
 	if err != nil {
 		return nil, err
 	}
-	shared := sharedDir(s.dir)
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+	shared := sharedDir(o.dir)
+	if err := os.MkdirAll(o.dir, 0o700); err != nil {
 		return nil, err
 	}
 	data, err := os.ReadFile(kubeconfig)
@@ -183,7 +190,7 @@ func newHarness(ctx context.Context, s options) (_ *harness, err error) {
 	if err := os.WriteFile(shared.kubeconfigPath(), data, 0o600); err != nil {
 		return nil, err
 	}
-	for i := range s.namespaces {
+	for i := range o.namespaces {
 		if err := h.createNamespace(ctx, namespaceName(i)); err != nil {
 			return nil, err
 		}
@@ -193,20 +200,20 @@ func newHarness(ctx context.Context, s options) (_ *harness, err error) {
 			return nil, err
 		}
 	}
-	if h.fleet, err = startFleet(replicas, shared, filepath.Join(s.dir, "operator.log")); err != nil {
+	if h.fleet, err = startFleet(replicas, shared, filepath.Join(o.dir, "operator.log")); err != nil {
 		return nil, err
 	}
 	if _, err := h.waitUntilSettled(ctx); err != nil {
 		h.fleet.stop()
-		return nil, fmt.Errorf("before any fault: %w", err)
+		return nil, fmt.Errorf("settling before the first fault: %w", err)
 	}
 	return h, nil
 }
 
-// round has faults work together for a while, and then waits until everything is as
-// desired.
-func (h *harness) runRound(ctx context.Context, lasts time.Duration, mix ...fault) error {
-	limited, cancel := context.WithTimeout(ctx, lasts)
+// runRound injects the faults of a mix together for the given time. Then it waits until
+// the cluster matches the baselines.
+func (h *harness) runRound(ctx context.Context, length time.Duration, mix ...fault) error {
+	limited, cancel := context.WithTimeout(ctx, length)
 	defer cancel()
 	done := make(chan error, 1+len(mix))
 	for _, f := range mix {
@@ -231,17 +238,18 @@ func (h *harness) runRound(ctx context.Context, lasts time.Duration, mix ...faul
 	if err != nil {
 		return fmt.Errorf("%s: %w", joinNames(mix), err)
 	}
-	h.logf("%s: %s of faults, as desired %.1f s later", joinNames(mix), lasts.Round(time.Second), took.Seconds())
+	h.logf("%s: faults for %s, settled %.1f s later", joinNames(mix), length.Round(time.Second), took.Seconds())
 	return nil
 }
 
-// settle waits until everything is as desired, and says how long that took. It is an
-// error if an invariant was violated. A namespace is opened first, so that what was as
-// desired all the time is not taken for an operator that works.
+// waitUntilSettled waits until the cluster matches the baselines and returns the time
+// that it took. It returns an error if an invariant was violated. First, it opens a
+// namespace: this shows that the operator reverts changes, and not only that there was
+// nothing to revert.
 func (h *harness) waitUntilSettled(ctx context.Context) (time.Duration, error) {
 	start := time.Now()
-	probed, cancel := context.WithTimeout(ctx, h.options.settleTimeout)
-	err := retry(probed, func() error { return h.openRandomNamespace(probed) })
+	openCtx, cancel := context.WithTimeout(ctx, h.options.settleTimeout)
+	err := retry(openCtx, func() error { return h.openRandomNamespace(openCtx) })
 	cancel()
 	if err != nil {
 		return 0, fmt.Errorf("opening a namespace: %w", err)
@@ -269,46 +277,47 @@ func (h *harness) waitUntilSettled(ctx context.Context) (time.Duration, error) {
 	if ctx.Err() != nil {
 		return 0, ctx.Err()
 	}
-	return 0, fmt.Errorf("I3: %s after the faults stopped:\n  %s", h.options.settleTimeout, problem)
+	return 0, fmt.Errorf("I3: not settled %s after the faults stopped:\n  %s", h.options.settleTimeout, problem)
 }
 
-// idle returns an error if a fault did nothing, or nothing was done while they worked.
-func (h *harness) checkFaultsHadEffect(chosen []fault) error {
+// checkFaultsHadEffect returns an error if a fault did nothing, or if there were no
+// edits or checked writes.
+func (h *harness) checkFaultsHadEffect(selected []fault) error {
 	h.mutex.Lock()
-	counted := slices.Collect(maps.Keys(h.counts))
+	actions := slices.Collect(maps.Keys(h.counts))
 	h.mutex.Unlock()
-	for _, f := range chosen {
-		if f.counterPrefix != "" && !slices.ContainsFunc(counted, func(what string) bool { return strings.HasPrefix(what, f.counterPrefix) }) {
-			return fmt.Errorf("%s did nothing", f.name)
+	for _, f := range selected {
+		if f.counterPrefix != "" && !slices.ContainsFunc(actions, func(what string) bool { return strings.HasPrefix(what, f.counterPrefix) }) {
+			return fmt.Errorf("fault %s had no effect", f.name)
 		}
 		if f.counterPrefix == "" && len(h.proxy.failureCounts()) == 0 {
-			return fmt.Errorf("%s failed no request", f.name)
+			return fmt.Errorf("fault %s failed no request", f.name)
 		}
 	}
 	h.watcher.mutex.Lock()
 	defer h.watcher.mutex.Unlock()
 	if h.editsApplied.Load() == 0 || h.invariants.checkedWrites == 0 || len(h.invariants.openFor) == 0 {
-		return fmt.Errorf("%d edits were made, %d writes checked, %d namespaces closed again", h.editsApplied.Load(), h.invariants.checkedWrites, len(h.invariants.openFor))
+		return fmt.Errorf("got %d edits, %d checked writes and %d reverted openings, want at least one of each", h.editsApplied.Load(), h.invariants.checkedWrites, len(h.invariants.openFor))
 	}
 	return nil
 }
 
-// summary says what was done.
+// printSummary prints the counters and times of the run.
 func (h *harness) printSummary() {
 	h.watcher.mutex.Lock()
 	defer h.watcher.mutex.Unlock()
-	healed := slices.Sorted(slices.Values(h.invariants.openFor))
-	h.logf("%d edits, %d writes of the operators and Kubernetes checked, %d operators ended", h.editsApplied.Load(), h.invariants.checkedWrites, h.fleet.exits)
-	if n := len(healed); n > 0 {
-		h.logf("%d times a namespace was opened; it was closed again within %s in half of the cases, %s in 99 of 100, %s at most, faults and all",
-			n, healed[n/2].Round(time.Millisecond), healed[n*99/100].Round(time.Millisecond), healed[n-1].Round(time.Millisecond))
+	durations := slices.Sorted(slices.Values(h.invariants.openFor))
+	h.logf("%d edits, %d checked writes of the operators and Kubernetes, %d operator exits", h.editsApplied.Load(), h.invariants.checkedWrites, h.fleet.exits)
+	if n := len(durations); n > 0 {
+		h.logf("%d times a namespace was opened; time until it was closed, including faults: median %s, p99 %s, maximum %s",
+			n, durations[n/2].Round(time.Millisecond), durations[n*99/100].Round(time.Millisecond), durations[n-1].Round(time.Millisecond))
 	}
-	h.logf("everything was as desired within %.1f s of the end of the faults", h.longestSettle.Seconds())
+	h.logf("longest time to settle after the faults stopped: %.1f s", h.longestSettle.Seconds())
 	for _, what := range slices.Sorted(maps.Keys(h.counts)) {
 		h.logf("%6d %s", h.counts[what], what)
 	}
-	failed := h.proxy.failureCounts()
-	for _, way := range slices.Sorted(maps.Keys(failed)) {
-		h.logf("%6d requests: %s", failed[way], way)
+	failures := h.proxy.failureCounts()
+	for _, kind := range slices.Sorted(maps.Keys(failures)) {
+		h.logf("%6d requests: %s", failures[kind], kind)
 	}
 }

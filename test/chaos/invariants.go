@@ -13,54 +13,58 @@ import (
 
 // The invariants:
 //
-//	I1  Once governed, a namespace is never without a default-deny policy while a
-//	    baseline that denies governs it.
-//	I2  No object or field that is not the operator's ever changes.
-//	I3  When faults stop, everything is as desired within 30 s: see settled.
-//	I4  No report or record of a drift that was written is lost or wrong.
-//	I5  The enforce label never drops below what a baseline asks for and the pods met.
+//	I1  A governed namespace always has a default-deny policy while its baseline
+//	    requires one.
+//	I2  The operator never changes objects or fields that it does not manage.
+//	I3  After the faults stop, the cluster matches the baselines within 30 s: see
+//	    unsettled.
+//	I4  Reports and recorded drifts are never lost or wrong.
+//	I5  The enforce label never drops below the level that a baseline requires and the
+//	    pods have met.
 //
-// What the harness does itself it says in an annotation or, where it deletes, before
-// it does. Everything else is the operator's doing, or Kubernetes' own.
+// The harness marks its own writes with an annotation and announces its deletions. All
+// other changes come from the operator or from Kubernetes itself.
 
 const (
-	// editAnnotation is new with each write of the harness.
+	// editAnnotation has a new value after each write of the harness.
 	editAnnotation = "chaos.example.com/edit"
-	// editManager is its field manager.
+	// editManager is the field manager of the harness.
 	editManager = "chaos"
-	// prefix begins the names of the operator's objects.
+	// objectPrefix is the prefix of the names of managed objects.
 	objectPrefix = "security-baseline-"
-	// known is how long the operators have to learn of a change of the baselines
-	// before they are held to it.
+	// baselineDelay is the time that the operators may take to apply a change of a
+	// baseline.
 	baselineDelay = 10 * time.Second
-	// doneWithin is how long the API server may take to do what it was asked to and
-	// did not answer.
+	// deletionTimeout is the time after which the API server no longer executes a
+	// deletion that it did not answer.
 	deletionTimeout = time.Minute
 )
 
 // invariants checks each change as it happens. The watcher's lock guards it.
 type invariants struct {
-	objects    map[key]client.Object // the watcher's
+	objects    map[key]client.Object // shared with the watcher
 	violations []string
-	// made are the objects that the operators made, by UID.
+	// createdByOperator holds the UIDs of the objects that the operators created.
 	createdByOperator map[types.UID]bool
-	// deleting is when the harness asked for an object to be deleted, by UID.
+	// deletions holds when the harness requested the deletion of an object, by UID.
 	deletions map[types.UID]time.Time
-	// edited is how often the harness changed an object of a namespace, by its UID.
+	// harnessEdits counts the changes of each object by the harness, by the UID of its
+	// namespace and by kind/name.
 	harnessEdits map[types.UID]map[string]int
-	// open is since when a namespace is open by the harness's doing.
+	// openSince holds since when a namespace has been open because of the harness, by
+	// UID.
 	openSince map[types.UID]time.Time
-	// healed is how long each was.
+	// openFor holds for how long each of them was open.
 	openFor []time.Duration
-	// reigns are who governs the level of a namespace, by its UID.
+	// levelGovernors holds which baseline governs PodSecurity in a namespace, by UID.
 	levelGovernors map[types.UID]governor
-	// withoutCRDs says that the harness has removed the CRDs, and with them all
+	// crdsRemoved is true while the harness has removed the CRDs, and with them all
 	// baselines and reports.
 	crdsRemoved   bool
 	checkedWrites int
 }
 
-// reign is who governs a control, and since when.
+// governor is the baseline that governs a control, and since when.
 type governor struct {
 	baseline string
 	since    time.Time
@@ -78,16 +82,17 @@ func (i *invariants) addViolation(invariant string, c *change, format string, ar
 		c.at.UTC().Format("15:04:05.000"), invariant, c.key, fmt.Sprintf(format, args...), toJSON(c.before), toJSON(c.after)))
 }
 
-// namespace returns a namespace that is there and not going, or nil.
+// governedNamespace returns the namespace if it exists, is governed and is not
+// terminating, or nil.
 func (i *invariants) governedNamespace(name string) *corev1.Namespace {
-	namespace, ok := i.objects[key{kindNamespace, "", name}].(*corev1.Namespace)
+	namespace, ok := i.objects[key{kind: kindNamespace, name: name}].(*corev1.Namespace)
 	if !ok || !namespace.DeletionTimestamp.IsZero() || namespace.Labels[governedLabel] != labelTrue {
 		return nil
 	}
 	return namespace
 }
 
-// baselines returns those that are there and not going.
+// activeBaselines returns the baselines that exist and are not being deleted.
 func (i *invariants) activeBaselines() []*v1alpha1.SecurityBaseline {
 	var all []*v1alpha1.SecurityBaseline
 	for _, object := range i.objects {
@@ -98,7 +103,7 @@ func (i *invariants) activeBaselines() []*v1alpha1.SecurityBaseline {
 	return all
 }
 
-// on checks a change.
+// observe checks a change.
 func (i *invariants) observe(c *change) {
 	switch c.key.kind {
 	case kindPod:
@@ -120,11 +125,11 @@ func (i *invariants) observe(c *change) {
 		i.recordLevelGovernor(namespace, c.at)
 	}
 	if namespace == nil {
-		return // not one of ours, or going with all that is in it
+		return // not governed, or terminating
 	}
-	ours := i.isByHarness(c)
-	if ours {
-		if c.after != nil { // deletions are counted when they are asked for
+	byHarness := i.isByHarness(c)
+	if byHarness {
+		if c.after != nil { // deletions are counted when they are announced
 			i.countEdit(namespace, c.key, 1)
 		}
 	} else {
@@ -133,35 +138,35 @@ func (i *invariants) observe(c *change) {
 	}
 	switch c.key.kind {
 	case kindNetworkPolicy:
-		i.checkDefaultDeny(namespace, c, ours)
+		i.checkDefaultDeny(namespace, c, byHarness)
 	case kindNamespace:
-		i.checkLevel(namespace, c, ours)
+		i.checkLevel(namespace, c, byHarness)
 	case kindBaselineReport:
-		if !ours {
+		if !byHarness {
 			i.checkReport(namespace, c)
 		}
 	}
 }
 
-// byHarness says whether the harness made a change.
+// isByHarness reports whether the harness made a change.
 func (i *invariants) isByHarness(c *change) bool {
 	if c.after == nil {
-		asked, ok := i.deletions[c.before.GetUID()]
-		return ok && c.at.Sub(asked) < deletionTimeout
+		requested, ok := i.deletions[c.before.GetUID()]
+		return ok && c.at.Sub(requested) < deletionTimeout
 	}
 	edit := c.after.GetAnnotations()[editAnnotation]
 	return edit != "" && (c.before == nil || c.before.GetAnnotations()[editAnnotation] != edit)
 }
 
-// govern notes who governs the level of a namespace now.
+// recordLevelGovernor records which baseline governs PodSecurity in the namespace.
 func (i *invariants) recordLevelGovernor(namespace *corev1.Namespace, now time.Time) {
 	baseline := governingBaseline(enforcingBaselines(i.activeBaselines(), namespace.Labels), "PodSecurity", namespace.Name, now)
 	if i.levelGovernors[namespace.UID].baseline != baseline {
-		i.levelGovernors[namespace.UID] = governor{baseline, now}
+		i.levelGovernors[namespace.UID] = governor{baseline: baseline, since: now}
 	}
 }
 
-// note counts edits of the harness.
+// countEdit adds n edits of an object by the harness.
 func (i *invariants) countEdit(namespace *corev1.Namespace, k key, n int) {
 	if i.harnessEdits[namespace.UID] == nil {
 		i.harnessEdits[namespace.UID] = map[string]int{}
@@ -169,7 +174,7 @@ func (i *invariants) countEdit(namespace *corev1.Namespace, k key, n int) {
 	i.harnessEdits[namespace.UID][k.kind+"/"+k.name] += n
 }
 
-// deletes is told of a deletion that the harness is about to ask for.
+// recordDeletion records a deletion that the harness is about to request.
 func (i *invariants) recordDeletion(k key, object client.Object, now time.Time) {
 	i.deletions[object.GetUID()] = now
 	if namespace := i.governedNamespace(k.namespace); namespace != nil {
@@ -177,7 +182,7 @@ func (i *invariants) recordDeletion(k key, object client.Object, now time.Time) 
 	}
 }
 
-// deletesNot is told that it was refused.
+// forgetDeletion reverts recordDeletion after the API server rejected the deletion.
 func (i *invariants) forgetDeletion(k key, object client.Object) {
 	delete(i.deletions, object.GetUID())
 	if namespace := i.governedNamespace(k.namespace); namespace != nil {
@@ -185,7 +190,8 @@ func (i *invariants) forgetDeletion(k key, object client.Object) {
 	}
 }
 
-// dirty says whether a pod violates what strict asks for.
+// hasViolatingPod reports whether the namespace has a pod that violates the level of the
+// strict baseline.
 func (i *invariants) hasViolatingPod(namespace string) bool {
 	return i.objects[key{kindPod, namespace, violatingPodName}] != nil
 }

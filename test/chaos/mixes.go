@@ -7,36 +7,37 @@ import (
 	"strings"
 )
 
-// mixed returns some of the faults, and at most one of those with storage.
-func pickMix(random *rand.Rand, chosen []fault) []fault {
-	size := min(len(chosen), 2+random.IntN(maxFaultsInMix-1))
+// pickMix returns two to maxFaultsInMix random faults. At most one of them needs
+// storage.
+func pickMix(random *rand.Rand, selected []fault) []fault {
+	size := min(len(selected), 2+random.IntN(maxFaultsInMix-1))
 	var mix []fault
-	for _, i := range random.Perm(len(chosen)) {
-		another := slices.ContainsFunc(mix, func(f fault) bool { return f.needsStorage })
-		if len(mix) < size && (!chosen[i].needsStorage || !another) {
-			mix = append(mix, chosen[i])
+	for _, i := range random.Perm(len(selected)) {
+		hasStorage := slices.ContainsFunc(mix, func(f fault) bool { return f.needsStorage })
+		if len(mix) < size && (!selected[i].needsStorage || !hasStorage) {
+			mix = append(mix, selected[i])
 		}
 	}
 	return mix
 }
 
-// choose returns the faults of these names; all, if there are none.
-func faultsNamed(chosen []string) ([]fault, error) {
-	if len(chosen) == 0 {
+// faultsNamed returns the faults with these names, or all faults if there are no names.
+func faultsNamed(selected []string) ([]fault, error) {
+	if len(selected) == 0 {
 		return faults, nil
 	}
-	all := make([]fault, 0, len(chosen))
-	for _, name := range chosen {
+	all := make([]fault, 0, len(selected))
+	for _, name := range selected {
 		i := slices.IndexFunc(faults, func(f fault) bool { return f.name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("there is no fault %s; there are: %s", name, joinNames(faults))
+			return nil, fmt.Errorf("unknown fault %q; the faults are: %s", name, joinNames(faults))
 		}
 		all = append(all, faults[i])
 	}
 	return all, nil
 }
 
-// names are those of faults, separated by commas.
+// joinNames returns the names of the faults, separated by commas.
 func joinNames(faults []fault) string {
 	all := make([]string, 0, len(faults))
 	for _, f := range faults {

@@ -25,7 +25,7 @@ func (h *harness) randomOrdinaryNamespace() string {
 	return namespaceName(fixedNamespaces + rand.IntN(h.options.namespaces-fixedNamespaces))
 }
 
-// namespace returns the namespace of a number, as it is made.
+// newNamespace returns the namespace with this name, with its labels.
 func (h *harness) newNamespace(name string) *corev1.Namespace {
 	labels := map[string]string{governedLabel: labelTrue}
 	var number int
@@ -40,14 +40,17 @@ func (h *harness) newNamespace(name string) *corev1.Namespace {
 	case 2:
 		labels[conflictLabel] = labelTrue
 	case 4:
-		labels[ownerLabel], labels[enforceLabel], labels[warnLabel] = labelTrue, restricted, restricted
+		labels[ownerLabel] = labelTrue
+		labels[enforceLabel] = restricted
+		labels[warnLabel] = restricted
 	}
 	return &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
 		Name: name, Labels: labels, Annotations: map[string]string{editAnnotation: fmt.Sprint(h.editNumber.Add(1)), "owner.example.com/contact": "team@example.com"},
 	}}
 }
 
-// populate makes a namespace and what is in it that is not the operator's.
+// createNamespace creates a namespace and the objects in it that the operator does not
+// manage.
 func (h *harness) createNamespace(ctx context.Context, name string) error {
 	namespace := h.newNamespace(name)
 	meta := func(name string) metav1.ObjectMeta {
@@ -55,19 +58,19 @@ func (h *harness) createNamespace(ctx context.Context, name string) error {
 	}
 	objects := []client.Object{
 		namespace,
-		&networkingv1.NetworkPolicy{ObjectMeta: meta("their-own"), Spec: networkingv1.NetworkPolicySpec{
+		&networkingv1.NetworkPolicy{ObjectMeta: meta("unmanaged"), Spec: networkingv1.NetworkPolicySpec{
 			PodSelector: metav1.LabelSelector{MatchLabels: appLabels}, Ingress: []networkingv1.NetworkPolicyIngressRule{{}},
 		}},
-		&rbacv1.RoleBinding{ObjectMeta: meta("their-own"), RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "view"}},
+		&rbacv1.RoleBinding{ObjectMeta: meta("unmanaged"), RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "view"}},
 		&appsv1.Deployment{ObjectMeta: meta(workloadName), Spec: appsv1.DeploymentSpec{
 			Replicas: new(int32(0)), Selector: &metav1.LabelSelector{MatchLabels: appLabels},
 			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: appLabels}, Spec: violatingPodSpec()},
 		}},
 	}
 	if namespace.Labels[conflictLabel] != "" {
-		theirs := &networkingv1.NetworkPolicy{ObjectMeta: meta(objectPrefix + "from-gateway")}
-		theirs.Labels = map[string]string{foreignLabel: labelTrue}
-		objects = append(objects, theirs)
+		foreign := &networkingv1.NetworkPolicy{ObjectMeta: meta(objectPrefix + "from-gateway")}
+		foreign.Labels = map[string]string{foreignLabel: labelTrue}
+		objects = append(objects, foreign)
 	}
 	for _, object := range objects {
 		err := retry(ctx, func() error {
@@ -78,25 +81,25 @@ func (h *harness) createNamespace(ctx context.Context, name string) error {
 			return nil
 		})
 		if err != nil {
-			return fmt.Errorf("making %s: %w", object.GetName(), err)
+			return fmt.Errorf("creating %s: %w", object.GetName(), err)
 		}
 	}
 	return nil
 }
 
-// recreate deletes a namespace and makes it again under the same name. Where it is
-// stuck, an object in it holds it up for a while.
+// recreateNamespace deletes a random namespace and creates it again under the same name.
+// If stuck is positive, an object with a finalizer delays the deletion for that time.
 func (h *harness) recreateNamespace(ctx context.Context, stuck time.Duration) error {
 	name := h.randomOrdinaryNamespace()
-	if _, already := h.recreating.LoadOrStore(name, true); already {
+	if _, inProgress := h.recreating.LoadOrStore(name, true); inProgress {
 		return nil
 	}
 	defer h.recreating.Delete(name)
 	if ctx.Err() != nil {
 		return nil
 	}
-	// Whatever else ends, the namespace must neither stay nor be missing.
-	over := ctx
+	// The fault may end at any time. The namespace must still be deleted and recreated.
+	faultCtx := ctx
 	ctx = h.runCtx
 	holder := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: "holder", Finalizers: []string{"chaos.example.com/holder"}}}
 	if stuck > 0 {
@@ -109,7 +112,7 @@ func (h *harness) recreateNamespace(ctx context.Context, stuck time.Duration) er
 		return err
 	}
 	if stuck > 0 {
-		pause(over, stuck)
+		pause(faultCtx, stuck)
 		err := retry(ctx, func() error {
 			err := h.admin.Get(ctx, client.ObjectKeyFromObject(holder), holder)
 			if err != nil {
@@ -124,7 +127,7 @@ func (h *harness) recreateNamespace(ctx context.Context, stuck time.Duration) er
 	}
 	err := retry(ctx, func() error {
 		if err := h.admin.Get(ctx, client.ObjectKey{Name: name}, namespace); !apierrors.IsNotFound(err) {
-			return fmt.Errorf("namespace %s is still there: %w", name, err)
+			return fmt.Errorf("namespace %s still exists: %w", name, err)
 		}
 		return nil
 	})
@@ -134,12 +137,13 @@ func (h *harness) recreateNamespace(ctx context.Context, stuck time.Duration) er
 	return h.createNamespace(ctx, name)
 }
 
-// dirty is what violates the level restricted, and no other.
+// violatingPodSpec violates the level restricted and no other level.
 func violatingPodSpec() corev1.PodSpec {
 	return corev1.PodSpec{Containers: []corev1.Container{{Name: "a", Image: "example.com/a"}}}
 }
 
-// pollute makes a pod that violates what strict asks for or, if it is there, deletes it.
+// toggleViolatingPod creates a pod that violates the level of the strict baseline. If
+// the pod exists, it deletes it.
 func (h *harness) toggleViolatingPod(ctx context.Context) error {
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: h.randomNamespace(), Name: violatingPodName}, Spec: violatingPodSpec()}
 	err := h.admin.Create(ctx, pod)
@@ -152,7 +156,7 @@ func (h *harness) toggleViolatingPod(ctx context.Context) error {
 	if err := h.admin.Delete(ctx, pod); err != nil {
 		return ignoreExpected(err)
 	}
-	// Only a workload that changes tells the operators.
+	// The operators do not watch pods. They check them when a workload changes.
 	workload := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: workloadName}}
 	patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"metadata":%s}`, h.editMetadata("")))
 	ctx = h.runCtx

@@ -18,9 +18,9 @@ import (
 	"github.com/securitybaseline/operator/test/cluster"
 )
 
-// The operators are this same executable, started again, so that the race detector
-// is on in them if it is on here, and so that their clock can be set. They differ from
-// cmd in their flags, and in a lease that is short enough to be lost often.
+// The operators run from this executable, started again. So the race detector is on in
+// them if it is on here, and the harness can set their clock. They differ from cmd in their
+// flags and in a short lease, which is lost often.
 const (
 	operatorEnv   = "SECURITYBASELINE_CHAOS_OPERATOR"
 	leaseDuration = 4 * time.Second
@@ -28,7 +28,8 @@ const (
 	retryPeriod   = 500 * time.Millisecond
 )
 
-// operatorMain does not return in an operator.
+// runAsOperator runs the operator and does not return if this process was started as
+// one.
 func runAsOperator() {
 	dir := os.Getenv(operatorEnv)
 	if dir == "" {
@@ -36,21 +37,21 @@ func runAsOperator() {
 	}
 	ctrl.SetLogger(zap.New(zap.WriteTo(os.Stderr)))
 	if err := runOperator(sharedDir(dir)); err != nil {
-		fmt.Fprintln(os.Stderr, "the operator ends:", err)
+		fmt.Fprintln(os.Stderr, "operator exited:", err)
 		os.Exit(1)
 	}
 	os.Exit(0)
 }
 
-// files is the directory that the operators share with their fleet.
+// sharedDir is the directory that the operators share with their fleet.
 type sharedDir string
 
 func (f sharedDir) kubeconfigPath() string { return filepath.Join(string(f), "kubeconfig") }
 
-// clock holds how far their clock is ahead, in nanoseconds.
+// clockOffsetPath is the file with the offset of the clock, in nanoseconds.
 func (f sharedDir) clockOffsetPath() string { return filepath.Join(string(f), "clock") }
 
-// leader holds the process that was last elected.
+// leaderPath is the file with the PID of the replica that was elected last.
 func (f sharedDir) leaderPath() string { return filepath.Join(string(f), "leader") }
 
 func runOperator(shared sharedDir) error {
@@ -79,13 +80,13 @@ func runOperator(shared sharedDir) error {
 	return mgr.Start(ctx)
 }
 
-// clock returns a clock that is as far ahead as the file says.
+// offsetClock returns a clock with the offset in the shared file.
 func offsetClock(ctx context.Context, shared sharedDir) func() time.Time {
-	var ahead atomic.Int64
+	var offset atomic.Int64
 	read := func() {
 		data, err := os.ReadFile(shared.clockOffsetPath())
-		if value, invalid := strconv.ParseInt(string(data), 10, 64); err == nil && invalid == nil {
-			ahead.Store(value)
+		if value, parseErr := strconv.ParseInt(string(data), 10, 64); err == nil && parseErr == nil {
+			offset.Store(value)
 		}
 	}
 	read()
@@ -95,5 +96,5 @@ func offsetClock(ctx context.Context, shared sharedDir) func() time.Time {
 			pause(ctx, 20*time.Millisecond)
 		}
 	}()
-	return func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	return func() time.Time { return time.Now().Add(time.Duration(offset.Load())) }
 }

@@ -12,17 +12,17 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// refused says whether the API server did not delete what it was asked to: without an
-// answer, or when etcd did not answer it in time, it may do so yet. What is gone already
-// may be so by the harness's own other hand.
+// isRejected reports whether the API server rejected a deletion for good. After a
+// timeout or a server error the deletion may still happen. NotFound and Conflict do not
+// count: the harness may have deleted or recreated the object concurrently.
 func isRejected(err error) bool {
 	var status apierrors.APIStatus
 	return errors.As(err, &status) && status.Status().Code < http.StatusInternalServerError && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err)
 }
 
-// tolerated passes only the errors that the harness's own mistakes lead to: while the
-// API server is down, while etcd is full and where things changed meanwhile, an edit
-// comes to nothing.
+// ignoreExpected returns only errors that show a mistake in the harness, such as an
+// invalid patch. An edit may fail while the API server is down, while etcd is full, or
+// because the object changed meanwhile.
 func ignoreExpected(err error) error {
 	if apierrors.IsBadRequest(err) || apierrors.IsInvalid(err) || apierrors.IsMethodNotSupported(err) {
 		return err
@@ -30,10 +30,11 @@ func ignoreExpected(err error) error {
 	return nil
 }
 
-// patience is how long something is tried that must succeed in the end.
+// retryTimeout limits retry.
 const retryTimeout = 2 * time.Minute
 
-// retried does something until it succeeds.
+// retry calls do until it succeeds or retryTimeout has passed. The error includes the
+// last one of do.
 func retry(ctx context.Context, do func() error) error {
 	var last error
 	ctx, cancel := context.WithTimeout(ctx, retryTimeout)
@@ -43,12 +44,12 @@ func retry(ctx context.Context, do func() error) error {
 		return last == nil, nil
 	})
 	if err != nil && last != nil {
-		return fmt.Errorf("%w; at last: %w", err, last)
+		return fmt.Errorf("%w; last error: %w", err, last)
 	}
 	return err
 }
 
-// pause waits so long or until the context is done.
+// pause waits for d or until the context is done.
 func pause(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():
@@ -56,24 +57,25 @@ func pause(ctx context.Context, d time.Duration) {
 	}
 }
 
-// times repeats something until the context is done.
-func repeat(ctx context.Context, every time.Duration, do func() error) error {
+// repeat calls do until the context is done. It pauses between calls, for interval on
+// average.
+func repeat(ctx context.Context, interval time.Duration, do func() error) error {
 	for ctx.Err() == nil {
 		if err := do(); err != nil && ctx.Err() == nil {
 			return err
 		}
-		pause(ctx, rand.N(2*every))
+		pause(ctx, rand.N(2*interval))
 	}
 	return nil
 }
 
-// left returns how long a fault has still to work.
+// remaining returns the time until the deadline of the context.
 func remaining(ctx context.Context) time.Duration {
 	end, _ := ctx.Deadline()
 	return time.Until(end)
 }
 
-// several does something so often at the same time.
+// concurrently runs n calls of do at the same time and joins their errors.
 func concurrently(n int, do func() error) error {
 	failed := make(chan error, n)
 	for range n {
@@ -86,7 +88,8 @@ func concurrently(n int, do func() error) error {
 	return errors.Join(errs...)
 }
 
-// unlessOver returns an error unless it came because the fault was over.
+// ignoreIfOver returns nil if the fault is over, that is, if its context is done. An
+// error is expected then.
 func ignoreIfOver(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return nil

@@ -17,7 +17,8 @@ import (
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
 
-// settled says what is not as desired; empty if everything is.
+// unsettled describes what does not match the baselines. It returns "" if everything
+// does. It checks I3.
 func (i *invariants) unsettled(now time.Time) string {
 	var all []string
 	baselines := i.activeBaselines()
@@ -48,18 +49,18 @@ func (i *invariants) unsettled(now time.Time) string {
 	return strings.Join(all, "\n  ")
 }
 
-// statusProblem says what the status of a baseline still lacks, that governs something in
-// so many namespaces.
+// statusProblem describes what is missing in the status of a baseline that governs
+// controls in the given number of namespaces. It returns "" if the status is complete.
 func statusProblem(baseline *v1alpha1.SecurityBaseline, governed int32) string {
 	switch {
 	case !baseline.DeletionTimestamp.IsZero():
 		return "is still being deleted"
 	case baseline.Status.ObservedGeneration != baseline.Generation:
-		return fmt.Sprintf("its status is of generation %d, not %d", baseline.Status.ObservedGeneration, baseline.Generation)
+		return fmt.Sprintf("got status of generation %d, want %d", baseline.Status.ObservedGeneration, baseline.Generation)
 	case baseline.Status.Namespaces.Pending > 0:
 		return fmt.Sprintf("%d namespaces are pending", baseline.Status.Namespaces.Pending)
 	case baseline.Status.Namespaces.Governed != governed:
-		return fmt.Sprintf("it says that it governs %d namespaces, not %d", baseline.Status.Namespaces.Governed, governed)
+		return fmt.Sprintf("got %d governed namespaces in the status, want %d", baseline.Status.Namespaces.Governed, governed)
 	case !meta.IsStatusConditionTrue(baseline.Status.Conditions, v1alpha1.ConditionReady):
 		return "is not ready: " + toJSON(baseline.Status.Conditions)
 	}
@@ -71,32 +72,32 @@ func statusProblem(baseline *v1alpha1.SecurityBaseline, governed int32) string {
 	return ""
 }
 
-// problems says what of a namespace is not as desired.
+// namespaceProblems describes what in a namespace does not match the baselines.
 func (i *invariants) namespaceProblems(namespace *corev1.Namespace, baselines []*v1alpha1.SecurityBaseline, now time.Time) []string {
 	var problems []string
 	add := func(format string, args ...any) {
 		problems = append(problems, namespace.Name+": "+fmt.Sprintf(format, args...))
 	}
 	all := enforcingBaselines(baselines, namespace.Labels)
-	want := map[string]bool{}
+	expected := map[string]bool{}
 	for _, control := range controlNames {
 		baseline := governingBaseline(all, control, namespace.Name, now)
 		for _, object := range expectedObjects[baseline][control] {
 			k := keyInNamespace(namespace.Name, object)
-			want[k.String()] = true
-			if have := i.objects[k]; have == nil || have.GetLabels()[foreignLabel] == "" {
-				if problem := difference(have, object, baseline, i.hasViolatingPod(namespace.Name)); problem != "" {
+			expected[k.String()] = true
+			if actual := i.objects[k]; actual == nil || actual.GetLabels()[foreignLabel] == "" {
+				if problem := difference(actual, object, baseline, i.hasViolatingPod(namespace.Name)); problem != "" {
 					add("%s of baseline %s %s", k, baseline, problem)
 				}
 			}
 		}
 	}
 	for k, object := range i.objects {
-		if k.namespace == namespace.Name && strings.HasPrefix(k.name, objectPrefix) && !want[k.String()] && object.GetLabels()[foreignLabel] == "" {
-			add("%s is left over", k)
+		if k.namespace == namespace.Name && strings.HasPrefix(k.name, objectPrefix) && !expected[k.String()] && object.GetLabels()[foreignLabel] == "" {
+			add("%s is not expected", k)
 		}
 	}
-	report, _ := i.objects[key{kindBaselineReport, namespace.Name, v1alpha1.ReportName}].(*v1alpha1.BaselineReport)
+	report, _ := i.objects[key{kind: kindBaselineReport, namespace: namespace.Name, name: v1alpha1.ReportName}].(*v1alpha1.BaselineReport)
 	if report == nil {
 		add("has no report")
 		return problems
@@ -104,49 +105,51 @@ func (i *invariants) namespaceProblems(namespace *corev1.Namespace, baselines []
 	for _, baseline := range baselines {
 		selected := baseline.Name == trialBaseline || isSelectedBy[baseline.Name](namespace.Labels)
 		if selected != slices.Contains(report.ObservedBaselines, v1alpha1.ObservedBaseline{Name: baseline.Name, Generation: baseline.Generation}) {
-			add("its report is not of baseline %s at generation %d: %s", baseline.Name, baseline.Generation, toJSON(report.ObservedBaselines))
+			add("the report is not based on baseline %s at generation %d: %s", baseline.Name, baseline.Generation, toJSON(report.ObservedBaselines))
 		}
 	}
-	fine := []v1alpha1.State{v1alpha1.StateCompliant, v1alpha1.StateContested, v1alpha1.StateExcepted}
+	allowed := []v1alpha1.State{v1alpha1.StateCompliant, v1alpha1.StateContested, v1alpha1.StateExcepted}
 	if i.hasViolatingPod(namespace.Name) {
-		fine = append(fine, v1alpha1.StateViolating)
+		allowed = append(allowed, v1alpha1.StateViolating)
 	}
-	if !slices.Contains(fine, report.State) && namespace.Labels[conflictLabel] == "" {
+	if !slices.Contains(allowed, report.State) && namespace.Labels[conflictLabel] == "" {
 		add("is %s: %s", report.State, toJSON(report.Controls))
 	}
 	return problems
 }
 
-// keyIn is that of an object of a baseline in a namespace, or of the namespace.
+// keyInNamespace returns the key of an expected object in a namespace. For an expected
+// Namespace, this is the key of the namespace itself.
 func keyInNamespace(namespace string, object client.Object) key {
 	kind := object.GetObjectKind().GroupVersionKind().Kind
 	if kind == kindNamespace {
-		return key{kind, "", namespace}
+		return key{kind: kind, name: namespace}
 	}
-	return key{kind, namespace, object.GetName()}
+	return key{kind: kind, namespace: namespace, name: object.GetName()}
 }
 
-// differs says how an object is not as wanted; empty if it is. Where pods violate what is
-// wanted, the level of the other baseline may still be enforced.
-func difference(have, want client.Object, baseline string, dirty bool) string {
-	if have == nil {
+// difference describes how the actual object differs from the expected one. It returns
+// "" if they match. If pods violate the expected level, the namespace may still enforce
+// the level of another baseline.
+func difference(actual, expected client.Object, baseline string, dirty bool) string {
+	if actual == nil {
 		return "is missing"
 	}
-	labels := maps.Clone(want.GetLabels())
-	if _, shared := want.(*corev1.Namespace); shared {
+	labels := maps.Clone(expected.GetLabels())
+	if _, shared := expected.(*corev1.Namespace); shared {
 		delete(labels, controlLabel)
 	} else {
 		labels[v1alpha1.BaselineLabel] = baseline
 	}
 	for label, value := range labels {
-		if dirty && label == enforceLabel && have.GetLabels()[label] == "baseline" {
+		if dirty && label == enforceLabel && actual.GetLabels()[label] == "baseline" {
 			continue
 		}
-		if have.GetLabels()[label] != value && have.GetLabels()[ownerLabel] == "" {
-			return fmt.Sprintf("has %s=%q, not %q", label, have.GetLabels()[label], value)
+		if actual.GetLabels()[label] != value && actual.GetLabels()[ownerLabel] == "" {
+			return fmt.Sprintf("got %s=%q, want %q", label, actual.GetLabels()[label], value)
 		}
 	}
-	pick := func(object client.Object) any {
+	specOf := func(object client.Object) any {
 		switch object := object.(type) {
 		case *networkingv1.NetworkPolicy:
 			return object.Spec
@@ -161,8 +164,8 @@ func difference(have, want client.Object, baseline string, dirty bool) string {
 		}
 		return nil
 	}
-	if !equality.Semantic.DeepEqual(pick(have), pick(want)) {
-		return fmt.Sprintf("is %s, not %s", toJSON(pick(have)), toJSON(pick(want)))
+	if !equality.Semantic.DeepEqual(specOf(actual), specOf(expected)) {
+		return fmt.Sprintf("got %s, want %s", toJSON(specOf(actual)), toJSON(specOf(expected)))
 	}
 	return ""
 }

@@ -15,7 +15,8 @@ import (
 
 const simulatedNamespace = "violated"
 
-// violating is a namespace that the floor governs, and to which things are done.
+// simulation is a namespace that the baseline floor governs. Tests change it and check
+// which invariants are violated.
 type simulation struct {
 	*invariants
 	now time.Time
@@ -23,7 +24,7 @@ type simulation struct {
 
 func newSimulation(t *testing.T) *simulation {
 	t.Helper()
-	v := &simulation{newInvariants(), time.Now().Add(time.Hour)}
+	v := &simulation{invariants: newInvariants(), now: time.Now().Add(time.Hour)}
 	v.objects = map[key]client.Object{}
 	v.addBaseline(floorBaseline)
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: simulatedNamespace, Labels: map[string]string{
@@ -33,20 +34,20 @@ func newSimulation(t *testing.T) *simulation {
 	for _, object := range expectedObjects[floorBaseline]["Network"] {
 		v.set(keyInNamespace(simulatedNamespace, object), object.DeepCopyObject().(client.Object))
 	}
-	their := expectedObjects[floorBaseline]["Network"][1].DeepCopyObject().(client.Object)
-	their.SetName("their-own")
-	their.SetLabels(map[string]string{"theirs": labelTrue})
-	their.SetAnnotations(map[string]string{editAnnotation: "1"})
-	v.set(key{"NetworkPolicy", simulatedNamespace, "their-own"}, their)
+	unmanaged := expectedObjects[floorBaseline]["Network"][1].DeepCopyObject().(client.Object)
+	unmanaged.SetName("unmanaged")
+	unmanaged.SetLabels(map[string]string{"owner": labelTrue})
+	unmanaged.SetAnnotations(map[string]string{editAnnotation: "1"})
+	v.set(key{"NetworkPolicy", simulatedNamespace, "unmanaged"}, unmanaged)
 	v.set(key{"BaselineReport", simulatedNamespace, v1alpha1.ReportName}, &v1alpha1.BaselineReport{})
-	v.now = v.now.Add(time.Minute) // long enough for operators to know
+	v.now = v.now.Add(time.Minute) // longer than baselineDelay
 	if len(v.violations) > 0 {
-		t.Fatalf("violations at the beginning: %q", v.violations)
+		t.Fatalf("got violations before any change: %q, want none", v.violations)
 	}
 	return v
 }
 
-// do makes an object what is given, or nothing.
+// set replaces an object and checks the change. A nil object deletes it.
 func (v *simulation) set(k key, after client.Object) {
 	c := &change{key: k, before: v.objects[k], after: after, at: v.now}
 	if after != nil && c.before == nil {
@@ -60,15 +61,15 @@ func (v *simulation) set(k key, after client.Object) {
 	v.observe(c)
 }
 
-// make makes a baseline long ago.
+// addBaseline adds a baseline that is older than baselineDelay.
 func (v *simulation) addBaseline(name string) {
-	made := newBaseline(name)
-	made.CreationTimestamp = metav1.NewTime(v.now)
-	v.set(key{kindSecurityBaseline, "", name}, made)
+	added := newBaseline(name)
+	added.CreationTimestamp = metav1.NewTime(v.now)
+	v.set(key{kindSecurityBaseline, "", name}, added)
 	v.now = v.now.Add(time.Minute)
 }
 
-// edits has the harness change a policy.
+// editPolicy changes a policy as the harness does.
 func (v *simulation) editPolicy(name string) {
 	k := v.key(kindNetworkPolicy, name)
 	after := v.objects[k].DeepCopyObject().(client.Object)
@@ -105,7 +106,8 @@ func (v *simulation) relabel(kind, name, label, value string) {
 	v.set(k, after)
 }
 
-// record has a drift that came so often recorded, or none.
+// recordDrift replaces the drifts of the report with one that happened the given number
+// of times, or with none.
 func (v *simulation) recordDrift(object string, times int64) {
 	k := v.key("BaselineReport", v1alpha1.ReportName)
 	after := v.objects[k].DeepCopyObject().(*v1alpha1.BaselineReport)
@@ -117,7 +119,6 @@ func (v *simulation) recordDrift(object string, times int64) {
 	v.set(k, after)
 }
 
-// count has so many drifts counted.
 func (v *simulation) setDriftsTotal(drifts int64) {
 	k := v.key("BaselineReport", v1alpha1.ReportName)
 	after := v.objects[k].DeepCopyObject().(*v1alpha1.BaselineReport)
@@ -125,7 +126,8 @@ func (v *simulation) setDriftsTotal(drifts int64) {
 	v.set(k, after)
 }
 
-// own has the owner set a level that is stricter, and one to be warned of.
+// setOwnerLevel sets a stricter enforce level and a warn level, as the owner of the
+// namespace.
 func (v *simulation) setOwnerLevel() {
 	k := v.key("Namespace", "")
 	after := v.objects[k].DeepCopyObject().(client.Object)
@@ -136,7 +138,8 @@ func (v *simulation) setOwnerLevel() {
 	v.set(k, after)
 }
 
-// strict has strict govern the namespace from now on, whose pods meet what it asks for.
+// governByStrict makes the baseline strict govern the namespace, whose pods meet its
+// level.
 func (v *simulation) governByStrict() {
 	v.addBaseline(strictBaseline)
 	k := v.key("Namespace", "")
@@ -148,11 +151,12 @@ func (v *simulation) governByStrict() {
 	v.set(k, after)
 }
 
-// newSettled is a namespace in which everything is as the floor asks.
+// newSettledSimulation returns a simulation in which everything matches the baseline
+// floor.
 func newSettledSimulation(t *testing.T) *simulation {
 	t.Helper()
 	v := newSimulation(t)
-	v.remove("NetworkPolicy", "their-own")
+	v.remove("NetworkPolicy", "unmanaged")
 	for _, objects := range expectedObjects[floorBaseline] {
 		for _, object := range objects {
 			k := keyInNamespace(simulatedNamespace, object)
