@@ -193,5 +193,5 @@ func (i *invariants) forgetDeletion(k key, object client.Object) {
 // hasViolatingPod reports whether the namespace has a pod that violates the level of the
 // strict baseline.
 func (i *invariants) hasViolatingPod(namespace string) bool {
-	return i.objects[key{kindPod, namespace, violatingPodName}] != nil
+	return i.objects[key{kind: kindPod, namespace: namespace, name: violatingPodName}] != nil
 }

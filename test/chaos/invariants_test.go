@@ -38,7 +38,7 @@ func TestInvariants_DetectViolations(t *testing.T) {
 		}},
 		{"report deleted", "I4", func(v *simulation) { v.remove("BaselineReport", "security-baseline") }},
 		{"report deleted while other baselines change", "I4", func(v *simulation) {
-			v.set(key{kindSecurityBaseline, "", trialBaseline}, newBaseline(trialBaseline))
+			v.set(key{kind: kindSecurityBaseline, name: trialBaseline}, newBaseline(trialBaseline))
 			v.remove("BaselineReport", "security-baseline")
 		}},
 		{"drift recorded that did not happen", "I4", func(v *simulation) { v.recordDrift("NetworkPolicy/"+deny, 1) }},
@@ -62,7 +62,7 @@ func TestInvariants_DetectViolations(t *testing.T) {
 		{"reached level lowered", "I5", func(v *simulation) {
 			v.governByStrict()
 			v.now = v.now.Add(time.Minute)
-			v.set(key{kindSecurityBaseline, "", trialBaseline}, newBaseline(trialBaseline))
+			v.set(key{kind: kindSecurityBaseline, name: trialBaseline}, newBaseline(trialBaseline))
 			v.relabel("Namespace", "", enforceLabel, "baseline")
 		}},
 		{"level of the owner lowered", "I5", func(v *simulation) {

@@ -30,7 +30,7 @@ func newSimulation(t *testing.T) *simulation {
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: simulatedNamespace, Labels: map[string]string{
 		governedLabel: labelTrue, governedLabel + "-too": labelTrue, enforceLabel: "baseline",
 	}}}
-	v.set(key{"Namespace", "", simulatedNamespace}, namespace)
+	v.set(key{kind: "Namespace", name: simulatedNamespace}, namespace)
 	for _, object := range expectedObjects[floorBaseline]["Network"] {
 		v.set(keyInNamespace(simulatedNamespace, object), object.DeepCopyObject().(client.Object))
 	}
@@ -38,8 +38,8 @@ func newSimulation(t *testing.T) *simulation {
 	unmanaged.SetName("unmanaged")
 	unmanaged.SetLabels(map[string]string{"owner": labelTrue})
 	unmanaged.SetAnnotations(map[string]string{editAnnotation: "1"})
-	v.set(key{"NetworkPolicy", simulatedNamespace, "unmanaged"}, unmanaged)
-	v.set(key{"BaselineReport", simulatedNamespace, v1alpha1.ReportName}, &v1alpha1.BaselineReport{})
+	v.set(key{kind: "NetworkPolicy", namespace: simulatedNamespace, name: "unmanaged"}, unmanaged)
+	v.set(key{kind: "BaselineReport", namespace: simulatedNamespace, name: v1alpha1.ReportName}, &v1alpha1.BaselineReport{})
 	v.now = v.now.Add(time.Minute) // longer than baselineDelay
 	if len(v.violations) > 0 {
 		t.Fatalf("got violations before any change: %q, want none", v.violations)
@@ -65,7 +65,7 @@ func (v *simulation) set(k key, after client.Object) {
 func (v *simulation) addBaseline(name string) {
 	added := newBaseline(name)
 	added.CreationTimestamp = metav1.NewTime(v.now)
-	v.set(key{kindSecurityBaseline, "", name}, added)
+	v.set(key{kind: kindSecurityBaseline, name: name}, added)
 	v.now = v.now.Add(time.Minute)
 }
 
@@ -82,9 +82,9 @@ func (v *simulation) editPolicy(name string) {
 
 func (v *simulation) key(kind, name string) key {
 	if kind == "Namespace" {
-		return key{kind, "", simulatedNamespace}
+		return key{kind: kind, name: simulatedNamespace}
 	}
-	return key{kind, simulatedNamespace, name}
+	return key{kind: kind, namespace: simulatedNamespace, name: name}
 }
 
 func (v *simulation) remove(kind, name string) { v.set(v.key(kind, name), nil) }
@@ -180,5 +180,5 @@ func newSettledSimulation(t *testing.T) *simulation {
 }
 
 func (v *simulation) floor() *v1alpha1.SecurityBaseline {
-	return v.objects[key{kindSecurityBaseline, "", floorBaseline}].(*v1alpha1.SecurityBaseline)
+	return v.objects[key{kind: kindSecurityBaseline, name: floorBaseline}].(*v1alpha1.SecurityBaseline)
 }

@@ -19,19 +19,20 @@ import (
 )
 
 const (
-	// phaseTimeout is how long one phase may take.
+	// phaseTimeout limits each phase.
 	phaseTimeout = 20 * time.Minute
-	// edits are how many policies are widened to see them healed.
+	// healEdits is the number of policies that the heal phases change.
 	healEdits = 500
-	// births are how many namespaces are made to see them hardened.
+	// newNamespaceCount is the number of namespaces that the phase new namespaces
+	// creates.
 	newNamespaceCount = 200
-	// idleFor is how long the operator is watched doing nothing.
+	// idleDuration is how long the phase idle observes the operator.
 	idleDuration = time.Minute
-	// settle is how long things may go on after a phase.
+	// settleDuration is the pause after a phase.
 	settleDuration = 3 * time.Second
-	// started is when a process has given back what only its start needs.
+	// startupDuration is the time after which a process has released the memory that
+	// only its start needs.
 	startupDuration = 30 * time.Second
-	// mebibytes are the unit of memory.
 	mebibytes = "MiB"
 )
 
@@ -48,15 +49,17 @@ type bench struct {
 	manager      *cluster.Manager
 	pprofAddress string
 	baseline     *v1alpha1.SecurityBaseline
-	namespaces   int
-	// empty is the memory of an operator with nothing to do, in MiB.
+	// namespaces is the number of governed namespaces.
+	namespaces int
+	// emptyMemory is the memory of an operator without any governed namespace, in MiB.
 	emptyMemory float64
 
 	figures []figure
 }
 
-// measureOperator returns what was measured, also if a phase failed.
-func measureOperator(ctx context.Context, s options, floor *floor, executable, log string) (figures []figure, err error) {
+// measureOperator runs the phases. It returns the figures measured so far even if a
+// phase fails.
+func measureOperator(ctx context.Context, o options, floor *floor, executable, log string) (figures []figure, err error) {
 	local, err := cluster.Start(ctx)
 	if err != nil {
 		return nil, err
@@ -65,7 +68,7 @@ func measureOperator(ctx context.Context, s options, floor *floor, executable, l
 	if err := local.Install(ctx); err != nil {
 		return nil, err
 	}
-	b := &bench{options: s, floor: floor, cluster: local, executable: executable, log: log, namespaces: s.namespaces}
+	b := &bench{options: o, floor: floor, cluster: local, executable: executable, log: log, namespaces: o.namespaces}
 	if b.clients, err = newClients(local); err != nil {
 		return nil, err
 	}
@@ -83,10 +86,10 @@ func measureOperator(ctx context.Context, s options, floor *floor, executable, l
 		name string
 		run  func(ctx context.Context) error
 	}{
-		{"converge", b.converge}, {"fan-out", b.fanOut}, {"born", b.newNamespaces}, {"heal", b.healIdle}, {"idle", b.idle}, {"restart", b.restart},
+		{"converge", b.converge}, {"fan-out", b.fanOut}, {"new namespaces", b.newNamespaces}, {"heal", b.healIdle}, {"contested", b.contested}, {"idle", b.idle}, {"restart", b.restart},
 		{"heal while converging", b.healBusy}, {"memory", b.memory},
 	} {
-		if s.phases != "" && !slices.Contains(strings.Split(s.phases, ","), phase.name) {
+		if o.phases != "" && !slices.Contains(strings.Split(o.phases, ","), phase.name) {
 			continue
 		}
 		start := time.Now()
@@ -103,9 +106,9 @@ func measureOperator(ctx context.Context, s options, floor *floor, executable, l
 
 func (b *bench) add(f figure) { b.figures = append(b.figures, f) }
 
-// launch starts the operator, which outlives the phase.
+// startManager starts the operator, which keeps running after the phase.
 func (b *bench) startManager(ctx context.Context) (err error) {
-	flags := []string{"--leader-elect"} // as it is shipped
+	flags := []string{"--leader-elect"} // as in config/manager
 	if b.options.profiles != "" {
 		if b.pprofAddress, err = cluster.FreeAddress(); err != nil {
 			return err
@@ -116,7 +119,8 @@ func (b *bench) startManager(ctx context.Context) (err error) {
 	return err
 }
 
-// start starts it and waits until it has done what there is to do, which is nothing.
+// startIdle starts the operator and measures its memory while there is nothing to
+// govern.
 func (b *bench) startIdle(ctx context.Context) error {
 	if err := b.startManager(ctx); err != nil {
 		return err
@@ -132,7 +136,7 @@ func (b *bench) startIdle(ctx context.Context) error {
 	return err
 }
 
-// update changes the baseline and returns its generation.
+// updateBaseline changes the baseline and returns its new generation.
 func (b *bench) updateBaseline(ctx context.Context, change func(*v1alpha1.SecurityBaselineSpec)) (int64, error) {
 	for {
 		if err := b.clients.custom.Get(ctx, client.ObjectKeyFromObject(b.baseline), b.baseline); err != nil {
@@ -154,7 +158,8 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// starter returns the sample of that name, which selects what is governed here.
+// starterBaseline returns the starter sample. It selects the governed namespaces of the
+// bench.
 func starterBaseline() (*v1alpha1.SecurityBaseline, error) {
 	data, err := os.ReadFile(filepath.Join(cluster.Root(), "config", "samples", "starter.yaml"))
 	if err != nil {
@@ -168,7 +173,7 @@ func starterBaseline() (*v1alpha1.SecurityBaseline, error) {
 	return baseline, nil
 }
 
-// resident returns the memory of a process in MiB: now, and at its peak.
+// residentMemory returns the resident memory of a process and its peak, in MiB.
 func residentMemory(pid int) (now, peak float64, err error) {
 	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

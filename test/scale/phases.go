@@ -16,8 +16,8 @@ import (
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
 
-// converge measures from the baseline's creation to Ready with every namespace
-// compliant.
+// converge measures the time from the creation of the baseline until it is Ready and
+// every namespace is compliant.
 func (b *bench) converge(ctx context.Context) error {
 	if err := b.clients.createNamespaces(ctx, 0, b.namespaces, governedStage); err != nil {
 		return err
@@ -33,13 +33,14 @@ func (b *bench) converge(ctx context.Context) error {
 		return err
 	}
 	took := time.Since(start)
-	b.add(figure{Name: "converge_seconds", Description: "converge: from apply to Ready, everything compliant", Value: took.Seconds(), Unit: "s"})
-	b.add(figure{Name: "converge_ratio", Description: "converge, to the floor", Value: took.Seconds() / b.floor.everything.Seconds(), Unit: "×", Goal: 1.25})
-	b.add(figure{Name: "converge_burdened_ratio", Description: "converge, to the floor with the dry run and the watches", Value: took.Seconds() / b.floor.withRequests.Seconds(), Unit: "×"})
+	b.add(figure{Name: "converge_seconds", Description: "converge: from the creation of the baseline until it is Ready and everything is compliant", Value: took.Seconds(), Unit: "s"})
+	b.add(figure{Name: "converge_ratio", Description: "converge, relative to the floor", Value: took.Seconds() / b.floor.everything.Seconds(), Unit: "×", Goal: 1.25})
+	b.add(figure{Name: "converge_with_requests_ratio", Description: "converge, relative to the floor with the dry run and the watches", Value: took.Seconds() / b.floor.withRequests.Seconds(), Unit: "×"})
 	return pause(ctx, settleDuration)
 }
 
-// fanOut measures from a new allowance to its being everywhere.
+// fanOut measures the time from the addition of an allowance until every namespace has
+// it.
 func (b *bench) fanOut(ctx context.Context) error {
 	start := time.Now()
 	generation, err := b.updateBaseline(ctx, func(spec *v1alpha1.SecurityBaselineSpec) {
@@ -52,9 +53,9 @@ func (b *bench) fanOut(ctx context.Context) error {
 		return err
 	}
 	took := time.Since(start)
-	b.add(figure{Name: "fan_out_seconds", Description: "fan-out: an allowance more, until it is everywhere and the status says so", Value: took.Seconds(), Unit: "s"})
-	b.add(figure{Name: "fan_out_ratio", Description: "fan-out, to the floor of one write for each", Value: took.Seconds() / b.floor.onePolicy.Seconds(), Unit: "×", Goal: 1.25})
-	b.add(figure{Name: "fan_out_both_ratio", Description: "fan-out, to the floor of the two writes for each that it takes", Value: took.Seconds() / b.floor.policyAndReport.Seconds(), Unit: "×"})
+	b.add(figure{Name: "fan_out_seconds", Description: "fan-out: from the addition of an allowance until the status reports it everywhere", Value: took.Seconds(), Unit: "s"})
+	b.add(figure{Name: "fan_out_ratio", Description: "fan-out, relative to the floor of one policy for each namespace", Value: took.Seconds() / b.floor.onePolicy.Seconds(), Unit: "×", Goal: 1.25})
+	b.add(figure{Name: "fan_out_two_writes_ratio", Description: "fan-out, relative to the floor of one policy and one report update for each namespace", Value: took.Seconds() / b.floor.policyAndReport.Seconds(), Unit: "×"})
 	return pause(ctx, settleDuration)
 }
 
@@ -67,8 +68,8 @@ func allowance(name, from string) v1alpha1.NamedNetworkPolicy {
 	}}
 }
 
-// born measures from a namespace's creation to the last of its policies, each made
-// when the one before is done.
+// newNamespaces measures the time from the creation of a namespace until its last policy
+// exists. It creates one namespace at a time.
 func (b *bench) newNamespaces(ctx context.Context) error {
 	version, err := b.clients.resourceVersion(ctx)
 	if err != nil {
@@ -79,28 +80,28 @@ func (b *bench) newNamespaces(ctx context.Context) error {
 		return err
 	}
 	defer watched.Stop()
-	expected := len(b.floor.objects.policies) + 1 // the fan-out's
+	expected := len(b.floor.objects.policies) + 1 // including the allowance of the fan-out
 	var took []time.Duration
 	for i := range newNamespaceCount {
-		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("born-%03d", i), Labels: map[string]string{stageLabel: governedStage}}}
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("new-%03d", i), Labels: map[string]string{stageLabel: governedStage}}}
 		if _, err := b.clients.core.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil {
 			return err
 		}
 		start := time.Now()
-		for seen := 0; seen < expected; {
+		for created := 0; created < expected; {
 			event, err := nextEvent(ctx, watched)
 			if err != nil {
 				return err
 			}
 			if policy, ok := event.Object.(*networkingv1.NetworkPolicy); ok && event.Type == watch.Added && policy.Namespace == namespace.Name {
-				seen++
+				created++
 			}
 		}
 		took = append(took, time.Since(start))
 	}
 	b.namespaces += newNamespaceCount
-	b.add(figure{Name: "born_p50_ms", Description: "born: from a namespace's creation to its last policy, p50", Value: percentile(took, .5), Unit: "ms", Goal: 50})
-	b.add(figure{Name: "born_p99_ms", Description: "born, p99", Value: percentile(took, .99), Unit: "ms"})
+	b.add(figure{Name: "new_namespace_p50_ms", Description: "new namespaces: from the creation of a namespace to its last policy, p50", Value: percentile(took, .5), Unit: "ms", Goal: 50})
+	b.add(figure{Name: "new_namespace_p99_ms", Description: "new namespaces, p99", Value: percentile(took, .99), Unit: "ms"})
 	return pause(ctx, settleDuration)
 }
 
@@ -114,11 +115,11 @@ func bindings(roles ...string) *v1alpha1.RBAC {
 	return rbac
 }
 
-// idle counts what the operator asks of the API server, and the CPU that it takes,
-// with everything compliant. Of the lease there is an update every two seconds; reviews,
-// which are POST, are of who scrapes.
+// idle measures the requests and the CPU time of the operator while everything is
+// compliant. The operator renews its lease every two seconds (PUT). POST requests are
+// token reviews for the scraper, so they are not counted.
 func (b *bench) idle(ctx context.Context) error {
-	if err := pause(ctx, 20*time.Second); err != nil { // what is looked at again
+	if err := pause(ctx, 20*time.Second); err != nil { // delayed evaluations
 		return err
 	}
 	writes, stop, err := b.clients.countChanges(ctx)
@@ -129,23 +130,26 @@ func (b *bench) idle(ctx context.Context) error {
 	requests := func(method string) float64 {
 		return b.scraper.sum(ctx, b.manager, "rest_client_requests_total", `method="`+method+`"`)
 	}
-	reads, renewals, used := requests("GET"), requests("PUT"), b.scraper.sum(ctx, b.manager, "process_cpu_seconds_total")
+	readsBefore := requests("GET")
+	renewalsBefore := requests("PUT")
+	secondsBefore := b.scraper.sum(ctx, b.manager, "process_cpu_seconds_total")
 	if err := pause(ctx, idleDuration); err != nil {
 		return err
 	}
-	seconds := b.scraper.sum(ctx, b.manager, "process_cpu_seconds_total") - used
-	reads, renewals = requests("GET")-reads, requests("PUT")-renewals
-	b.add(figure{Name: "idle_reads", Description: "idle: reads in 60 s, each of a watch that ended and is begun again", Value: reads, Unit: ""})
-	b.add(figure{Name: "idle_writes", Description: "idle: writes in 60 s, but for the lease", Value: float64(writes.Load()), Unit: "", Zero: true})
-	b.add(figure{Name: "idle_renewals", Description: "idle: renewals of the lease in 60 s", Value: renewals, Unit: ""})
-	b.add(figure{Name: "idle_cpu_seconds", Description: "idle: CPU seconds in a minute", Value: seconds, Unit: "s", Goal: .3})
+	seconds := b.scraper.sum(ctx, b.manager, "process_cpu_seconds_total") - secondsBefore
+	reads := requests("GET") - readsBefore
+	renewals := requests("PUT") - renewalsBefore
+	b.add(figure{Name: "idle_reads", Description: "idle: reads in 60 s, each from a watch that restarts", Value: reads, Unit: ""})
+	b.add(figure{Name: "idle_writes", Description: "idle: writes in 60 s, without the lease", Value: float64(writes.Load()), Unit: "", Zero: true})
+	b.add(figure{Name: "idle_renewals", Description: "idle: lease renewals in 60 s", Value: renewals, Unit: ""})
+	b.add(figure{Name: "idle_cpu_seconds", Description: "idle: CPU seconds in 60 s", Value: seconds, Unit: "s", Goal: .3})
 	now, _, err := residentMemory(b.manager.PID())
-	b.add(figure{Name: "rss_mib", Description: fmt.Sprintf("memory with %d objects a namespace", b.floor.objects.count()), Value: now, Unit: mebibytes})
+	b.add(figure{Name: "rss_mib", Description: fmt.Sprintf("memory with %d objects in each namespace", b.floor.objects.count()), Value: now, Unit: mebibytes})
 	return err
 }
 
-// restart kills the operator and starts it again: how long until it has evaluated
-// everything, and what it writes.
+// restart kills the operator and starts it again. It measures the time until everything
+// is evaluated, and the writes.
 func (b *bench) restart(ctx context.Context) error {
 	writes, stop, err := b.clients.countChanges(ctx)
 	if err != nil {
@@ -166,7 +170,7 @@ func (b *bench) restart(ctx context.Context) error {
 	if err := b.scraper.waitUntilLeader(ctx, b.manager); err != nil {
 		return err
 	}
-	led := time.Since(start)
+	leaseDuration := time.Since(start)
 	if err := b.scraper.waitUntilReconciled(ctx, b.manager, len(namespaces.Items)); err != nil {
 		return err
 	}
@@ -178,14 +182,14 @@ func (b *bench) restart(ctx context.Context) error {
 		return err
 	}
 	_, peak, err := residentMemory(b.manager.PID())
-	b.add(figure{Name: "restart_lease_seconds", Description: "restart: from kill -9 and start until the lease of the one that was killed is over", Value: led.Seconds(), Unit: "s"})
-	b.add(figure{Name: "restart_seconds", Description: "restart: from then until everything is evaluated", Value: (took - led).Seconds(), Unit: "s"})
+	b.add(figure{Name: "restart_lease_seconds", Description: "restart: from kill -9 until the old lease expires", Value: leaseDuration.Seconds(), Unit: "s"})
+	b.add(figure{Name: "restart_seconds", Description: "restart: from then until everything is evaluated", Value: (took - leaseDuration).Seconds(), Unit: "s"})
 	b.add(figure{Name: "restart_writes", Description: "restart: writes", Value: float64(writes.Load()), Unit: "", Zero: true})
 	b.add(figure{Name: "restart_peak_mib", Description: "restart: peak memory", Value: peak, Unit: mebibytes})
 	return err
 }
 
-// memory measures it with ten managed objects in each namespace.
+// memory measures the memory with ten managed objects in each namespace.
 func (b *bench) memory(ctx context.Context) error {
 	generation, err := b.updateBaseline(ctx, func(spec *v1alpha1.SecurityBaselineSpec) {
 		spec.RBAC = bindings("edit", "view")
@@ -202,14 +206,14 @@ func (b *bench) memory(ctx context.Context) error {
 	if err := b.clients.waitUntilReady(ctx, b.baseline.Name, generation, b.namespaces); err != nil {
 		return err
 	}
-	ours := metav1.ListOptions{LabelSelector: labels.Set{v1alpha1.BaselineLabel: b.baseline.Name}.String()}
-	objects, err := b.clients.core.NetworkingV1().NetworkPolicies(namespaceName(0)).List(ctx, ours)
+	managed := metav1.ListOptions{LabelSelector: labels.Set{v1alpha1.BaselineLabel: b.baseline.Name}.String()}
+	objects, err := b.clients.core.NetworkingV1().NetworkPolicies(namespaceName(0)).List(ctx, managed)
 	if err != nil {
 		return err
 	}
 	count := len(objects.Items) + 2 + 2 // RoleBindings, LimitRange and ResourceQuota
-	// A fresh process, as after an upgrade, and the one that did it all.
-	worked, _, err := residentMemory(b.manager.PID())
+	// Measure the process that created the objects, then a new one, as after an upgrade.
+	before, _, err := residentMemory(b.manager.PID())
 	if err != nil {
 		return err
 	}
@@ -226,10 +230,10 @@ func (b *bench) memory(ctx context.Context) error {
 		return err
 	}
 	fresh, peak, err := residentMemory(b.manager.PID())
-	b.add(figure{Name: "memory_mib", Description: fmt.Sprintf("memory with %d objects a namespace, half a minute after a start", count), Value: fresh, Unit: mebibytes, Goal: 150})
-	b.add(figure{Name: "memory_worked_mib", Description: "memory of the process that put them in place", Value: worked, Unit: mebibytes})
-	b.add(figure{Name: "memory_peak_mib", Description: "memory at its peak while starting", Value: peak, Unit: mebibytes})
-	b.add(figure{Name: "memory_empty_mib", Description: "memory with no namespace to govern", Value: b.emptyMemory, Unit: mebibytes})
-	b.add(figure{Name: "memory_per_1000_mib", Description: "memory more for each 1,000 namespaces with as many objects", Value: (fresh - b.emptyMemory) / float64(b.namespaces) * 1000, Unit: mebibytes})
+	b.add(figure{Name: "memory_mib", Description: fmt.Sprintf("memory with %d objects in each namespace, half a minute after the start", count), Value: fresh, Unit: mebibytes, Goal: 150})
+	b.add(figure{Name: "memory_worked_mib", Description: "memory of the process that created these objects", Value: before, Unit: mebibytes})
+	b.add(figure{Name: "memory_peak_mib", Description: "peak memory during the start", Value: peak, Unit: mebibytes})
+	b.add(figure{Name: "memory_empty_mib", Description: "memory without governed namespaces", Value: b.emptyMemory, Unit: mebibytes})
+	b.add(figure{Name: "memory_per_1000_mib", Description: "additional memory for each 1,000 namespaces with these objects", Value: (fresh - b.emptyMemory) / float64(b.namespaces) * 1000, Unit: mebibytes})
 	return err
 }

@@ -11,12 +11,12 @@ import (
 	"strings"
 )
 
-// profileSeconds is how much of a phase its CPU profile shows.
+// profileSeconds is the length of the CPU profile of each phase.
 const profileSeconds = 5
 
-// profiled runs a phase and, if that was asked for, writes what it takes of CPU as it
-// begins and what the heap holds after it. Of a phase in which the operator is started
-// again there is no CPU profile.
+// withProfiles runs a phase. If profiles are enabled, it writes a CPU profile of the
+// start of the phase and a heap profile after it. There is no CPU profile of a phase
+// that restarts the operator.
 func (b *bench) withProfiles(ctx context.Context, name string, run func(ctx context.Context) error) error {
 	if b.options.profiles == "" {
 		return run(ctx)
@@ -42,7 +42,7 @@ func (b *bench) fetchProfile(ctx context.Context, profile, file string) (err err
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return fmt.Errorf("asking for a profile: %w", err)
+		return fmt.Errorf("requesting a profile: %w", err)
 	}
 	defer func() { _ = response.Body.Close() }()
 	out, err := os.Create(file)

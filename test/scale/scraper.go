@@ -16,14 +16,14 @@ import (
 	"github.com/securitybaseline/operator/test/cluster"
 )
 
-// scraper reads an operator's metrics as a ServiceAccount that may.
+// scraper reads the metrics of an operator as a ServiceAccount with permission to do so.
 type scraper struct{ token string }
 
 func newScraper(ctx context.Context, c *clients) (*scraper, error) {
 	const name, namespace = "scale", "default"
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	if _, err := c.core.CoreV1().ServiceAccounts(namespace).Create(ctx, account, metav1.CreateOptions{}); err != nil {
-		return nil, fmt.Errorf("making a ServiceAccount: %w", err)
+		return nil, fmt.Errorf("creating a ServiceAccount: %w", err)
 	}
 	binding := &rbacv1.ClusterRoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Name: name},
@@ -31,17 +31,17 @@ func newScraper(ctx context.Context, c *clients) (*scraper, error) {
 		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: name, Namespace: namespace}},
 	}
 	if _, err := c.core.RbacV1().ClusterRoleBindings().Create(ctx, binding, metav1.CreateOptions{}); err != nil {
-		return nil, fmt.Errorf("letting it read metrics: %w", err)
+		return nil, fmt.Errorf("granting it permission to read metrics: %w", err)
 	}
 	token, err := c.core.CoreV1().ServiceAccounts(namespace).CreateToken(ctx, name, &authenticationv1.TokenRequest{}, metav1.CreateOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("asking for a token: %w", err)
+		return nil, fmt.Errorf("requesting a token: %w", err)
 	}
-	return &scraper{token.Status.Token}, nil
+	return &scraper{token: token.Status.Token}, nil
 }
 
-// sum returns the sum of the samples of a metric that have these labels, as they are
-// written; an operator that does not answer yet has none.
+// sum returns the sum of the samples of a metric with these labels, in the form
+// name="value". It returns 0 if the operator does not respond yet.
 func (s *scraper) sum(ctx context.Context, manager *cluster.Manager, metric string, labels ...string) float64 {
 	_, body, err := manager.Scrape(ctx, s.token)
 	if err != nil {
@@ -70,27 +70,27 @@ func containsAll(labels []string, holds func(string) bool) bool {
 	return true
 }
 
-// leads waits until an operator has the lease.
+// waitUntilLeader waits until the operator holds the lease.
 func (s *scraper) waitUntilLeader(ctx context.Context, manager *cluster.Manager) error {
 	return s.poll(ctx, func() bool { return s.sum(ctx, manager, "leader_election_master_status") > 0 })
 }
 
-// reconciled waits until an operator has looked at so many namespaces.
+// waitUntilReconciled waits until the operator has reconciled n namespaces.
 func (s *scraper) waitUntilReconciled(ctx context.Context, manager *cluster.Manager, n int) error {
 	return s.poll(ctx, func() bool {
 		return s.sum(ctx, manager, "controller_runtime_reconcile_total", `controller="namespace"`) >= float64(n)
 	})
 }
 
-// evaluated waits until an operator has found a baseline evaluated everywhere, as the
-// reports say.
+// waitUntilEvaluated waits until the operator has found, from the reports, that the
+// baseline is evaluated everywhere.
 func (s *scraper) waitUntilEvaluated(ctx context.Context, manager *cluster.Manager, baseline string) error {
 	return s.poll(ctx, func() bool {
 		return s.sum(ctx, manager, "securitybaseline_last_full_evaluation_timestamp_seconds", `baseline="`+baseline+`"`) > 0
 	})
 }
 
-// until looks every 50 ms whether something holds, until it does.
+// poll checks a condition every 50 ms until it holds.
 func (s *scraper) poll(ctx context.Context, holds func() bool) error {
 	return wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(context.Context) (bool, error) { return holds(), nil })
 }

@@ -1,0 +1,73 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+const (
+	// contestDuration is how long a writer keeps changing one policy back.
+	contestDuration = time.Minute
+	// contestInterval is the pause of the writer between two changes.
+	contestInterval = 50 * time.Millisecond
+)
+
+// contested measures how long a policy stays open while another writer opens it
+// continuously. The operator reverts it at most once a second.
+func (b *bench) contested(ctx context.Context) error {
+	const name = "security-baseline-default-deny"
+	policies := b.clients.core.NetworkingV1().NetworkPolicies(namespaceName(0))
+	watched, err := policies.Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name})
+	if err != nil {
+		return err
+	}
+	defer watched.Stop()
+	contest, cancel := context.WithTimeout(ctx, contestDuration)
+	defer cancel()
+	failed := make(chan error, 1)
+	go func() {
+		for contest.Err() == nil {
+			_, err := policies.Patch(contest, name, types.MergePatchType, []byte(`{"spec":{"ingress":[{}]}}`), metav1.PatchOptions{FieldManager: "contest"})
+			if err != nil && contest.Err() == nil {
+				failed <- err
+				return
+			}
+			_ = pause(contest, contestInterval)
+		}
+		failed <- nil
+	}()
+
+	var opened time.Time
+	var openFor []time.Duration
+	var total time.Duration
+	for {
+		event, err := nextEvent(contest, watched)
+		now := time.Now()
+		policy, ok := event.Object.(*networkingv1.NetworkPolicy)
+		isOpen := ok && len(policy.Spec.Ingress) > 0
+		switch {
+		case isOpen && opened.IsZero():
+			opened = now
+		case !isOpen && !opened.IsZero(): // closed, or the end of the contest
+			openFor = append(openFor, now.Sub(opened))
+			total += now.Sub(opened)
+			opened = time.Time{}
+		}
+		if contest.Err() != nil {
+			break
+		}
+		if err != nil {
+			return errors.Join(err, <-failed)
+		}
+	}
+	b.add(figure{Name: "contested_reverts", Description: "contested: reverts in 60 s while a writer changes a policy 20 times a second", Value: float64(len(openFor))})
+	b.add(figure{Name: "contested_p50_ms", Description: "contested: from a change until the operator reverts it, p50", Value: percentile(openFor, .5), Unit: "ms"})
+	b.add(figure{Name: "contested_max_ms", Description: "contested, maximum", Value: percentile(openFor, 1), Unit: "ms"})
+	b.add(figure{Name: "contested_open_percent", Description: "contested: share of the time that the policy is open", Value: 100 * total.Seconds() / contestDuration.Seconds(), Unit: "%"})
+	return errors.Join(<-failed, ctx.Err(), pause(ctx, settleDuration))
+}
