@@ -42,30 +42,34 @@ func (b *bench) contested(ctx context.Context) error {
 		failed <- nil
 	}()
 
-	var opened time.Time
 	var openFor []time.Duration
-	var total time.Duration
+	var opened time.Time
 	for {
 		event, err := nextEvent(contest, watched)
-		now := time.Now()
-		policy, ok := event.Object.(*networkingv1.NetworkPolicy)
-		isOpen := ok && len(policy.Spec.Ingress) > 0
-		switch {
-		case isOpen && opened.IsZero():
-			opened = now
-		case !isOpen && !opened.IsZero(): // closed, or the end of the contest
-			openFor = append(openFor, now.Sub(opened))
-			total += now.Sub(opened)
-			opened = time.Time{}
-		}
 		if contest.Err() != nil {
 			break
 		}
 		if err != nil {
-			return errors.Join(err, <-failed)
+			return err
+		}
+		policy, ok := event.Object.(*networkingv1.NetworkPolicy)
+		switch isOpen := ok && len(policy.Spec.Ingress) > 0; {
+		case isOpen && opened.IsZero():
+			opened = time.Now()
+		case !isOpen && !opened.IsZero():
+			openFor = append(openFor, time.Since(opened))
+			opened = time.Time{}
 		}
 	}
-	b.add(figure{Name: "contested_reverts", Description: "contested: reverts in 60 s while a writer changes a policy 20 times a second", Value: float64(len(openFor))})
+	reverts := len(openFor)
+	if !opened.IsZero() { // still open at the end
+		openFor = append(openFor, time.Since(opened))
+	}
+	var total time.Duration
+	for _, d := range openFor {
+		total += d
+	}
+	b.add(figure{Name: "contested_reverts", Description: "contested: reverts in 60 s while a writer changes a policy 20 times a second", Value: float64(reverts)})
 	b.add(figure{Name: "contested_p50_ms", Description: "contested: from a change until the operator reverts it, p50", Value: percentile(openFor, .5), Unit: "ms"})
 	b.add(figure{Name: "contested_max_ms", Description: "contested, maximum", Value: percentile(openFor, 1), Unit: "ms"})
 	b.add(figure{Name: "contested_open_percent", Description: "contested: share of the time that the policy is open", Value: 100 * total.Seconds() / contestDuration.Seconds(), Unit: "%"})
