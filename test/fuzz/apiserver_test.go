@@ -27,8 +27,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 )
 
-// strategies are what the API server does with each kind of object that the
-// operator writes.
+// createStrategies hold how the API server creates each kind of object that the operator
+// writes.
 var createStrategies = map[string]rest.RESTCreateStrategy{
 	"NetworkPolicy":  networkpolicy.Strategy,
 	"RoleBinding":    rolebinding.Strategy,
@@ -36,13 +36,13 @@ var createStrategies = map[string]rest.RESTCreateStrategy{
 	"LimitRange":     limitrange.Strategy,
 	"ResourceQuota":  resourcequota.Strategy,
 	"Namespace":      namespace.Strategy,
-	// Whether the operator may refer to a parameter is not asked: no authorizer.
+	// Without an authorizer, the permission to refer to parameters is not checked.
 	"ValidatingAdmissionPolicyBinding": validatingadmissionpolicybinding.NewStrategy(nil, nil, resolver.ResourceResolverFunc(nil)),
 	"MutatingAdmissionPolicyBinding":   mutatingadmissionpolicybinding.NewStrategy(nil, nil, resolver.ResourceResolverFunc(nil)),
 }
 
-// create returns an object as the API server would store it and return it. It is
-// an error if it would be refused.
+// createInAPIServer returns the object as the API server would store and return it, or
+// the error of the rejection.
 func createInAPIServer(object client.Object) (client.Object, error) {
 	gvk, err := apiutil.GVKForObject(object, legacyscheme.Scheme)
 	if err != nil {
@@ -81,7 +81,7 @@ func createInAPIServer(object client.Object) (client.Object, error) {
 	return live.(client.Object), nil
 }
 
-// specOf returns what a binding says.
+// specOf returns the spec of a policy binding, or nil for other objects.
 func specOf(object client.Object) any {
 	switch object := object.(type) {
 	case *admissionregistrationv1.ValidatingAdmissionPolicyBinding:

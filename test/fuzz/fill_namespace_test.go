@@ -14,7 +14,7 @@ import (
 	"github.com/securitybaseline/operator/controllers/controls"
 )
 
-// fillNamespace makes a namespace that the API server could have.
+// fillNamespace fills in a namespace that can exist in a cluster.
 func fillNamespace(namespace *controls.Namespace, c randfill.Continue) {
 	namespace.Name = pick(c, namespaces)
 	namespace.Labels = map[string]string{corev1.LabelMetadataName: namespace.Name}

@@ -10,7 +10,8 @@ import (
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
 
-// fillLimits mostly makes what no default is larger than no maximum and so on.
+// fillLimits mostly produces consistent limits: minimum, default request, default and
+// maximum in increasing order.
 func fillLimits(limits *v1alpha1.LimitRangeSpec, c randfill.Continue) {
 	kinds := []corev1.LimitType{corev1.LimitTypeContainer, corev1.LimitTypePod, corev1.LimitTypePersistentVolumeClaim}
 	for _, kind := range append(pickSome(c, 2, kinds[1:]), kinds[:1]...) {
@@ -72,8 +73,8 @@ func fillQuota(quota *v1alpha1.ResourceQuotaSpec, c randfill.Continue) {
 	}
 }
 
-// fillResources gives a quota of what pods request a LimitRange that states it,
-// which the CRD asks for.
+// fillResources often adds the LimitRange that the CRD requires for a quota on requests
+// or limits.
 func fillResources(resources *v1alpha1.Resources, c randfill.Continue) {
 	c.FillNoCustom(resources)
 	if resources.Quota == nil || c.Bool() {

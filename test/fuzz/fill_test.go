@@ -17,8 +17,8 @@ import (
 	"github.com/securitybaseline/operator/controllers/controls"
 )
 
-// Parts that baselines are made of. Most are valid, for what the CRD refuses is
-// never rendered; some are at the edge of it.
+// Values for the fields of baselines. Most are valid, because a baseline that the CRD
+// rejects is never rendered. Some are edge cases.
 var (
 	labels       = []string{"a", "app", "team", "Tier_1", "example.com/team", corev1.LabelMetadataName, strings.Repeat("k", 63), strings.Repeat("p.", 126) + "p/" + strings.Repeat("k", 63)}
 	longLabel    = strings.Repeat("p.", 126) + "pp/k"
@@ -48,7 +48,8 @@ var (
 	scopes     = []corev1.ResourceQuotaScope{"Terminating", "NotTerminating", "BestEffort", "NotBestEffort", "PriorityClass", "CrossNamespacePodAffinity"}
 )
 
-// fill makes things of data, with the same data the same.
+// newFiller returns a filler that derives values from data. The same data produces the
+// same values.
 func newFiller(data []byte) *randfill.Filler {
 	return randfill.NewFromGoFuzz(data).NilChance(0.5).NumElements(0, 3).Funcs(
 		oneOf(v1alpha1.ModeEnforce, v1alpha1.ModeAudit, ""),
@@ -65,7 +66,7 @@ func newFiller(data []byte) *randfill.Filler {
 	)
 }
 
-// oneOf fills something with one of a few values.
+// oneOf returns a function that fills in one of the values.
 func oneOf[T any](of ...T) func(*T, randfill.Continue) {
 	return func(into *T, c randfill.Continue) { *into = pick(c, of) }
 }
@@ -74,7 +75,7 @@ func pick[T any](c randfill.Continue, of []T) T {
 	return of[c.Intn(len(of))]
 }
 
-// some returns different ones of a few values, at most so many.
+// pickSome returns up to most different values.
 func pickSome[T comparable](c randfill.Continue, most int, of []T) []T {
 	var picked []T
 	for range c.Intn(most + 1) {
@@ -85,7 +86,7 @@ func pickSome[T comparable](c randfill.Continue, most int, of []T) []T {
 	return picked
 }
 
-// distinct returns the elements of a list without those whose name another has.
+// distinct returns the list without elements whose name occurs before.
 func distinct[T any](list []T, name func(*T) string) []T {
 	seen := sets.New[string]()
 	return slices.DeleteFunc(list, func(one T) bool {
@@ -97,12 +98,12 @@ func distinct[T any](list []T, name func(*T) string) []T {
 	})
 }
 
-// rarely is true one time in sixteen.
+// rarely returns true once in sixteen times.
 func rarely(c randfill.Continue) bool {
 	return c.Intn(16) == 0
 }
 
-// part fills a part of a baseline, or leaves it out.
+// fillOptional fills an optional part of a baseline, or leaves it out.
 func fillOptional[T any](c randfill.Continue, into **T) {
 	*into = nil
 	if c.Intn(3) > 0 {
@@ -184,12 +185,13 @@ func fillException(exception *v1alpha1.Exception, c randfill.Continue) {
 	}
 }
 
-// mixed returns a baseline of a YAML document, or of none, and a namespace. Random
-// data, if there is any, replaces parts of the document's spec and adds others.
+// mixedBaseline returns a baseline from a YAML document, or from the template, and a
+// namespace. Random data replaces some parts of the spec and adds others.
 func mixedBaseline(t *testing.T, document, random []byte) (map[string]any, controls.Namespace) {
 	t.Helper()
-	filler, none := newFiller(random), document == nil
-	if none {
+	filler := newFiller(random)
+	fromTemplate := document == nil
+	if fromTemplate {
 		document = fmt.Appendf(nil, baselineTemplate, "")
 	}
 	object, err := decode(document)
@@ -210,7 +212,7 @@ func mixedBaseline(t *testing.T, document, random []byte) (map[string]any, contr
 	spec := object["spec"].(map[string]any)
 	for _, key := range slices.Sorted(maps.Keys(parts)) {
 		var replace bool
-		if filler.Fill(&replace); replace || none {
+		if filler.Fill(&replace); replace || fromTemplate {
 			spec[key] = parts[key]
 		}
 	}

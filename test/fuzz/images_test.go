@@ -29,8 +29,7 @@ import (
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
 
-// imagesPolicy is the policy of config/policies/images.yaml as the API server
-// compiles it.
+// imagesPolicy is config/policies/images.yaml, compiled like in the API server.
 // https://github.com/kubernetes/kubernetes/blob/v1.37.2/staging/src/k8s.io/apiserver/pkg/admission/plugin/policy/validating/plugin.go
 var imagesPolicy = sync.OnceValues(func() (validating.Validator, error) {
 	data, err := os.ReadFile("../../config/policies/images.yaml")
@@ -65,9 +64,9 @@ var imagesPolicy = sync.OnceValues(func() (validating.Validator, error) {
 	), nil
 })
 
-// judge returns what the policy says of a pod with an image, under a baseline: the
-// decisions on whether it is a reference, on where it comes from and on whether it
-// names a digest.
+// evaluateImagesPolicy returns the decisions of the policy about a pod with this image:
+// whether it is a valid reference, whether its registry is allowed, and whether it has a
+// digest.
 func evaluateImagesPolicy(t *testing.T, image string, baseline *unstructured.Unstructured) []validating.PolicyDecision {
 	t.Helper()
 	policy, err := imagesPolicy()
@@ -90,31 +89,31 @@ func evaluateImagesPolicy(t *testing.T, image string, baseline *unstructured.Uns
 		}
 	}
 	if len(result.Decisions) != 3 {
-		t.Fatalf("want 3 decisions, got %v", result.Decisions)
+		t.Fatalf("got decisions %v, want 3", result.Decisions)
 	}
 	return result.Decisions
 }
 
-// id matches the IDs of images, whole or cut, which a runtime takes for those of
-// images that the node has already.
+// imageID matches complete and abbreviated image IDs. A container runtime interprets
+// them as images that are already on the node.
 var imageID = regexp.MustCompile("^sha(256|384|512):[^/]*$")
 
-// parse returns an image as distribution/reference, which the kubelet asks, takes
-// it apart.
+// parseImage parses an image with distribution/reference, like the kubelet.
 func parseImage(image string) (reference.Named, error) {
 	named, err := reference.ParseNormalizedNamed(image)
 	switch {
 	case err != nil:
 		return nil, err
 	case imageID.MatchString(image):
-		return nil, errors.New("it is the ID of an image")
+		return nil, errors.New("image ID instead of a reference")
 	case reference.Domain(named) == "":
-		return nil, errors.New("it has no host")
+		return nil, errors.New("reference without a host")
 	}
 	return named, nil
 }
 
-// allowed says whether host and path of an image are among registries.
+// isAllowed reports whether the registry and path of an image match one of the allowed
+// registries.
 func isAllowed(named reference.Named, registries []string) bool {
 	return slices.ContainsFunc(registries, func(registry string) bool {
 		host, path, _ := strings.Cut(strings.TrimSuffix(registry, "/"), "/")
@@ -123,12 +122,11 @@ func isAllowed(named reference.Named, registries []string) bool {
 	})
 }
 
-// FuzzImages checks that the policy images takes apart any image just as
-// distribution/reference does, and judges it by any registries that a baseline can
-// allow.
+// FuzzImages checks that the images policy parses images like distribution/reference,
+// and that it applies allowed registries correctly.
 func FuzzImages(f *testing.F) {
 	const digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-	allow := []string{strings.Join(registries, " "), "docker.io", "localhost", "a.b:1/c/ quay.io/d", ""}
+	registryLists := []string{strings.Join(registries, " "), "docker.io", "localhost", "a.b:1/c/ quay.io/d", ""}
 	for i, image := range []string{
 		"nginx", "library/nginx", "docker.io/nginx:1", "index.docker.io/a/b", "DOCKER.IO/library/nginx", "a/b/c", "registry.example.com", "registry.example.com/a:v1",
 		"registry.example.com/a@" + digest, "Registry.Example.com/a:v1@" + digest, "registry.example.com.evil.io/a", "user@registry.example.com/a",
@@ -137,12 +135,12 @@ func FuzzImages(f *testing.F) {
 		"[::]:1", "mixed.example.com/a/b", "Mixed/a", "NGINX", "a:V1", "a@md5:0123456789abcdef0123456789abcdef", "a@" + digest[:20], digest, digest[7:], "sha256:5000/a",
 		"sha512:abc", "a__b/c--d", "a_b/c___d", "a..b", ".a", "a-", "\u2028", "ü", "a b", "%", strings.Repeat("a", 256), "a.b/" + strings.Repeat("a/", 127) + "c", "a:" + strings.Repeat("t", 129),
 	} {
-		f.Add(image, allow[0], false)
-		f.Add(image, allow[1+i%(len(allow)-1)], true)
+		f.Add(image, registryLists[0], false)
+		f.Add(image, registryLists[1+i%(len(registryLists)-1)], true)
 	}
 	f.Fuzz(func(t *testing.T, image, allow string, requireDigest bool) {
 		if image != strings.TrimSpace(image) || image == "" || !utf8.ValidString(image) {
-			t.Skip("Kubernetes itself refuses it")
+			t.Skip("Kubernetes rejects the image")
 		}
 		images, registries := v1alpha1.Images{RequireDigest: requireDigest}, strings.Fields(allow)
 		images.AllowedRegistries = registries
@@ -164,7 +162,7 @@ func FuzzImages(f *testing.F) {
 		}
 		for i, decision := range evaluateImagesPolicy(t, image, baseline) {
 			if got := decision.Action == validating.ActionAdmit; got != want[i] {
-				t.Errorf("%q, where %q are allowed: validation %d says %t (%s), but distribution/reference says %t of %v (%v)", image, registries, i, got, decision.Message, want[i], named, err)
+				t.Errorf("image %q with registries %q, validation %d: got %t (%s), want %t as distribution/reference parses %v (%v)", image, registries, i, got, decision.Message, want[i], named, err)
 			}
 		}
 	})
