@@ -18,18 +18,19 @@ import (
 )
 
 const (
-	// manager is the field manager of Argo CD, however it applies.
+	// fieldManager is the field manager of Argo CD, for all kinds of apply.
 	fieldManager = "argocd-controller"
-	// patience is how long a sync may take. Argo CD itself has no limit.
+	// syncTimeout limits a sync. Argo CD itself has no limit.
 	syncTimeout = 5 * time.Minute
 )
 
+// application is an Application with its targets and a cache of the cluster.
 type application struct {
 	options
 	config  *rest.Config
 	kubectl *kube.KubectlCmd
 	cluster cache.ClusterCache
-	// targets are the objects as they are to be, with the Application's mark.
+	// targets are the desired objects, with the tracking ID of the Application.
 	targets []*unstructured.Unstructured
 }
 
@@ -63,7 +64,8 @@ func newApplication(o options) (*application, error) {
 	return app, nil
 }
 
-// reread does not wait for the cache to learn what changed.
+// refresh reads the cluster again instead of waiting for the cache to receive the
+// changes.
 func (a *application) refresh() error {
 	a.cluster.Invalidate()
 	if err := a.cluster.EnsureSynced(); err != nil {
@@ -72,7 +74,7 @@ func (a *application) refresh() error {
 	return nil
 }
 
-// prepare puts a target into the Application.
+// prepareTarget sets the namespace and the tracking ID of a target.
 func (a *application) prepareTarget(target *unstructured.Unstructured) {
 	switch namespaced := kube.IsNamespacedOrUnknown(a.cluster, target.GroupVersionKind().GroupKind()); {
 	case !namespaced:
@@ -83,33 +85,33 @@ func (a *application) prepareTarget(target *unstructured.Unstructured) {
 	setTrackingID(target, a.name, a.namespace)
 }
 
-// remember has the cluster cache keep what may belong to an Application, with its
-// name.
+// cacheTracked keeps objects in the cluster cache that may belong to an Application,
+// with the name of the Application.
 func cacheTracked(object *unstructured.Unstructured, isRoot bool) (info any, keep bool) {
 	app, _ := parseTrackingID(object)
 	if !isRoot {
 		app = ""
 	}
-	// CustomResourceDefinitions are never marked, but compared.
+	// CustomResourceDefinitions have no tracking ID but are compared.
 	return app, app != "" || kube.IsCRD(object)
 }
 
-// reconcile pairs the targets with what is live of the Application.
+// reconcile pairs the targets with the live objects of the Application.
 func (a *application) reconcile() (sync.ReconciliationResult, error) {
 	live, err := a.cluster.GetManagedLiveObjs(a.targets, func(r *cache.Resource) bool { return r.Info == a.name })
 	if err != nil {
-		return sync.ReconciliationResult{}, fmt.Errorf("reading what is live: %w", err)
+		return sync.ReconciliationResult{}, fmt.Errorf("reading the live objects: %w", err)
 	}
 	return sync.Reconcile(a.targets, live, a.namespace, a.cluster), nil
 }
 
-// sync syncs once, whether something differs or not, as its button does.
+// sync syncs once, even if nothing differs, like the Sync button.
 func (a *application) sync() (results []common.ResourceSyncResult, err error) {
 	started := metav1.Now()
 	phase, message := common.OperationRunning, ""
 	for !phase.Completed() {
 		if time.Since(started.Time) > syncTimeout {
-			return results, fmt.Errorf("after %v still %s: %s", syncTimeout, phase, message)
+			return results, fmt.Errorf("not completed after %v, in phase %s: %s", syncTimeout, phase, message)
 		}
 		phase, message, results, err = a.step(sync.WithInitialState(phase, message, results, started))
 		if err != nil {
@@ -125,7 +127,7 @@ func (a *application) sync() (results []common.ResourceSyncResult, err error) {
 	return results, nil
 }
 
-// step goes as far as can be gone without waiting, from what is live now.
+// step runs the sync from the live state until it must wait.
 func (a *application) step(state sync.SyncOpt) (common.OperationPhase, string, []common.ResourceSyncResult, error) {
 	reconciled, err := a.reconcile()
 	if err != nil {

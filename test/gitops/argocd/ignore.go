@@ -7,8 +7,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// ignoreRules are an Application's spec.ignoreDifferences. Of its JSON pointers,
-// those into lists are not supported.
+// ignoreRules are the ignoreDifferences of an Application. JSON pointers into lists are
+// not supported.
 type ignoreRules []struct {
 	Group        string   `json:"group"`
 	Kind         string   `json:"kind"`
@@ -17,7 +17,7 @@ type ignoreRules []struct {
 	JSONPointers []string `json:"jsonPointers"`
 }
 
-// fields returns the paths of the fields of an object that are ignored.
+// ignoredFields returns the paths of the ignored fields of an object.
 func (rules ignoreRules) ignoredFields(object *unstructured.Unstructured) (fields [][]string) {
 	gvk := object.GroupVersionKind()
 	for _, rule := range rules {
@@ -42,8 +42,8 @@ func matchesGlob(pattern, value string) bool {
 	return err == nil && matched
 }
 
-// Normalize removes what is not compared, which by default is the status of
-// everything.
+// Normalize removes the fields that are not compared: the ignored fields and, as by
+// default in Argo CD, the status.
 func (rules ignoreRules) Normalize(object *unstructured.Unstructured) error {
 	for _, field := range append(rules.ignoredFields(object), []string{"status"}) {
 		unstructured.RemoveNestedField(object.Object, field...)
@@ -51,8 +51,8 @@ func (rules ignoreRules) Normalize(object *unstructured.Unstructured) error {
 	return nil
 }
 
-// respect returns the target with what is live in each ignored field, so that it
-// stays.
+// keepIgnored returns the target with the live values of the ignored fields, so that a
+// sync does not change them.
 func (rules ignoreRules) keepIgnored(target, live *unstructured.Unstructured) *unstructured.Unstructured {
 	if target == nil || live == nil {
 		return target
@@ -64,8 +64,7 @@ func (rules ignoreRules) keepIgnored(target, live *unstructured.Unstructured) *u
 		if err != nil || !found {
 			continue
 		}
-		// It fails where the target has something else on the way there, which the
-		// sync is to say.
+		// This fails if a parent field of the target is not a map. The sync reports that.
 		_ = unstructured.SetNestedField(target.Object, value, field...)
 	}
 	return target
