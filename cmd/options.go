@@ -64,15 +64,18 @@ func parseFlags(args []string, namespace string, help io.Writer) (options, error
 	flags := flag.NewFlagSet("manager", flag.ContinueOnError)
 	flags.SetOutput(io.Discard) // the caller prints the error
 	clientconfig.RegisterFlags(flags)
-	flags.Lookup(clientconfig.KubeconfigFlagName).Usage = "The kubeconfig `file` of the cluster. The default is $KUBECONFIG, then the pod's own ServiceAccount, then ~/.kube/config."
+	flags.Lookup(clientconfig.KubeconfigFlagName).Usage =
+		"The kubeconfig `file` of the cluster. The default is $KUBECONFIG, then the pod's own ServiceAccount, then ~/.kube/config."
 	flags.StringVar(&o.metricsAddress, "metrics-bind-address", "0",
 		"The `address` that serves metrics over HTTPS. Clients need permission to get /metrics. 0 disables metrics.")
 	flags.StringVar(&o.metricsCertDir, "metrics-cert-dir", "",
 		"The `directory` with the metrics server's tls.crt and tls.key. The server reloads them when they change. Without this flag, it uses a self-signed certificate.")
 	flags.StringVar(&o.healthAddress, "health-probe-bind-address", ":8081", "The `address` that serves /healthz and /readyz. 0 disables them.")
-	flags.StringVar(&o.pprofAddress, "pprof-bind-address", "0", "The `address` that serves profiles without authentication, for example 127.0.0.1:6060. 0 disables profiling.")
+	flags.StringVar(&o.pprofAddress, "pprof-bind-address", "0",
+		"The `address` that serves profiles without authentication, for example 127.0.0.1:6060. 0 disables profiling.")
 	flags.BoolVar(&o.leaderElect, "leader-elect", false, "Elect a leader, so that only one replica is active at a time.")
-	flags.StringVar(&o.leaderElectNamespace, "leader-elect-namespace", namespace, "The `namespace` of the leader election lease. In a pod, the default is the operator's own namespace.")
+	flags.StringVar(&o.leaderElectNamespace, "leader-elect-namespace", namespace,
+		"The `namespace` of the leader election lease. In a pod, the default is the operator's own namespace.")
 	flags.BoolVar(&o.enableHTTP2, "enable-http2", false, "Serve metrics over HTTP/2 too. The default is off because of the rapid reset attack, CVE-2023-44487.")
 	flags.BoolVar(&o.controllers.OpenReports, "openreports", false,
 		"Write each BaselineReport as an openreports.io Report too, for viewers such as Policy Reporter. This needs the openreports.io CRD.")

@@ -90,7 +90,7 @@ func isDefaultDeny(object client.Object) bool {
 }
 
 // checkDefaultDeny checks I1.
-func (i *invariants) checkDefaultDeny(namespace *corev1.Namespace, c *change, ours bool) {
+func (i *invariants) checkDefaultDeny(namespace *corev1.Namespace, c *change, byHarness bool) {
 	before, after := isDefaultDeny(c.before), false
 	for k, object := range i.objects {
 		if k.kind == kindNetworkPolicy && k.namespace == c.key.namespace && isDefaultDeny(object) {
@@ -106,7 +106,7 @@ func (i *invariants) checkDefaultDeny(namespace *corev1.Namespace, c *change, ou
 		return
 	}
 	switch {
-	case ours:
+	case byHarness:
 		i.openSince[namespace.UID] = c.at
 	case i.isLongGoverned(namespace, c.at):
 		i.addViolation("I1", c, "the namespace has no default-deny policy")
@@ -132,14 +132,14 @@ const (
 )
 
 // checkLevel checks I5.
-func (i *invariants) checkLevel(namespace *corev1.Namespace, c *change, ours bool) {
+func (i *invariants) checkLevel(namespace *corev1.Namespace, c *change, byHarness bool) {
 	level := func(object client.Object) int {
 		if object == nil {
 			return 0
 		}
 		return max(0, slices.Index(podSecurityLevels, object.GetLabels()[enforceLabel]))
 	}
-	if namespace.Labels[ownerLabel] != "" && !ours && c.before != nil && level(c.after) < level(c.before) {
+	if namespace.Labels[ownerLabel] != "" && !byHarness && c.before != nil && level(c.after) < level(c.before) {
 		i.addViolation("I5", c, "the operator lowered a level that the owner of the namespace set")
 		return
 	}
@@ -153,7 +153,7 @@ func (i *invariants) checkLevel(namespace *corev1.Namespace, c *change, ours boo
 	if reign.baseline == strictBaseline && c.at.Sub(reign.since) > baselineDelay {
 		needed = slices.Index(podSecurityLevels, restricted)
 	}
-	if !ours && level(c.after) < level(c.before) && level(c.after) < needed {
+	if !byHarness && level(c.after) < level(c.before) && level(c.after) < needed {
 		i.addViolation("I5", c, "the operator lowered the level to %q", podSecurityLevels[level(c.after)])
 	}
 }

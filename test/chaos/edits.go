@@ -137,8 +137,8 @@ func (h *harness) openRandomNamespace(ctx context.Context) error {
 	return h.admin.Patch(ctx, policy, client.RawPatch(types.MergePatchType, patch), client.FieldOwner(editManager))
 }
 
-// churn is what goes on all the time: what users do, and now and then something that
-// they should not. Baselines change seldom enough for what they ask for to be known.
+// churn makes one random change, as users do all the time, including changes to managed
+// objects. Baselines change rarely enough for the operators to apply them.
 func (h *harness) churn(ctx context.Context) error {
 	switch n := rand.IntN(200); {
 	case n < 1:

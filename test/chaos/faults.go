@@ -38,29 +38,68 @@ type fault struct {
 
 // faults are all the faults.
 var faults = []fault{
-	{name: "kill", description: "SIGKILL of the leader, sometimes of the standby, at random times", counterPrefix: "kills", inject: fromMethod((*harness).killOperators)},
-	{name: "freeze", description: "SIGSTOP of the leader until its lease expires, SIGCONT while another replica leads", duration: 3 * leaseDuration, counterPrefix: "freezes", inject: fromMethod((*harness).freezeLeader)},
-	{name: "api-server", description: "SIGKILL and restart of kube-apiserver", needsStorage: true, counterPrefix: "API server restarts", inject: fromMethod((*harness).killAPIServer)},
+	{
+		name: "kill", description: "SIGKILL of the leader, sometimes of the standby, at random times",
+		counterPrefix: "kills", inject: fromMethod((*harness).killOperators),
+	},
+	{
+		name: "freeze", description: "SIGSTOP of the leader until its lease expires, SIGCONT while another replica leads",
+		duration: 3 * leaseDuration, counterPrefix: "freezes", inject: fromMethod((*harness).freezeLeader),
+	},
+	{
+		name: "api-server", description: "SIGKILL and restart of kube-apiserver",
+		needsStorage: true, counterPrefix: "API server restarts", inject: fromMethod((*harness).killAPIServer),
+	},
 	{
 		name: "etcd", description: "etcd frozen for half a minute, or repeatedly for seconds", duration: longEtcdFreeze + 15*time.Second, needsStorage: true,
 		counterPrefix: "etcd freezes", inject: fromMethod((*harness).freezeEtcd),
 	},
-	{name: "errors", description: "status 409, 429, 500 or 503 for one in three requests", inject: failRequests(3, failConflict, failTooMany, failInternal, failUnavailable)},
-	{name: "network", description: "closed connections, lost responses and timeouts for one in four requests", inject: failRequests(4, failCut, failLost, failTimeout)},
+	{
+		name: "errors", description: "status 409, 429, 500 or 503 for one in three requests",
+		inject: failRequests(3, failConflict, failTooMany, failInternal, failUnavailable),
+	},
+	{
+		name: "network", description: "closed connections, lost responses and timeouts for one in four requests",
+		inject: failRequests(4, failCut, failLost, failTimeout),
+	},
 	{name: "lost", description: "the response to every second write is lost", inject: failRequests(2, failLost)},
 	{name: "late", description: "one in four requests reaches the API server up to 0.9 s late", inject: failRequests(4, failLate)},
 	{
 		name: "watches", description: "watches closed every second; one in eight new watches gets \"resourceVersion too old\"",
 		counterPrefix: "watches closed", inject: fromMethod((*harness).breakWatches),
 	},
-	{name: "permissions", description: "all permissions on one kind revoked and restored", counterPrefix: "permissions revoked", inject: fromMethod((*harness).revokePermissions)},
-	{name: "recreate", description: "namespaces deleted and recreated under the same name", counterPrefix: "namespaces recreated", inject: fromMethod((*harness).recreateNamespaces)},
-	{name: "terminating", description: "namespaces stuck in Terminating", counterPrefix: "namespaces stuck", inject: fromMethod((*harness).blockNamespaceDeletion)},
-	{name: "crds", description: "the CRDs deleted, with all baselines and reports, and restored", counterPrefix: "CRDs removed", inject: fromMethod((*harness).removeCRDs)},
-	{name: "priorities", description: "the precedence of two baselines swapped 20 times a second", counterPrefix: "priorities swapped", inject: fromMethod((*harness).keepSwappingPriorities)},
-	{name: "storm", description: "up to 1,000 edits a second", duration: time.Minute, counterPrefix: "storm edits", inject: fromMethod((*harness).stormEdits)},
-	{name: "clock", description: "the operators' clock set an hour forward and back", counterPrefix: "clock steps", inject: fromMethod((*harness).stepClock)},
-	{name: "quota", description: "the NOSPACE alarm of etcd, which then rejects writes", needsStorage: true, counterPrefix: "etcd without space", inject: fromMethod((*harness).fillEtcd)},
+	{
+		name: "permissions", description: "all permissions on one kind revoked and restored",
+		counterPrefix: "permissions revoked", inject: fromMethod((*harness).revokePermissions),
+	},
+	{
+		name: "recreate", description: "namespaces deleted and recreated under the same name",
+		counterPrefix: "namespaces recreated", inject: fromMethod((*harness).recreateNamespaces),
+	},
+	{
+		name: "terminating", description: "namespaces stuck in Terminating",
+		counterPrefix: "namespaces stuck", inject: fromMethod((*harness).blockNamespaceDeletion),
+	},
+	{
+		name: "crds", description: "the CRDs deleted, with all baselines and reports, and restored",
+		counterPrefix: "CRDs removed", inject: fromMethod((*harness).removeCRDs),
+	},
+	{
+		name: "priorities", description: "the precedence of two baselines swapped 20 times a second",
+		counterPrefix: "priorities swapped", inject: fromMethod((*harness).keepSwappingPriorities),
+	},
+	{
+		name: "storm", description: "up to 1,000 edits a second",
+		duration: time.Minute, counterPrefix: "storm edits", inject: fromMethod((*harness).stormEdits),
+	},
+	{
+		name: "clock", description: "the operators' clock set an hour forward and back",
+		counterPrefix: "clock steps", inject: fromMethod((*harness).stepClock),
+	},
+	{
+		name: "quota", description: "the NOSPACE alarm of etcd, which then rejects writes",
+		needsStorage: true, counterPrefix: "etcd without space", inject: fromMethod((*harness).fillEtcd),
+	},
 }
 
 // fromMethod converts a method into the type of fault.inject.
@@ -311,7 +350,8 @@ func (h *harness) stormEdits(ctx context.Context) error {
 		}
 	})
 	took := time.Since(start)
-	h.logf("storm: %.0f edits a second tried, %.0f applied, for %s", float64(tried.Load())/took.Seconds(), float64(h.editsApplied.Load()-before)/took.Seconds(), took.Round(time.Second))
+	h.logf("storm: %.0f edits a second tried, %.0f applied, for %s",
+		float64(tried.Load())/took.Seconds(), float64(h.editsApplied.Load()-before)/took.Seconds(), took.Round(time.Second))
 	return err
 }
 

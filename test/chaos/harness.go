@@ -297,7 +297,8 @@ func (h *harness) checkFaultsHadEffect(selected []fault) error {
 	h.watcher.mutex.Lock()
 	defer h.watcher.mutex.Unlock()
 	if h.editsApplied.Load() == 0 || h.invariants.checkedWrites == 0 || len(h.invariants.openFor) == 0 {
-		return fmt.Errorf("got %d edits, %d checked writes and %d reverted openings, want at least one of each", h.editsApplied.Load(), h.invariants.checkedWrites, len(h.invariants.openFor))
+		return fmt.Errorf("got %d edits, %d checked writes and %d reverted openings, want at least one of each",
+			h.editsApplied.Load(), h.invariants.checkedWrites, len(h.invariants.openFor))
 	}
 	return nil
 }

@@ -158,7 +158,8 @@ func walkThrough(s *script) {
 	const dryRun = "--dry-run=server"
 	s.expectEventuallyRejected("does not come from an allowed registry", "create", "deployment", "web", "--image=registry.example.com.evil.io/web", "-n", "payments", dryRun)
 	s.expectEventuallyRejected("lacks a cpu request, a memory request, a memory limit", "create", "deployment", "web", "--image=registry.example.com/web", "-n", "payments", dryRun)
-	s.expectEventuallyRejected("User mallory is not among those who may be bound to it", "create", "clusterrolebinding", "mallory", "--clusterrole=cluster-admin", "--user=mallory", dryRun)
+	s.expectEventuallyRejected("User mallory is not among those who may be bound to it",
+		"create", "clusterrolebinding", "mallory", "--clusterrole=cluster-admin", "--user=mallory", dryRun)
 
 	s.explain("The API server rejects an invalid baseline.")
 	s.expectRejected("bind admin, edit, view or a ClusterRole of your own", "patch", "securitybaseline", "production", "--type=json", "-p",

@@ -52,7 +52,7 @@ func (s *script) expectRejected(reason string, args ...string) {
 	out, err := s.run(args)
 	printCommand(args, out)
 	if err == nil || !strings.Contains(out, reason) {
-		s.err = fmt.Errorf("kubectl %s: got %q (error %v), want a rejection with %q", args[0], out, err, reason)
+		s.err = fmt.Errorf("kubectl %s: got %q, want a rejection with %q", args[0], out, reason)
 	}
 }
 

@@ -72,6 +72,9 @@ func (b *bench) contested(ctx context.Context) error {
 	b.add(figure{Name: "contested_reverts", Description: "contested: reverts in 60 s while a writer changes a policy 20 times a second", Value: float64(reverts)})
 	b.add(figure{Name: "contested_p50_ms", Description: "contested: from a change until the operator reverts it, p50", Value: percentile(openFor, .5), Unit: "ms"})
 	b.add(figure{Name: "contested_max_ms", Description: "contested, maximum", Value: percentile(openFor, 1), Unit: "ms"})
-	b.add(figure{Name: "contested_open_percent", Description: "contested: share of the time that the policy is open", Value: 100 * total.Seconds() / contestDuration.Seconds(), Unit: "%"})
+	b.add(figure{
+		Name: "contested_open_percent", Description: "contested: share of the time that the policy is open",
+		Value: 100 * total.Seconds() / contestDuration.Seconds(), Unit: "%",
+	})
 	return errors.Join(<-failed, ctx.Err(), pause(ctx, settleDuration))
 }

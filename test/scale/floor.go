@@ -45,7 +45,10 @@ type floor struct {
 
 func (f *floor) figures() []figure {
 	return []figure{
-		{Name: "floor_seconds", Description: fmt.Sprintf("floor: %d writes for each of %d namespaces, by 32 writers", f.objects.count(), f.namespaces), Value: f.everything.Seconds(), Unit: "s"},
+		{
+			Name: "floor_seconds", Description: fmt.Sprintf("floor: %d writes for each of %d namespaces, by 32 writers", f.objects.count(), f.namespaces),
+			Value: f.everything.Seconds(), Unit: "s",
+		},
 		{Name: "floor_one_seconds", Description: "floor: one policy for each namespace", Value: f.onePolicy.Seconds(), Unit: "s"},
 		{
 			Name: "floor_with_requests_seconds", Value: f.withRequests.Seconds(), Unit: "s",

@@ -33,9 +33,15 @@ func (b *bench) converge(ctx context.Context) error {
 		return err
 	}
 	took := time.Since(start)
-	b.add(figure{Name: "converge_seconds", Description: "converge: from the creation of the baseline until it is Ready and everything is compliant", Value: took.Seconds(), Unit: "s"})
+	b.add(figure{
+		Name: "converge_seconds", Description: "converge: from the creation of the baseline until it is Ready and everything is compliant",
+		Value: took.Seconds(), Unit: "s",
+	})
 	b.add(figure{Name: "converge_ratio", Description: "converge, relative to the floor", Value: took.Seconds() / b.floor.everything.Seconds(), Unit: "×", Goal: 1.25})
-	b.add(figure{Name: "converge_with_requests_ratio", Description: "converge, relative to the floor with the dry run and the watches", Value: took.Seconds() / b.floor.withRequests.Seconds(), Unit: "×"})
+	b.add(figure{
+		Name: "converge_with_requests_ratio", Description: "converge, relative to the floor with the dry run and the watches",
+		Value: took.Seconds() / b.floor.withRequests.Seconds(), Unit: "×",
+	})
 	return pause(ctx, settleDuration)
 }
 
@@ -54,8 +60,14 @@ func (b *bench) fanOut(ctx context.Context) error {
 	}
 	took := time.Since(start)
 	b.add(figure{Name: "fan_out_seconds", Description: "fan-out: from the addition of an allowance until the status reports it everywhere", Value: took.Seconds(), Unit: "s"})
-	b.add(figure{Name: "fan_out_ratio", Description: "fan-out, relative to the floor of one policy for each namespace", Value: took.Seconds() / b.floor.onePolicy.Seconds(), Unit: "×", Goal: 1.25})
-	b.add(figure{Name: "fan_out_two_writes_ratio", Description: "fan-out, relative to the floor of one policy and one report update for each namespace", Value: took.Seconds() / b.floor.policyAndReport.Seconds(), Unit: "×"})
+	b.add(figure{
+		Name: "fan_out_ratio", Description: "fan-out, relative to the floor of one policy for each namespace",
+		Value: took.Seconds() / b.floor.onePolicy.Seconds(), Unit: "×", Goal: 1.25,
+	})
+	b.add(figure{
+		Name: "fan_out_two_writes_ratio", Description: "fan-out, relative to the floor of one policy and one report update for each namespace",
+		Value: took.Seconds() / b.floor.policyAndReport.Seconds(), Unit: "×",
+	})
 	return pause(ctx, settleDuration)
 }
 
@@ -100,7 +112,10 @@ func (b *bench) newNamespaces(ctx context.Context) error {
 		took = append(took, time.Since(start))
 	}
 	b.namespaces += newNamespaceCount
-	b.add(figure{Name: "new_namespace_p50_ms", Description: "new namespaces: from the creation of a namespace to its last policy, p50", Value: percentile(took, .5), Unit: "ms", Goal: 50})
+	b.add(figure{
+		Name: "new_namespace_p50_ms", Description: "new namespaces: from the creation of a namespace to its last policy, p50",
+		Value: percentile(took, .5), Unit: "ms", Goal: 50,
+	})
 	b.add(figure{Name: "new_namespace_p99_ms", Description: "new namespaces, p99", Value: percentile(took, .99), Unit: "ms"})
 	return pause(ctx, settleDuration)
 }
@@ -230,10 +245,16 @@ func (b *bench) memory(ctx context.Context) error {
 		return err
 	}
 	fresh, peak, err := residentMemory(b.manager.PID())
-	b.add(figure{Name: "memory_mib", Description: fmt.Sprintf("memory with %d objects in each namespace, half a minute after the start", count), Value: fresh, Unit: mebibytes, Goal: 150})
+	b.add(figure{
+		Name: "memory_mib", Description: fmt.Sprintf("memory with %d objects in each namespace, half a minute after the start", count),
+		Value: fresh, Unit: mebibytes, Goal: 150,
+	})
 	b.add(figure{Name: "memory_worked_mib", Description: "memory of the process that created these objects", Value: before, Unit: mebibytes})
 	b.add(figure{Name: "memory_peak_mib", Description: "peak memory during the start", Value: peak, Unit: mebibytes})
 	b.add(figure{Name: "memory_empty_mib", Description: "memory without governed namespaces", Value: b.emptyMemory, Unit: mebibytes})
-	b.add(figure{Name: "memory_per_1000_mib", Description: "additional memory for each 1,000 namespaces with these objects", Value: (fresh - b.emptyMemory) / float64(b.namespaces) * 1000, Unit: mebibytes})
+	b.add(figure{
+		Name: "memory_per_1000_mib", Description: "additional memory for each 1,000 namespaces with these objects",
+		Value: (fresh - b.emptyMemory) / float64(b.namespaces) * 1000, Unit: mebibytes,
+	})
 	return err
 }
