@@ -91,7 +91,8 @@ func isDefaultDeny(object client.Object) bool {
 
 // checkDefaultDeny checks I1.
 func (i *invariants) checkDefaultDeny(namespace *corev1.Namespace, c *change, byHarness bool) {
-	before, after := isDefaultDeny(c.before), false
+	before := isDefaultDeny(c.before)
+	after := false
 	for k, object := range i.objects {
 		if k.kind == kindNetworkPolicy && k.namespace == c.key.namespace && isDefaultDeny(object) {
 			before = before || k != c.key
@@ -114,8 +115,8 @@ func (i *invariants) checkDefaultDeny(namespace *corev1.Namespace, c *change, by
 }
 
 // isLongGoverned reports whether a baseline older than baselineDelay governs the
-// namespace. All baselines here require default-deny policies, and the oldest of them
-// keeps its selector.
+// namespace. All baselines here require default-deny policies, and each namespace has
+// one whose selection never changes.
 func (i *invariants) isLongGoverned(namespace *corev1.Namespace, now time.Time) bool {
 	return slices.ContainsFunc(enforcingBaselines(i.activeBaselines(), namespace.Labels), func(baseline *v1alpha1.SecurityBaseline) bool {
 		return now.Sub(baseline.CreationTimestamp.Time) > baselineDelay
@@ -143,14 +144,14 @@ func (i *invariants) checkLevel(namespace *corev1.Namespace, c *change, byHarnes
 		i.addViolation("I5", c, "the operator lowered a level that the owner of the namespace set")
 		return
 	}
-	reign := i.levelGovernors[namespace.UID]
-	if reign.baseline == "" {
+	current := i.levelGovernors[namespace.UID]
+	if current.baseline == "" {
 		return
 	}
 	// All baselines require at least the level baseline. The level of the governing
 	// baseline counts once it has governed for baselineDelay.
 	needed := slices.Index(podSecurityLevels, "baseline")
-	if reign.baseline == strictBaseline && c.at.Sub(reign.since) > baselineDelay {
+	if current.baseline == strictBaseline && c.at.Sub(current.since) > baselineDelay {
 		needed = slices.Index(podSecurityLevels, restricted)
 	}
 	if !byHarness && level(c.after) < level(c.before) && level(c.after) < needed {

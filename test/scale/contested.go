@@ -53,7 +53,10 @@ func (b *bench) contested(ctx context.Context) error {
 			return err
 		}
 		policy, ok := event.Object.(*networkingv1.NetworkPolicy)
-		switch isOpen := ok && len(policy.Spec.Ingress) > 0; {
+		if !ok {
+			continue
+		}
+		switch isOpen := len(policy.Spec.Ingress) > 0; {
 		case isOpen && opened.IsZero():
 			opened = time.Now()
 		case !isOpen && !opened.IsZero():

@@ -119,7 +119,7 @@ func measureFloor(ctx context.Context, n int) (*floor, error) {
 // dry runs and opens the watches of the operator.
 func (f *floor) measureWithRequests(ctx context.Context, c *clients) (time.Duration, error) {
 	n := f.namespaces
-	if err := c.createNamespaces(ctx, n, 2*n, "burdened"); err != nil {
+	if err := c.createNamespaces(ctx, n, 2*n, "with-requests"); err != nil {
 		return 0, fmt.Errorf("creating namespaces: %w", err)
 	}
 	_, stop, err := c.countChanges(ctx)
