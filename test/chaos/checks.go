@@ -51,7 +51,7 @@ func unmanagedPart(object client.Object) client.Object {
 	if len(labels) == 0 {
 		rest.SetLabels(nil)
 	}
-	made := strings.HasPrefix(object.GetName(), objectPrefix) && object.GetLabels()[foreignLabel] == ""
+	isManaged := strings.HasPrefix(object.GetName(), objectPrefix) && object.GetLabels()[foreignLabel] == ""
 	switch rest := rest.(type) {
 	case *corev1.Namespace:
 		delete(rest.Annotations, v1alpha1.CreationLabelsAnnotation)
@@ -60,19 +60,19 @@ func unmanagedPart(object client.Object) client.Object {
 		rest.AutomountServiceAccountToken = nil
 	case *corev1.ResourceQuota:
 		rest.Status = corev1.ResourceQuotaStatus{}
-		if made {
+		if isManaged {
 			rest.Spec = corev1.ResourceQuotaSpec{}
 		}
 	case *networkingv1.NetworkPolicy:
-		if made {
+		if isManaged {
 			rest.Spec = networkingv1.NetworkPolicySpec{}
 		}
 	case *rbacv1.RoleBinding:
-		if made {
+		if isManaged {
 			rest.Subjects = nil
 		}
 	case *corev1.LimitRange:
-		if made {
+		if isManaged {
 			rest.Spec = corev1.LimitRangeSpec{}
 		}
 	case *v1alpha1.BaselineReport:

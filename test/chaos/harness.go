@@ -80,10 +80,10 @@ type harness struct {
 }
 
 // count counts an action by its name.
-func (h *harness) count(what string) {
+func (h *harness) count(action string) {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
-	h.counts[what]++
+	h.counts[action]++
 }
 
 func (h *harness) logf(format string, args ...any) {
@@ -314,8 +314,8 @@ func (h *harness) printSummary() {
 			n, durations[n/2].Round(time.Millisecond), durations[n*99/100].Round(time.Millisecond), durations[n-1].Round(time.Millisecond))
 	}
 	h.logf("longest time to settle after the faults stopped: %.1f s", h.longestSettle.Seconds())
-	for _, what := range slices.Sorted(maps.Keys(h.counts)) {
-		h.logf("%6d %s", h.counts[what], what)
+	for _, action := range slices.Sorted(maps.Keys(h.counts)) {
+		h.logf("%6d %s", h.counts[action], action)
 	}
 	failures := h.proxy.failureCounts()
 	for _, kind := range slices.Sorted(maps.Keys(failures)) {

@@ -39,7 +39,7 @@ const (
 	// failCut closes the connection before the request reaches the API server.
 	failCut failure = "cut"
 	// failLost closes the connection after the API server has handled the request.
-	failLost failure = "answer lost"
+	failLost failure = "response lost"
 	// failLate delays the request before it reaches the API server.
 	failLate failure = "late"
 	// failTooOld rejects a watch because its resourceVersion is too old.

@@ -160,15 +160,15 @@ func newSettledSimulation(t *testing.T) *simulation {
 	for _, objects := range expectedObjects[floorBaseline] {
 		for _, object := range objects {
 			k := keyInNamespace(simulatedNamespace, object)
-			made := object.DeepCopyObject().(client.Object)
-			made.SetLabels(maps.Clone(made.GetLabels()))
-			made.GetLabels()[v1alpha1.BaselineLabel] = floorBaseline
+			actual := object.DeepCopyObject().(client.Object)
+			actual.SetLabels(maps.Clone(actual.GetLabels()))
+			actual.GetLabels()[v1alpha1.BaselineLabel] = floorBaseline
 			if k.kind == kindNamespace {
 				k.name = simulatedNamespace
-				made.SetName(simulatedNamespace)
-				made.GetLabels()[governedLabel] = labelTrue
+				actual.SetName(simulatedNamespace)
+				actual.GetLabels()[governedLabel] = labelTrue
 			}
-			v.objects[k] = made
+			v.objects[k] = actual
 		}
 	}
 	floor := v.floor()

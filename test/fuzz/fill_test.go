@@ -198,14 +198,14 @@ func mixedBaseline(t *testing.T, document, random []byte) (map[string]any, contr
 	if err != nil {
 		t.Fatal(err)
 	}
-	var made v1alpha1.SecurityBaselineSpec
+	var filled v1alpha1.SecurityBaselineSpec
 	var namespace controls.Namespace
-	filler.Fill(&made)
+	filler.Fill(&filled)
 	filler.Fill(&namespace)
 	if len(random) == 0 {
 		return object, namespace
 	}
-	parts, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&made)
+	parts, err := runtime.DefaultUnstructuredConverter.ToUnstructured(&filled)
 	if err != nil {
 		t.Fatal(err)
 	}

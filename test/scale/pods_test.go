@@ -225,10 +225,10 @@ func waitUntilNotEnforced(b *testing.B, admin client.Client) {
 	})
 }
 
-func waitUntil(b *testing.B, what string, check wait.ConditionWithContextFunc) {
+func waitUntil(b *testing.B, condition string, check wait.ConditionWithContextFunc) {
 	b.Helper()
 	if err := wait.PollUntilContextTimeout(b.Context(), 20*time.Millisecond, waitTimeout, true, check); err != nil {
-		b.Fatalf("waiting until %s: %v", what, err)
+		b.Fatalf("waiting until %s: %v", condition, err)
 	}
 }
 
