@@ -8,6 +8,7 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 )
 
 const (
@@ -42,31 +43,9 @@ func (b *bench) contested(ctx context.Context) error {
 		failed <- nil
 	}()
 
-	var openFor []time.Duration
-	var opened time.Time
-	for {
-		event, err := nextEvent(contest, watched)
-		if contest.Err() != nil {
-			break
-		}
-		if err != nil {
-			return err
-		}
-		policy, ok := event.Object.(*networkingv1.NetworkPolicy)
-		if !ok {
-			continue
-		}
-		switch isOpen := len(policy.Spec.Ingress) > 0; {
-		case isOpen && opened.IsZero():
-			opened = time.Now()
-		case !isOpen && !opened.IsZero():
-			openFor = append(openFor, time.Since(opened))
-			opened = time.Time{}
-		}
-	}
-	reverts := len(openFor)
-	if !opened.IsZero() { // still open at the end
-		openFor = append(openFor, time.Since(opened))
+	openFor, reverts, err := openPeriods(contest, watched)
+	if err != nil {
+		return err
 	}
 	var total time.Duration
 	for _, d := range openFor {
@@ -80,4 +59,35 @@ func (b *bench) contested(ctx context.Context) error {
 		Value: 100 * total.Seconds() / contestDuration.Seconds(), Unit: "%",
 	})
 	return errors.Join(<-failed, ctx.Err(), pause(ctx, settleDuration))
+}
+
+// openPeriods watches a policy until the context is done. It returns how long it was open
+// each time, and how often it was closed again.
+func openPeriods(ctx context.Context, watched watch.Interface) (openFor []time.Duration, reverts int, err error) {
+	var opened time.Time
+	for {
+		event, err := nextEvent(ctx, watched)
+		if ctx.Err() != nil {
+			break
+		}
+		if err != nil {
+			return nil, 0, err
+		}
+		policy, ok := event.Object.(*networkingv1.NetworkPolicy)
+		if !ok {
+			continue
+		}
+		switch isOpen := len(policy.Spec.Ingress) > 0; {
+		case isOpen && opened.IsZero():
+			opened = time.Now()
+		case !isOpen && !opened.IsZero():
+			openFor = append(openFor, time.Since(opened))
+			reverts++
+			opened = time.Time{}
+		}
+	}
+	if !opened.IsZero() { // still open at the end
+		openFor = append(openFor, time.Since(opened))
+	}
+	return openFor, reverts, nil
 }
