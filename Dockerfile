@@ -1,4 +1,4 @@
-# Builds on the machine's own platform for the one that is asked for.
+# Cross-compiles: the build runs on the machine's own platform.
 FROM --platform=$BUILDPLATFORM golang:1.26 AS build
 ARG TARGETOS
 ARG TARGETARCH
@@ -10,7 +10,7 @@ COPY api/ api/
 COPY cmd/ cmd/
 COPY config/policies/ config/policies/
 COPY controllers/ controllers/
-RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -ldflags="-s -w -X main.release=$VERSION" -o manager ./cmd
+RUN CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath -ldflags="-s -w -X main.version=$VERSION" -o manager ./cmd
 
 # No shell, no package manager, no root.
 FROM gcr.io/distroless/static:nonroot

@@ -1,5 +1,5 @@
-# Versions of every tool that is built here. The control plane's are in
-# test/controlplane/go.mod.
+# Versions of the tools that this Makefile builds. test/controlplane/go.mod has the
+# versions of the control plane.
 CONTROLLER_TOOLS_VERSION ?= v0.23.0
 KUSTOMIZE_VERSION ?= v5.8.1
 CRD_REF_DOCS_VERSION ?= v0.3.0
@@ -13,19 +13,20 @@ GOVULNCHECK_VERSION ?= v1.9.0
 # tagged; the module proxy need not have those of later ones.
 VALE_VERSION ?= v3.22.0
 
-# How many tests of a package run at a time: they mostly wait.
+# The number of parallel tests in each package. They mostly wait.
 TEST_PARALLEL ?= 16
 
-# How long make test, and make fuzz, look for what breaks each fuzz target.
+# How long make test and make fuzz run each fuzz target.
 FUZZTIME ?= 8s
 
-# How many namespaces make bench governs, and how many rounds make bench-pods runs.
+# The number of governed namespaces in make bench.
 N ?= 1000
-# How long faults are mixed.
+# How long make chaos mixes faults.
 DURATION ?= 10m
+# The number of rounds in make bench-pods.
 BENCHTIME ?= 5x
 
-# What the operator says it is: the tag, or the commit.
+# The version of the operator: the tag, or the commit.
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 IMG ?= securitybaseline/operator:latest
 PLATFORMS ?= linux/amd64,linux/arm64
@@ -75,7 +76,7 @@ reference: $(CRD_REF_DOCS) ## Generate docs/api.md from the types.
 	@$(CRD_REF_DOCS) --source-path=api/v1alpha1 --config=docs/.crd-ref-docs.yaml --renderer=markdown --output-path=docs/api.md --log-level=ERROR
 
 .PHONY: chart
-chart: ## Bring what the Helm chart shares with config/ up to date.
+chart: ## Copy the files that the Helm chart shares with config/.
 	@rm -rf dist/chart/files && mkdir -p dist/chart/files/crds dist/chart/files/rbac
 	@cp config/crd/bases/*.yaml dist/chart/files/crds/
 	@cp $(filter-out %/kustomization.yaml,$(wildcard config/rbac/*.yaml)) dist/chart/files/rbac/
@@ -108,7 +109,7 @@ prose: $(VALE) ## Check the English of documentation, comments and messages with
 	@git ls-files --cached --others --exclude-standard -- $(PROSE) | xargs $(VALE) --minAlertLevel=$(LEVEL) --output=line
 
 .PHONY: lint-fix
-lint-fix: $(GOLANGCI_LINT) ## Run golangci-lint and mend what it can.
+lint-fix: $(GOLANGCI_LINT) ## Run golangci-lint and fix what it can.
 	$(GOLANGCI_LINT) run --fix
 
 .PHONY: verify
@@ -118,76 +119,76 @@ verify: vulncheck ## Fail if generated files, formatting or go.mod are out of da
 	for module in . test/controlplane test/fuzz test/gitops; do (cd $$module && go mod tidy); done; \
 	after="$$(git status --porcelain; git diff | git hash-object --stdin)"; \
 	if [[ "$$before" != "$$after" ]]; then \
-		echo "Out of date; commit what make generate manifests reference chart fmt and go mod tidy changed:"; git status --short; exit 1; \
+		echo "Out of date. Commit the changes by make generate manifests reference chart fmt and by go mod tidy:"; git status --short; exit 1; \
 	fi
 
 .PHONY: vulncheck
-vulncheck: $(GOVULNCHECK) ## Look for known vulnerabilities in what is called here, where their database can be reached.
+vulncheck: $(GOVULNCHECK) ## Check for known vulnerabilities in called code. Does nothing if the database is unreachable.
 	@out="$$($(GOVULNCHECK) ./... 2>&1)" && { echo "$$out" | tail -3; exit 0; }; \
 	if grep -q "fetching vulnerabilities" <<< "$$out"; then \
-		echo "vulncheck: the database of known vulnerabilities cannot be reached; nothing was checked"; \
+		echo "vulncheck: the vulnerability database is unreachable; nothing was checked"; \
 	else \
 		echo "$$out"; exit 1; \
 	fi
 
 .PHONY: test
-test: controlplane test-tools ## Run make fuzz, the unit tests and the tests on the control plane. TESTFLAGS are passed to go test.
+test: controlplane test-tools ## Run make fuzz, the unit tests and the tests on a control plane. TESTFLAGS are passed to go test.
 	cd test/fuzz && go test -count=1 $(TESTFLAGS) ./...
 	@$(MAKE) --no-print-directory fuzz
-	# By itself: it takes all that the machine has.
+	# Run test/chaos alone, because it uses the whole machine.
 	go test -count=1 -timeout=20m $(TESTFLAGS) ./test/chaos
 	go test -count=1 -timeout=20m -parallel=$(TEST_PARALLEL) $(TESTFLAGS) $$(go list ./... | grep -v /test/chaos$$)
 
 .PHONY: fuzz
-fuzz: ## Fuzz every target for FUZZTIME each, one after the other. What is found is kept under testdata/fuzz.
+fuzz: ## Fuzz the targets one after the other, for FUZZTIME each. Failing inputs are written to testdata/fuzz.
 	@test/fuzz/run.sh $(FUZZTIME)
 
 .PHONY: test-tools
-test-tools: $(HELM) $(KUSTOMIZE) $(PROMTOOL) $(MONITORING_CRDS) ## Build what the tests install, render and check with, once.
+test-tools: $(HELM) $(KUSTOMIZE) $(PROMTOOL) $(MONITORING_CRDS) ## Build the tools that the tests need, once.
 	@for tool in $^; do ln -sfn "$$(basename "$$tool")" "$$(sed -E 's/-v[0-9.]+$$//' <<< "$$tool")"; done
 	@test/gitops/build.sh $(LOCALBIN)
 
 .PHONY: bench
-bench: controlplane ## Measure the operator at N namespaces beside what the API server can do at all, and fail on a regression.
+bench: controlplane ## Measure the operator at N namespaces, relative to the API server alone. Fails on a regression.
 	@go build -o $(LOCALBIN)/scale ./test/scale
 	$(LOCALBIN)/scale -n $(N) -json $(LOCALBIN)/scale-$(N).json -docs docs/performance.md -range test/scale/range.yaml
 
 .PHONY: chaos
-chaos: controlplane ## Do to the operator everything that can go wrong, with the race detector on: each fault alone, then mixed for DURATION. SEED says how.
+chaos: controlplane ## Inject faults, with the race detector on: each alone, then mixed for DURATION. SEED selects the mixes.
 	@go build -race -o $(LOCALBIN)/chaos ./test/chaos
 	$(LOCALBIN)/chaos -mixed $(DURATION) $(if $(SEED),-seed $(SEED))
 
 .PHONY: bench-pods
-bench-pods: controlplane ## Measure how many pods a second the API server takes under policies. BENCHTIME says how many rounds.
+bench-pods: controlplane ## Measure how many pods a second the API server accepts with policies, in BENCHTIME rounds.
 	go test -run='^$$' -bench=. -benchtime=$(BENCHTIME) -timeout=60m ./test/scale
 
 .PHONY: controlplane
-controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl into bin/k8s, once. KUBEBUILDER_ASSETS is used instead if set.
+controlplane: ## Build etcd, kube-apiserver, kube-controller-manager and kubectl into bin/k8s, once, unless KUBEBUILDER_ASSETS is set.
 	@test/controlplane/build.sh $(LOCALBIN)/k8s
 
 ##@ Try it
 
 .PHONY: demo
-demo: controlplane build ## Show the operator at work on a real API server. KEEP=1 leaves it running.
+demo: controlplane build ## Show the operator on a real API server. KEEP=1 keeps it running.
 	@go build -o $(LOCALBIN)/demo ./test/demo
 	@KEEP=$(KEEP) $(LOCALBIN)/demo
 
 .PHONY: run
-run: ## Run the operator here, against the cluster of your kubeconfig, with your permissions.
+run: ## Run the operator on this machine, with your kubeconfig and your permissions.
 	go run ./cmd
 
 ##@ Build
 
 .PHONY: build
 build: ## Build bin/manager.
-	go build -ldflags="-X main.release=$(VERSION)" -o $(LOCALBIN)/manager ./cmd
+	go build -ldflags="-X main.version=$(VERSION)" -o $(LOCALBIN)/manager ./cmd
 
 .PHONY: docker-build
 docker-build: ## Build the image IMG for this machine.
 	$(CONTAINER_TOOL) build --build-arg VERSION=$(VERSION) -t $(IMG) .
 
 .PHONY: docker-buildx
-docker-buildx: ## Build and push the image IMG for all of PLATFORMS.
+docker-buildx: ## Build and push the image IMG for all PLATFORMS.
 	$(CONTAINER_TOOL) buildx build --push --platform=$(PLATFORMS) --build-arg VERSION=$(VERSION) -t $(IMG) .
 
 .PHONY: build-installer
@@ -196,14 +197,14 @@ build-installer: $(KUSTOMIZE) ## Write dist/install.yaml, which installs the ima
 	@$(call render,default) > dist/install.yaml
 	@echo "Wrote dist/install.yaml"
 
-##@ Deployment, to the cluster of your kubeconfig
+##@ Deployment to the cluster of your kubeconfig
 
 .PHONY: install
 install: $(KUSTOMIZE) ## Install the CRDs.
 	$(KUSTOMIZE) build config/crd | $(KUBECTL) apply --server-side --force-conflicts -f -
 
 .PHONY: uninstall
-uninstall: $(KUSTOMIZE) delete-baselines ## Remove every SecurityBaseline and the CRDs.
+uninstall: $(KUSTOMIZE) delete-baselines ## Delete all SecurityBaselines and the CRDs.
 	$(KUSTOMIZE) build config/crd | $(KUBECTL) delete --ignore-not-found -f -
 
 .PHONY: deploy
@@ -211,16 +212,16 @@ deploy: $(KUSTOMIZE) ## Install the operator with the image IMG.
 	$(call render,default) | $(KUBECTL) apply --server-side --force-conflicts -f -
 
 .PHONY: undeploy
-undeploy: $(KUSTOMIZE) delete-baselines ## Remove every SecurityBaseline, the CRDs and the operator.
+undeploy: $(KUSTOMIZE) delete-baselines ## Delete all SecurityBaselines, the CRDs and the operator.
 	$(KUSTOMIZE) build config/default | $(KUBECTL) delete --ignore-not-found -f -
 
-# While the operator runs: it removes what baselines with deletionPolicy: Remove
-# gave.
+# This needs the running operator, which deletes the objects of baselines with
+# deletionPolicy: Remove.
 .PHONY: delete-baselines
 delete-baselines:
 	@if $(KUBECTL) get crd securitybaselines.securitybaseline.io >/dev/null 2>&1; then \
 		$(KUBECTL) delete securitybaselines --all --timeout=5m || { \
-			echo "A baseline with deletionPolicy: Remove waits for the operator. Start it again or, to keep what the baseline gave:"; \
+			echo "A baseline with deletionPolicy: Remove waits for the operator. Start the operator or, to keep the objects of the baseline, run:"; \
 			echo "  $(KUBECTL) patch securitybaseline NAME --type=merge -p '{\"metadata\":{\"finalizers\":null}}'"; \
 			exit 1; \
 		}; \

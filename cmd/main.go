@@ -1,4 +1,4 @@
-// The SecurityBaseline operator.
+// Command manager runs the SecurityBaseline operator.
 package main
 
 import (
@@ -8,7 +8,7 @@ import (
 	"fmt"
 	"os"
 
-	_ "k8s.io/client-go/plugin/pkg/client/auth" // kubeconfigs of every kind, for make run
+	_ "k8s.io/client-go/plugin/pkg/client/auth" // supports every kind of kubeconfig, for make run
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/metrics/filters"
@@ -17,39 +17,38 @@ import (
 	"github.com/securitybaseline/operator/controllers"
 )
 
-// misconfigured is the exit code of an operator whose flags are wrong, as of
-// package flag.
-const misconfigured = 2
+// exitUsage is the exit code for invalid flags. Package flag uses the same.
+const exitUsage = 2
 
 func main() {
-	settings, err := parse(os.Args[1:], os.Getenv("POD_NAMESPACE"), os.Stdout)
+	o, err := parseFlags(os.Args[1:], os.Getenv("POD_NAMESPACE"), os.Stdout)
 	if errors.Is(err, flag.ErrHelp) {
 		return
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
-		os.Exit(misconfigured)
+		os.Exit(exitUsage)
 	}
-	if settings.version {
-		fmt.Println(version())
+	if o.printVersion {
+		fmt.Println(buildVersion())
 		return
 	}
-	ctrl.SetLogger(settings.logger())
-	klog.SetLogger(ctrl.Log) // client-go's
-	if err := run(settings); err != nil {
-		ctrl.Log.Error(err, "The operator ends")
+	ctrl.SetLogger(o.logger())
+	klog.SetLogger(ctrl.Log) // client-go logs through klog
+	if err := run(o); err != nil {
+		ctrl.Log.Error(err, "Operator exited")
 		os.Exit(1)
 	}
 }
 
-func run(settings settings) error {
+func run(o options) error {
 	metrics := metricsserver.Options{
-		BindAddress:    settings.metricsAddress,
-		CertDir:        settings.metricsCertDir,
+		BindAddress:    o.metricsAddress,
+		CertDir:        o.metricsCertDir,
 		SecureServing:  true,
 		FilterProvider: filters.WithAuthenticationAndAuthorization,
 	}
-	if !settings.http2 {
+	if !o.enableHTTP2 {
 		metrics.TLSOpts = []func(*tls.Config){func(config *tls.Config) { config.NextProtos = []string{"http/1.1"} }}
 	}
 	config, err := ctrl.GetConfig()
@@ -58,15 +57,15 @@ func run(settings settings) error {
 	}
 	mgr, err := controllers.NewManager(config, ctrl.Options{
 		Metrics:                 metrics,
-		HealthProbeBindAddress:  settings.healthAddress,
-		PprofBindAddress:        settings.pprofAddress,
-		LeaderElection:          settings.leaderElect,
-		LeaderElectionNamespace: settings.leaderElectNamespace,
+		HealthProbeBindAddress:  o.healthAddress,
+		PprofBindAddress:        o.pprofAddress,
+		LeaderElection:          o.leaderElect,
+		LeaderElectionNamespace: o.leaderElectNamespace,
 		LeaderElectionID:        "leader.securitybaseline.io",
-		// A standby takes over at once when the leader ends in good order: nothing
-		// runs after the manager has stopped.
+		// When the leader shuts down, a standby takes over immediately. This is safe
+		// because nothing runs after the manager has stopped.
 		LeaderElectionReleaseOnCancel: true,
-	}, settings.operator)
+	}, o.controllers)
 	if err != nil {
 		return err
 	}
@@ -76,6 +75,6 @@ func run(settings settings) error {
 	if err := mgr.AddReadyzCheck("caches", controllers.Ready(mgr.GetCache())); err != nil {
 		return fmt.Errorf("adding /readyz: %w", err)
 	}
-	ctrl.Log.Info("The operator starts", "version", version(), "protectedNamespaces", settings.operator.ProtectedNamespaces, "openReports", settings.operator.OpenReports)
+	ctrl.Log.Info("Starting operator", "version", buildVersion(), "protectedNamespaces", o.controllers.ProtectedNamespaces, "openReports", o.controllers.OpenReports)
 	return mgr.Start(ctrl.SetupSignalHandler())
 }

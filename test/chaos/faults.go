@@ -20,92 +20,116 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// fault is something that goes wrong until its context is done, or for as long as it
-// takes. It leaves nothing behind.
+// fault is something that goes wrong. It is active until its context is done, or for as
+// long as it takes, and cleans up after itself.
 type fault struct {
-	name string
-	// what it is, for people.
-	what string
-	// lasts is how long it is left to work, unless stated.
-	lasts time.Duration
-	// storage says that it needs etcd, or the API server, as the other faults with
-	// storage leave it not: an API server that starts with etcd frozen gives up.
-	storage bool
-	// counts is what begins the names of what it counts, unless it is the proxy that does.
-	counts string
-	run    func(ctx context.Context, h *harness) error
+	name        string
+	description string
+	// duration is the minimum time for which the fault runs alone.
+	duration time.Duration
+	// needsStorage is true for faults that break etcd or the API server. At most one of
+	// them is active at a time: an API server that starts while etcd is frozen exits.
+	needsStorage bool
+	// counterPrefix is the prefix of the counters that show that the fault had an
+	// effect. If it is empty, the failures of the proxy show it.
+	counterPrefix string
+	inject        func(ctx context.Context, h *harness) error
 }
 
-// faults are all that can go wrong.
+// faults are all the faults.
 var faults = []fault{
-	{name: "kill", what: "SIGKILL of the leader, now and then of the other, at random moments", counts: "kills", run: harnessed((*harness).kill)},
-	{name: "freeze", what: "SIGSTOP of the leader past its lease, SIGCONT while another leads", lasts: 3 * leaseDuration, counts: "freezes", run: harnessed((*harness).freeze)},
-	{name: "api-server", what: "kill -9 and start of kube-apiserver", storage: true, counts: "API server restarts", run: harnessed((*harness).killAPIServer)},
 	{
-		name: "etcd", what: "etcd frozen for half a minute, or again and again for seconds", lasts: frozenAlone + 15*time.Second, storage: true,
-		counts: "etcd freezes", run: harnessed((*harness).freezeEtcd),
+		name: "kill", description: "SIGKILL of the leader, sometimes of the standby, at random times",
+		counterPrefix: "kills", inject: fromMethod((*harness).killOperators),
 	},
-	{name: "errors", what: "answers 409, 429, 500, 503, one of three requests", run: failing(3, failConflict, failTooMany, failInternal, failUnavailable)},
-	{name: "network", what: "connections cut, answers lost after the write, requests that never come back, one of four", run: failing(4, failCut, failLost, failTimeout)},
-	{name: "lost", what: "every other answer to a write lost", run: failing(2, failLost)},
-	{name: "late", what: "requests that reach the API server up to 0.9 s late, one of four", run: failing(4, failLate)},
 	{
-		name: "watches", what: "watches cut every second, and told one of eight times that their resourceVersion is too old",
-		counts: "watches cut", run: harnessed((*harness).breakWatches),
+		name: "freeze", description: "SIGSTOP of the leader until its lease expires, SIGCONT while another replica leads",
+		duration: 3 * leaseDuration, counterPrefix: "freezes", inject: fromMethod((*harness).freezeLeader),
 	},
-	{name: "permissions", what: "all permissions on one kind revoked and given back", counts: "permissions revoked", run: harnessed((*harness).revoke)},
-	{name: "recreate", what: "namespaces deleted and made again under the same name", counts: "namespaces made again", run: harnessed((*harness).recreateAll)},
-	{name: "terminating", what: "namespaces stuck in Terminating", counts: "namespaces stuck", run: harnessed((*harness).terminate)},
-	{name: "crds", what: "the CRDs removed, with all baselines and reports, and restored", counts: "CRDs removed", run: harnessed((*harness).removeCRDs)},
-	{name: "priorities", what: "two baselines swapped in priority twenty times a second", counts: "priorities swapped", run: harnessed((*harness).swapAll)},
-	{name: "storm", what: "hostile edits, 1,000 a second are tried", lasts: time.Minute, counts: "hostile edits", run: harnessed((*harness).storm)},
-	{name: "clock", what: "the operators' clock set an hour ahead and back, back and ahead", counts: "clock steps", run: harnessed((*harness).stepClock)},
-	{name: "quota", what: "etcd's alarm that it has no space: it takes no writes", storage: true, counts: "etcd without space", run: harnessed((*harness).fillEtcd)},
+	{
+		name: "api-server", description: "SIGKILL and restart of kube-apiserver",
+		needsStorage: true, counterPrefix: "API server restarts", inject: fromMethod((*harness).killAPIServer),
+	},
+	{
+		name: "etcd", description: "etcd frozen for half a minute, or repeatedly for seconds", duration: longEtcdFreeze + 15*time.Second, needsStorage: true,
+		counterPrefix: "etcd freezes", inject: fromMethod((*harness).freezeEtcd),
+	},
+	{
+		name: "errors", description: "status 409, 429, 500 or 503 for one in three requests",
+		inject: failRequests(3, failConflict, failTooMany, failInternal, failUnavailable),
+	},
+	{
+		name: "network", description: "closed connections, lost responses and timeouts for one in four requests",
+		inject: failRequests(4, failCut, failLost, failTimeout),
+	},
+	{name: "lost", description: "the response to every second write is lost", inject: failRequests(2, failLost)},
+	{name: "late", description: "one in four requests reaches the API server up to 0.9 s late", inject: failRequests(4, failLate)},
+	{
+		name: "watches", description: "watches closed every second; one in eight new watches gets \"resourceVersion too old\"",
+		counterPrefix: "watches closed", inject: fromMethod((*harness).breakWatches),
+	},
+	{
+		name: "permissions", description: "all permissions on one kind revoked and restored",
+		counterPrefix: "permissions revoked", inject: fromMethod((*harness).revokePermissions),
+	},
+	{
+		name: "recreate", description: "namespaces deleted and recreated under the same name",
+		counterPrefix: "namespaces recreated", inject: fromMethod((*harness).recreateNamespaces),
+	},
+	{
+		name: "terminating", description: "namespaces stuck in Terminating",
+		counterPrefix: "namespaces stuck", inject: fromMethod((*harness).blockNamespaceDeletion),
+	},
+	{
+		name: "crds", description: "the CRDs deleted, with all baselines and reports, and restored",
+		counterPrefix: "CRDs removed", inject: fromMethod((*harness).removeCRDs),
+	},
+	{
+		name: "priorities", description: "the precedence of two baselines swapped 20 times a second",
+		counterPrefix: "priorities swapped", inject: fromMethod((*harness).keepSwappingPriorities),
+	},
+	{
+		name: "storm", description: "up to 1,000 edits a second",
+		duration: time.Minute, counterPrefix: "storm edits", inject: fromMethod((*harness).stormEdits),
+	},
+	{
+		name: "clock", description: "the operators' clock set an hour forward and back",
+		counterPrefix: "clock steps", inject: fromMethod((*harness).stepClock),
+	},
+	{
+		name: "quota", description: "the NOSPACE alarm of etcd, which then rejects writes",
+		needsStorage: true, counterPrefix: "etcd without space", inject: fromMethod((*harness).fillEtcd),
+	},
 }
 
-// harnessed turns a method into a function.
-func harnessed(method func(*harness, context.Context) error) func(context.Context, *harness) error {
+// fromMethod converts a method into the type of fault.inject.
+func fromMethod(method func(*harness, context.Context) error) func(context.Context, *harness) error {
 	return func(ctx context.Context, h *harness) error { return method(h, ctx) }
 }
 
-// times repeats something until the context is done.
-func times(ctx context.Context, every time.Duration, do func() error) error {
-	for ctx.Err() == nil {
-		if err := do(); err != nil && ctx.Err() == nil {
-			return err
-		}
-		pause(ctx, rand.N(2*every))
-	}
-	return nil
-}
-
-// left returns how long a fault has still to work.
-func left(ctx context.Context) time.Duration {
-	end, _ := ctx.Deadline()
-	return time.Until(end)
-}
-
-// kill kills an operator a second after one was elected on average.
-func (h *harness) kill(ctx context.Context) error {
-	return times(ctx, 50*time.Millisecond, func() error {
+// killOperators kills an operator about one second after an election.
+func (h *harness) killOperators(ctx context.Context) error {
+	return repeat(ctx, 50*time.Millisecond, func() error {
 		leader := h.fleet.leader()
 		if leader == 0 {
 			return nil
 		}
-		pause(ctx, min(time.Duration(rand.ExpFloat64()*float64(time.Second)), left(ctx)/2))
-		victim, what := leader, "kills of the leader"
+		pause(ctx, min(time.Duration(rand.ExpFloat64()*float64(time.Second)), remaining(ctx)/2))
+		victim := leader
+		counter := "kills of the leader"
 		if rand.IntN(6) == 0 {
-			victim, what = h.fleet.other(leader), "kills of the other"
+			victim = h.fleet.otherThan(leader)
+			counter = "kills of the standby"
 		}
 		if ctx.Err() == nil && h.fleet.signal(victim, syscall.SIGKILL) {
-			h.count(what)
+			h.count(counter)
 		}
 		return nil
 	})
 }
 
-func (h *harness) freeze(ctx context.Context) error {
-	return times(ctx, time.Second, func() error {
+func (h *harness) freezeLeader(ctx context.Context) error {
+	return repeat(ctx, time.Second, func() error {
 		leader := h.fleet.leader()
 		if !h.fleet.signal(leader, syscall.SIGSTOP) {
 			return nil
@@ -127,122 +151,109 @@ func (h *harness) freeze(ctx context.Context) error {
 }
 
 func (h *harness) killAPIServer(ctx context.Context) error {
-	var down error
-	err := times(ctx, 2*time.Second, func() error {
-		if err := h.local.Signal("kube-apiserver", syscall.SIGKILL); err != nil {
+	var startErr error
+	err := repeat(ctx, 2*time.Second, func() error {
+		if err := h.cluster.Signal("kube-apiserver", syscall.SIGKILL); err != nil {
 			return err
 		}
 		h.count("API server restarts")
-		down = h.local.StartAPIServer()
-		return down
+		startErr = h.cluster.StartAPIServer()
+		return startErr
 	})
-	return cmp.Or(err, down) // also if the fault was over by then
+	return cmp.Or(err, startErr) // repeat drops errors after the fault is over
 }
 
-// frozenAlone is how long etcd is frozen where there is time for it.
-const frozenAlone = 30 * time.Second
+// longEtcdFreeze is how long etcd is frozen if the fault has enough time.
+const longEtcdFreeze = 30 * time.Second
 
-// freezeEtcd lets things go on for a while before it, and between one time and the next,
-// for nothing happens while etcd is frozen.
+// freezeEtcd pauses before each freeze, because nothing can happen while etcd is frozen.
 func (h *harness) freezeEtcd(ctx context.Context) error {
-	return times(ctx, 2*time.Second, func() error {
+	return repeat(ctx, 2*time.Second, func() error {
 		pause(ctx, time.Second)
 		if ctx.Err() != nil {
 			return nil
 		}
 		frozen := time.Second + rand.N(4*time.Second)
-		if left(ctx) > frozenAlone {
-			frozen = frozenAlone
+		if remaining(ctx) > longEtcdFreeze {
+			frozen = longEtcdFreeze
 		}
-		if err := h.local.Signal("etcd", syscall.SIGSTOP); err != nil {
+		if err := h.cluster.Signal("etcd", syscall.SIGSTOP); err != nil {
 			return err
 		}
 		h.count("etcd freezes")
 		pause(ctx, frozen)
-		if err := h.local.Signal("etcd", syscall.SIGCONT); err != nil {
+		if err := h.cluster.Signal("etcd", syscall.SIGCONT); err != nil {
 			return fmt.Errorf("etcd stays frozen: %w", err)
 		}
 		return nil
 	})
 }
 
-// failing is a fault of the network between the operators and the API server.
-func failing(oneOf int, ways ...failure) func(context.Context, *harness) error {
+// failRequests returns a fault of the network between the operators and the API server:
+// one in oneIn requests fails.
+func failRequests(oneIn int, kinds ...failure) func(context.Context, *harness) error {
 	return func(ctx context.Context, h *harness) error {
-		defer h.proxy.fail(oneOf, ways...)()
+		defer h.proxy.addRule(oneIn, kinds...)()
 		<-ctx.Done()
 		return nil
 	}
 }
 
 func (h *harness) breakWatches(ctx context.Context) error {
-	defer h.proxy.fail(8, failTooOld)()
-	return times(ctx, time.Second, func() error {
-		h.count("watches cut")
+	defer h.proxy.addRule(8, failTooOld)()
+	return repeat(ctx, time.Second, func() error {
+		h.count("watches closed")
 		h.proxy.cutWatches()
 		return nil
 	})
 }
 
-// operatorRole is the ClusterRole of config/rbac.
+// operatorRole is the ClusterRole in config/rbac.
 const operatorRole = "securitybaseline-manager"
 
-func (h *harness) revoke(ctx context.Context) error {
+func (h *harness) revokePermissions(ctx context.Context) error {
 	kinds := []string{"networkpolicies", "rolebindings", "limitranges", "resourcequotas", "serviceaccounts", "namespaces", "baselinereports"}
-	var whole rbacv1.ClusterRole
-	if err := retried(ctx, func() error { return h.admin.Get(ctx, client.ObjectKey{Name: operatorRole}, &whole) }); err != nil {
-		return unlessOver(ctx, err)
+	var role rbacv1.ClusterRole
+	if err := retry(ctx, func() error { return h.admin.Get(ctx, client.ObjectKey{Name: operatorRole}, &role) }); err != nil {
+		return ignoreIfOver(ctx, err)
 	}
-	give := func(ctx context.Context, rules []rbacv1.PolicyRule) error {
-		return retried(ctx, func() error {
-			var role rbacv1.ClusterRole
-			if err := h.admin.Get(ctx, client.ObjectKey{Name: operatorRole}, &role); err != nil {
+	setRules := func(ctx context.Context, rules []rbacv1.PolicyRule) error {
+		return retry(ctx, func() error {
+			var current rbacv1.ClusterRole
+			if err := h.admin.Get(ctx, client.ObjectKey{Name: operatorRole}, &current); err != nil {
 				return err
 			}
-			role.Rules = rules
-			return h.admin.Update(ctx, &role)
+			current.Rules = rules
+			return h.admin.Update(ctx, &current)
 		})
 	}
-	err := times(ctx, 3*time.Second, func() error {
+	err := repeat(ctx, 3*time.Second, func() error {
 		kind := kinds[rand.IntN(len(kinds))]
-		less := whole.DeepCopy()
-		for i := range less.Rules {
-			less.Rules[i].Resources = slices.DeleteFunc(less.Rules[i].Resources, func(resource string) bool { return resource == kind })
+		reduced := role.DeepCopy()
+		for i := range reduced.Rules {
+			reduced.Rules[i].Resources = slices.DeleteFunc(reduced.Rules[i].Resources, func(resource string) bool { return resource == kind })
 		}
-		less.Rules = slices.DeleteFunc(less.Rules, func(rule rbacv1.PolicyRule) bool { return len(rule.Resources) == 0 && len(rule.NonResourceURLs) == 0 })
+		reduced.Rules = slices.DeleteFunc(reduced.Rules, func(rule rbacv1.PolicyRule) bool { return len(rule.Resources) == 0 && len(rule.NonResourceURLs) == 0 })
 		h.count("permissions revoked")
-		return give(ctx, less.Rules)
+		return setRules(ctx, reduced.Rules)
 	})
-	return errors.Join(err, give(h.whole, whole.Rules))
+	return errors.Join(err, setRules(h.runCtx, role.Rules))
 }
 
-func (h *harness) recreateAll(ctx context.Context) error {
-	return several(5, func() error {
-		return times(ctx, 300*time.Millisecond, func() error {
-			h.count("namespaces made again")
-			return h.recreate(ctx, 0)
+func (h *harness) recreateNamespaces(ctx context.Context) error {
+	return concurrently(5, func() error {
+		return repeat(ctx, 300*time.Millisecond, func() error {
+			h.count("namespaces recreated")
+			return h.recreateNamespace(ctx, 0)
 		})
 	})
 }
 
-func (h *harness) terminate(ctx context.Context) error {
-	return several(3, func() error {
+func (h *harness) blockNamespaceDeletion(ctx context.Context) error {
+	return concurrently(3, func() error {
 		h.count("namespaces stuck in Terminating")
-		return h.recreate(ctx, 5*time.Second)
+		return h.recreateNamespace(ctx, 5*time.Second)
 	})
-}
-
-// several does something so often at the same time.
-func several(n int, do func() error) error {
-	failed := make(chan error, n)
-	for range n {
-		go func() { failed <- do() }()
-	}
-	errs := make([]error, 0, n)
-	for range n {
-		errs = append(errs, <-failed)
-	}
-	return errors.Join(errs...)
 }
 
 // crds are the operator's own.
@@ -253,110 +264,113 @@ func (h *harness) removeCRDs(ctx context.Context) error {
 	for _, name := range crds {
 		crd := &unstructured.Unstructured{}
 		crd.SetGroupVersionKind(schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"})
-		if err := retried(ctx, func() error { return h.admin.Get(ctx, client.ObjectKey{Name: name}, crd) }); err != nil {
-			return unlessOver(ctx, err)
+		if err := retry(ctx, func() error { return h.admin.Get(ctx, client.ObjectKey{Name: name}, crd) }); err != nil {
+			return ignoreIfOver(ctx, err)
 		}
 		kept = append(kept, crd)
 	}
 	h.count("CRDs removed")
-	// Whatever else ends, they must come back.
-	ctx = h.whole
-	h.withoutCRDs(true)
-	defer h.withoutCRDs(false)
+	// The CRDs must be restored even if the fault is over.
+	ctx = h.runCtx
+	h.setCRDsRemoved(true)
+	defer h.setCRDsRemoved(false)
 	for _, crd := range kept {
-		if err := retried(ctx, func() error { return client.IgnoreNotFound(h.admin.Delete(ctx, crd)) }); err != nil {
+		if err := retry(ctx, func() error { return client.IgnoreNotFound(h.admin.Delete(ctx, crd)) }); err != nil {
 			return err
 		}
 	}
 	pause(ctx, rand.N(3*time.Second))
-	// One after the other again and again, as kubectl apply would: one that is going still
-	// waits for the operator to let go of what has its finalizer, and an operator that was
-	// just started waits for the other.
-	err := retried(ctx, func() error {
+	// Restore all of them in each attempt, as kubectl apply would. A terminating CRD waits
+	// until the operator removes its finalizers, and an operator that has just started
+	// waits for the other CRD.
+	err := retry(ctx, func() error {
 		errs := make([]error, 0, len(kept))
 		for _, crd := range kept {
-			errs = append(errs, h.restore(ctx, crd))
+			errs = append(errs, h.restoreCRD(ctx, crd))
 		}
 		return errors.Join(errs...)
 	})
 	if err != nil {
 		return fmt.Errorf("restoring the CRDs: %w", err)
 	}
-	return errors.Join(h.ensure(ctx, floorBaseline), h.ensure(ctx, strictBaseline))
+	return errors.Join(h.ensureBaseline(ctx, floorBaseline), h.ensureBaseline(ctx, strictBaseline))
 }
 
-// restore makes a CRD again. It is an error if the one that was is still going.
-func (h *harness) restore(ctx context.Context, crd *unstructured.Unstructured) error {
-	made := &unstructured.Unstructured{Object: map[string]any{"spec": crd.Object["spec"]}}
-	made.SetGroupVersionKind(crd.GroupVersionKind())
-	made.SetName(crd.GetName())
-	made.SetAnnotations(crd.GetAnnotations())
-	current := made.DeepCopy()
-	err := h.admin.Get(ctx, client.ObjectKeyFromObject(made), current)
+// restoreCRD creates a CRD again. It returns an error while the old one is still being
+// deleted.
+func (h *harness) restoreCRD(ctx context.Context, crd *unstructured.Unstructured) error {
+	restored := &unstructured.Unstructured{Object: map[string]any{"spec": crd.Object["spec"]}}
+	restored.SetGroupVersionKind(crd.GroupVersionKind())
+	restored.SetName(crd.GetName())
+	restored.SetAnnotations(crd.GetAnnotations())
+	current := restored.DeepCopy()
+	err := h.admin.Get(ctx, client.ObjectKeyFromObject(restored), current)
 	if apierrors.IsNotFound(err) {
-		return h.admin.Create(ctx, made)
+		return h.admin.Create(ctx, restored)
 	}
 	if err == nil && current.GetDeletionTimestamp() != nil {
-		return fmt.Errorf("%s is going", crd.GetName())
+		return fmt.Errorf("%s is still terminating", crd.GetName())
 	}
 	return err
 }
 
-// withoutCRDs tells the watcher whether reports may vanish.
-func (h *harness) withoutCRDs(removed bool) {
+// setCRDsRemoved tells the invariants whether reports may disappear.
+func (h *harness) setCRDsRemoved(removed bool) {
 	h.watcher.mutex.Lock()
 	defer h.watcher.mutex.Unlock()
-	h.invariants.withoutCRDs = removed
+	h.invariants.crdsRemoved = removed
 }
 
-func (h *harness) swapAll(ctx context.Context) error {
-	return times(ctx, 50*time.Millisecond, func() error {
+func (h *harness) keepSwappingPriorities(ctx context.Context) error {
+	return repeat(ctx, 50*time.Millisecond, func() error {
 		h.count("priorities swapped")
-		return h.swap(ctx)
+		return h.swapPriorities(ctx)
 	})
 }
 
-// storm has 32 hands, 1,000 edits a second at most.
-func (h *harness) storm(ctx context.Context) error {
+// stormEdits makes at most 1,000 edits a second, from 32 goroutines.
+func (h *harness) stormEdits(ctx context.Context) error {
 	ticks := time.NewTicker(time.Millisecond)
 	defer ticks.Stop()
 	var tried atomic.Int64
-	start, before := time.Now(), h.made.Load()
-	err := several(32, func() error {
+	start := time.Now()
+	before := h.editsApplied.Load()
+	err := concurrently(32, func() error {
 		for {
 			select {
 			case <-ctx.Done():
 				return nil
 			case <-ticks.C:
 			}
-			if err := h.edit(ctx); err != nil && ctx.Err() == nil {
+			if err := h.editRandomObject(ctx); err != nil && ctx.Err() == nil {
 				return err
 			}
-			h.count("hostile edits tried")
+			h.count("storm edits tried")
 			tried.Add(1)
 		}
 	})
 	took := time.Since(start)
-	h.say("storm: %.0f edits a second tried, %.0f made, for %s", float64(tried.Load())/took.Seconds(), float64(h.made.Load()-before)/took.Seconds(), took.Round(time.Second))
+	h.logf("storm: %.0f edits a second tried, %.0f applied, for %s",
+		float64(tried.Load())/took.Seconds(), float64(h.editsApplied.Load()-before)/took.Seconds(), took.Round(time.Second))
 	return err
 }
 
 func (h *harness) stepClock(ctx context.Context) error {
 	defer func() { _ = h.fleet.setClock(0) }()
-	ahead := 0 // hours, from 1 back to 1 ahead, another each time
-	return times(ctx, 2*time.Second, func() error {
-		ahead = (ahead+2+rand.IntN(2))%3 - 1
+	hours := 0 // -1, 0 or 1, and different each time
+	return repeat(ctx, 2*time.Second, func() error {
+		hours = (hours+2+rand.IntN(2))%3 - 1
 		h.count("clock steps")
-		return h.fleet.setClock(time.Duration(ahead) * time.Hour)
+		return h.fleet.setClock(time.Duration(hours) * time.Hour)
 	})
 }
 
-// fillEtcd raises the alarm that a full disk or a database beyond its quota does.
+// fillEtcd raises the etcd alarm for a full disk or an exceeded quota.
 // https://etcd.io/docs/v3.6/op-guide/maintenance/#space-quota
 func (h *harness) fillEtcd(ctx context.Context) error {
 	members, err := h.watcher.etcd.MemberList(ctx)
 	if err != nil {
-		return unlessOver(ctx, err)
+		return ignoreIfOver(ctx, err)
 	}
 	alarm := &etcdserverpb.AlarmRequest{
 		Action: etcdserverpb.AlarmRequest_ACTIVATE, MemberID: members.Members[0].ID, Alarm: etcdserverpb.AlarmType_NOSPACE,
@@ -366,15 +380,7 @@ func (h *harness) fillEtcd(ctx context.Context) error {
 		h.count("etcd without space")
 		<-ctx.Done()
 	}
-	// Also if the answer did not come in time.
-	_, disarmed := h.watcher.etcd.AlarmDisarm(h.whole, &clientv3.AlarmMember{})
-	return errors.Join(unlessOver(ctx, err), disarmed)
-}
-
-// unlessOver returns an error unless it came because the fault was over.
-func unlessOver(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
+	// Disarm it even if the response did not arrive in time.
+	_, disarmErr := h.watcher.etcd.AlarmDisarm(h.runCtx, &clientv3.AlarmMember{})
+	return errors.Join(ignoreIfOver(ctx, err), disarmErr)
 }

@@ -22,249 +22,210 @@ import (
 )
 
 const (
-	// replicas of the operator run, of which one leads.
+	// replicas is the number of running operators. One of them leads.
 	replicas = 2
-	// settleWithin is how soon everything is to be as desired once faults stop.
-	settleWithin = 30 * time.Second
-	// fewest is how many namespaces are needed: some are special.
-	fewest = 10
-	// together is how many faults are mixed, at most.
-	together = 4
-	// longestMix is how long a mix lasts, at most.
-	longestMix = 20 * time.Second
-	// churnEvery is how often something is done while faults work.
-	churnEvery = 50 * time.Millisecond
+	// defaultSettleTimeout is the time within which the cluster must match the baselines
+	// after the faults stop.
+	defaultSettleTimeout = 30 * time.Second
+	// minNamespaces is the smallest useful number of namespaces: fixedNamespaces of them
+	// are never recreated or relabeled.
+	minNamespaces  = 10
+	maxFaultsInMix = 4
+	maxMixDuration = 20 * time.Second
+	// churnInterval is the average time between two user changes while faults are
+	// active.
+	churnInterval = 50 * time.Millisecond
 )
 
-// settings say what is done.
-type settings struct {
-	seed         uint64
-	alone, mixed time.Duration
-	namespaces   int
-	// within is how soon everything must be as desired once faults stop.
-	within time.Duration
-	// faults are the names of those that are tried; all, if there are none.
-	faults []string
-	dir    string
-	out    io.Writer
+// options are the values of the flags.
+type options struct {
+	seed       uint64
+	aloneFor   time.Duration
+	mixedFor   time.Duration
+	namespaces int
+	// settleTimeout is the time within which the cluster must match the baselines after
+	// the faults stop.
+	settleTimeout time.Duration
+	// faultNames selects faults. If it is empty, all faults are used.
+	faultNames []string
+	dir        string
+	out        io.Writer
 }
 
-// harness does what goes wrong and has it watched.
+// harness injects faults and checks the invariants.
 type harness struct {
-	// whole is the context of the run: what a fault must put back goes on when the fault
-	// is over, and not when the run is.
-	whole      context.Context
-	settings   settings
-	local      *cluster.Cluster
+	// runCtx is the context of the whole run. Cleanup after a fault uses it, because the
+	// context of the fault is done by then.
+	runCtx     context.Context
+	options    options
+	cluster    *cluster.Cluster
 	admin      client.Client
 	proxy      *proxy
 	fleet      *fleet
 	watcher    *watcher
 	invariants *invariants
 
-	// edits are numbered, and made those that the API server took.
-	edits, made atomic.Int64
-	// recreating are the namespaces that are being made again.
+	// editNumber numbers the edits, so that each has a different annotation.
+	editNumber atomic.Int64
+	// editsApplied counts the edits that the API server accepted.
+	editsApplied atomic.Int64
+	// recreating holds the names of the namespaces that are being recreated.
 	recreating sync.Map
 
 	mutex  sync.Mutex
 	counts map[string]int
-	// slowest is how long it took at most until everything was as desired.
-	slowest time.Duration
+	// longestSettle is the longest time that the cluster took to match the baselines
+	// after a round.
+	longestSettle time.Duration
 }
 
-// count counts what was done.
-func (h *harness) count(what string) {
+// count counts an action by its name.
+func (h *harness) count(action string) {
 	h.mutex.Lock()
 	defer h.mutex.Unlock()
-	h.counts[what]++
+	h.counts[action]++
 }
 
-func (h *harness) say(format string, args ...any) {
-	_, _ = fmt.Fprintf(h.settings.out, time.Now().UTC().Format("15:04:05 ")+format+"\n", args...)
+func (h *harness) logf(format string, args ...any) {
+	_, _ = fmt.Fprintf(h.options.out, time.Now().UTC().Format("15:04:05 ")+format+"\n", args...)
 }
 
-// pause waits so long or until the context is done.
-func pause(ctx context.Context, d time.Duration) {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
-	}
-}
-
-// run returns an error if an invariant did not hold.
-func run(ctx context.Context, s settings) (err error) {
+// runHarness runs all rounds. It returns an error if an invariant was violated.
+func runHarness(ctx context.Context, o options) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	chosen, err := choose(s.faults)
+	selected, err := faultsNamed(o.faultNames)
 	if err != nil {
 		return err
 	}
-	if s.namespaces < fewest {
-		return fmt.Errorf("%d namespaces are too few: %d at least are needed", s.namespaces, fewest)
+	if o.namespaces < minNamespaces {
+		return fmt.Errorf("got %d namespaces, need at least %d", o.namespaces, minNamespaces)
 	}
-	if s.dir == "" {
-		if s.dir, err = os.MkdirTemp("", "chaos-"); err != nil {
+	if o.dir == "" {
+		if o.dir, err = os.MkdirTemp("", "chaos-"); err != nil {
 			return err
 		}
 		defer func() {
 			if err == nil {
-				err = os.RemoveAll(s.dir)
+				err = os.RemoveAll(o.dir)
 			} else {
-				err = fmt.Errorf("%w\nthe operators' log is in %s", err, s.dir)
+				err = fmt.Errorf("%w\nsee the operators' log in %s", err, o.dir)
 			}
 		}()
 	}
-	_, _ = fmt.Fprintf(s.out, "seed %d\n", s.seed)
-	h, err := newHarness(ctx, s)
+	_, _ = fmt.Fprintf(o.out, "seed %d\n", o.seed)
+	h, err := newHarness(ctx, o)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = h.local.Stop() }()
+	defer func() { _ = h.cluster.Stop() }()
 	defer func() {
 		h.fleet.stop()
-		err = errors.Join(err, h.fleet.complaints())
+		err = errors.Join(err, h.fleet.checkLog())
 	}()
-	random := rand.New(rand.NewPCG(s.seed, 0))
-	if s.alone > 0 {
-		for _, f := range chosen {
-			if err := h.round(ctx, max(s.alone, f.lasts), f); err != nil {
+	random := rand.New(rand.NewPCG(o.seed, 0))
+	if o.aloneFor > 0 {
+		for _, f := range selected {
+			if err := h.runRound(ctx, max(o.aloneFor, f.duration), f); err != nil {
 				return err
 			}
 		}
 	}
-	for end := time.Now().Add(s.mixed); time.Now().Before(end); {
-		mix := mixed(random, chosen)
-		if err := h.round(ctx, longestMix/4+time.Duration(random.Int64N(int64(longestMix*3/4))), mix...); err != nil {
+	for end := time.Now().Add(o.mixedFor); time.Now().Before(end); {
+		mix := pickMix(random, selected)
+		if err := h.runRound(ctx, maxMixDuration/4+time.Duration(random.Int64N(int64(maxMixDuration*3/4))), mix...); err != nil {
 			return err
 		}
 	}
 	h.fleet.stop()
-	h.summary()
-	return h.idle(chosen)
+	h.printSummary()
+	return h.checkFaultsHadEffect(selected)
 }
 
-// mixed returns some of the faults, and at most one of those with storage.
-func mixed(random *rand.Rand, chosen []fault) []fault {
-	size := min(len(chosen), 2+random.IntN(together-1))
-	var mix []fault
-	for _, i := range random.Perm(len(chosen)) {
-		another := slices.ContainsFunc(mix, func(f fault) bool { return f.storage })
-		if len(mix) < size && (!chosen[i].storage || !another) {
-			mix = append(mix, chosen[i])
-		}
-	}
-	return mix
-}
-
-// choose returns the faults of these names; all, if there are none.
-func choose(chosen []string) ([]fault, error) {
-	if len(chosen) == 0 {
-		return faults, nil
-	}
-	all := make([]fault, 0, len(chosen))
-	for _, name := range chosen {
-		i := slices.IndexFunc(faults, func(f fault) bool { return f.name == name })
-		if i < 0 {
-			return nil, fmt.Errorf("there is no fault %s; there are: %s", name, names(faults))
-		}
-		all = append(all, faults[i])
-	}
-	return all, nil
-}
-
-// names are those of faults, separated by commas.
-func names(faults []fault) string {
-	all := make([]string, 0, len(faults))
-	for _, f := range faults {
-		all = append(all, f.name)
-	}
-	return strings.Join(all, ", ")
-}
-
-// newHarness starts everything and waits until it is as desired.
-func newHarness(ctx context.Context, s settings) (_ *harness, err error) {
-	h := &harness{whole: ctx, settings: s, counts: map[string]int{}, invariants: newInvariants()}
-	if h.local, err = cluster.Start(ctx); err != nil {
+// newHarness starts the control plane and the operators, and waits until the cluster
+// matches the baselines.
+func newHarness(ctx context.Context, o options) (_ *harness, err error) {
+	h := &harness{runCtx: ctx, options: o, counts: map[string]int{}, invariants: newInvariants()}
+	if h.cluster, err = cluster.Start(ctx); err != nil {
 		return nil, err
 	}
 	defer func() {
 		if err != nil {
-			_ = h.local.Stop()
+			_ = h.cluster.Stop()
 		}
 	}()
-	if err := h.local.Install(ctx); err != nil {
+	if err := h.cluster.Install(ctx); err != nil {
 		return nil, err
 	}
-	config := rest.CopyConfig(h.local.Admin)
+	config := rest.CopyConfig(h.cluster.Admin)
 	config.Timeout = 10 * time.Second
 	if h.admin, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
 		return nil, err
 	}
-	if h.watcher, err = newWatcher(ctx, h.local.Etcd, h.invariants.on); err != nil {
+	if h.watcher, err = newWatcher(ctx, h.cluster.EtcdURL, h.invariants.observe); err != nil {
 		return nil, err
 	}
 	h.invariants.objects = h.watcher.objects
-	if h.proxy, err = newProxy(ctx, h.local.Admin); err != nil {
+	if h.proxy, err = newProxy(ctx, h.cluster.Admin); err != nil {
 		return nil, err
 	}
-	operator, err := h.local.Operator(ctx)
+	operator, err := h.cluster.OperatorConfig(ctx)
 	if err != nil {
 		return nil, err
 	}
 	proxied := rest.CopyConfig(h.proxy.config)
 	proxied.BearerToken = operator.BearerToken
-	kubeconfig, err := h.local.WriteKubeconfig("chaos.kubeconfig", proxied)
+	kubeconfig, err := h.cluster.WriteKubeconfig("chaos.kubeconfig", proxied)
 	if err != nil {
 		return nil, err
 	}
-	shared := files(s.dir)
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+	shared := sharedDir(o.dir)
+	if err := os.MkdirAll(o.dir, 0o700); err != nil {
 		return nil, err
 	}
 	data, err := os.ReadFile(kubeconfig)
 	if err != nil {
 		return nil, err
 	}
-	if err := os.WriteFile(shared.kubeconfig(), data, 0o600); err != nil {
+	if err := os.WriteFile(shared.kubeconfigPath(), data, 0o600); err != nil {
 		return nil, err
 	}
-	for i := range s.namespaces {
-		if err := h.populate(ctx, namespaceName(i)); err != nil {
+	for i := range o.namespaces {
+		if err := h.createNamespace(ctx, namespaceName(i)); err != nil {
 			return nil, err
 		}
 	}
 	for _, name := range []string{floorBaseline, strictBaseline, trialBaseline} {
-		if err := h.ensure(ctx, name); err != nil {
+		if err := h.ensureBaseline(ctx, name); err != nil {
 			return nil, err
 		}
 	}
-	if h.fleet, err = startFleet(replicas, shared, filepath.Join(s.dir, "operator.log")); err != nil {
+	if h.fleet, err = startFleet(replicas, shared, filepath.Join(o.dir, "operator.log")); err != nil {
 		return nil, err
 	}
-	if _, err := h.settle(ctx); err != nil {
+	if _, err := h.waitUntilSettled(ctx); err != nil {
 		h.fleet.stop()
-		return nil, fmt.Errorf("before any fault: %w", err)
+		return nil, fmt.Errorf("settling before the first fault: %w", err)
 	}
 	return h, nil
 }
 
-// round has faults work together for a while, and then waits until everything is as
-// desired.
-func (h *harness) round(ctx context.Context, lasts time.Duration, mix ...fault) error {
-	limited, cancel := context.WithTimeout(ctx, lasts)
+// runRound injects the faults of a mix together for the given time. Then it waits until
+// the cluster matches the baselines.
+func (h *harness) runRound(ctx context.Context, length time.Duration, mix ...fault) error {
+	limited, cancel := context.WithTimeout(ctx, length)
 	defer cancel()
 	done := make(chan error, 1+len(mix))
 	for _, f := range mix {
 		go func() {
-			if err := f.run(limited, h); err != nil {
+			if err := f.inject(limited, h); err != nil {
 				done <- fmt.Errorf("%s: %w", f.name, err)
 				return
 			}
 			done <- nil
 		}()
 	}
-	go func() { done <- times(limited, churnEvery, func() error { return h.churn(limited) }) }()
+	go func() { done <- repeat(limited, churnInterval, func() error { return h.churn(limited) }) }()
 	errs := make([]error, 0, cap(done))
 	for range cap(done) {
 		errs = append(errs, <-done)
@@ -272,36 +233,37 @@ func (h *harness) round(ctx context.Context, lasts time.Duration, mix ...fault) 
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	took, err := h.settle(ctx)
-	h.slowest = max(h.slowest, took)
+	took, err := h.waitUntilSettled(ctx)
+	h.longestSettle = max(h.longestSettle, took)
 	if err != nil {
-		return fmt.Errorf("%s: %w", names(mix), err)
+		return fmt.Errorf("%s: %w", joinNames(mix), err)
 	}
-	h.say("%s: %s of faults, as desired %.1f s later", names(mix), lasts.Round(time.Second), took.Seconds())
+	h.logf("%s: faults for %s, settled %.1f s later", joinNames(mix), length.Round(time.Second), took.Seconds())
 	return nil
 }
 
-// settle waits until everything is as desired, and says how long that took. It is an
-// error if an invariant was violated. A namespace is opened first, so that what was as
-// desired all the time is not taken for an operator that works.
-func (h *harness) settle(ctx context.Context) (time.Duration, error) {
+// waitUntilSettled waits until the cluster matches the baselines and returns the time
+// that it took. It returns an error if an invariant was violated. First, it opens a
+// namespace: this shows that the operator reverts changes, and not only that there was
+// nothing to revert.
+func (h *harness) waitUntilSettled(ctx context.Context) (time.Duration, error) {
 	start := time.Now()
-	probed, cancel := context.WithTimeout(ctx, h.settings.within)
-	err := retried(probed, func() error { return h.open(probed) })
+	openCtx, cancel := context.WithTimeout(ctx, h.options.settleTimeout)
+	err := retry(openCtx, func() error { return h.openRandomNamespace(openCtx) })
 	cancel()
 	if err != nil {
 		return 0, fmt.Errorf("opening a namespace: %w", err)
 	}
 	var problem string
-	for time.Since(start) < h.settings.within && ctx.Err() == nil {
-		limited, cancel := context.WithTimeout(ctx, h.settings.within)
-		err := h.watcher.upToDate(limited)
+	for time.Since(start) < h.options.settleTimeout && ctx.Err() == nil {
+		limited, cancel := context.WithTimeout(ctx, h.options.settleTimeout)
+		err := h.watcher.waitUntilCurrent(limited)
 		cancel()
 		if err != nil {
 			return 0, fmt.Errorf("watching etcd: %w", err)
 		}
 		h.watcher.mutex.Lock()
-		problem = h.invariants.settled(time.Now())
+		problem = h.invariants.unsettled(time.Now())
 		violations := h.invariants.violations
 		h.watcher.mutex.Unlock()
 		if len(violations) > 0 {
@@ -315,46 +277,48 @@ func (h *harness) settle(ctx context.Context) (time.Duration, error) {
 	if ctx.Err() != nil {
 		return 0, ctx.Err()
 	}
-	return 0, fmt.Errorf("I3: %s after the faults stopped:\n  %s", h.settings.within, problem)
+	return 0, fmt.Errorf("I3: not settled %s after the faults stopped:\n  %s", h.options.settleTimeout, problem)
 }
 
-// idle returns an error if a fault did nothing, or nothing was done while they worked.
-func (h *harness) idle(chosen []fault) error {
+// checkFaultsHadEffect returns an error if a fault did nothing, or if there were no
+// edits or checked writes.
+func (h *harness) checkFaultsHadEffect(selected []fault) error {
 	h.mutex.Lock()
-	counted := slices.Collect(maps.Keys(h.counts))
+	actions := slices.Collect(maps.Keys(h.counts))
 	h.mutex.Unlock()
-	for _, f := range chosen {
-		if f.counts != "" && !slices.ContainsFunc(counted, func(what string) bool { return strings.HasPrefix(what, f.counts) }) {
-			return fmt.Errorf("%s did nothing", f.name)
+	for _, f := range selected {
+		if f.counterPrefix != "" && !slices.ContainsFunc(actions, func(what string) bool { return strings.HasPrefix(what, f.counterPrefix) }) {
+			return fmt.Errorf("fault %s had no effect", f.name)
 		}
-		if f.counts == "" && len(h.proxy.failures()) == 0 {
-			return fmt.Errorf("%s failed no request", f.name)
+		if f.counterPrefix == "" && len(h.proxy.failureCounts()) == 0 {
+			return fmt.Errorf("fault %s failed no request", f.name)
 		}
 	}
 	h.watcher.mutex.Lock()
 	defer h.watcher.mutex.Unlock()
-	if h.made.Load() == 0 || h.invariants.writes == 0 || len(h.invariants.healed) == 0 {
-		return fmt.Errorf("%d edits were made, %d writes checked, %d namespaces closed again", h.made.Load(), h.invariants.writes, len(h.invariants.healed))
+	if h.editsApplied.Load() == 0 || h.invariants.checkedWrites == 0 || len(h.invariants.openFor) == 0 {
+		return fmt.Errorf("got %d edits, %d checked writes and %d reverted openings, want at least one of each",
+			h.editsApplied.Load(), h.invariants.checkedWrites, len(h.invariants.openFor))
 	}
 	return nil
 }
 
-// summary says what was done.
-func (h *harness) summary() {
+// printSummary prints the counters and times of the run.
+func (h *harness) printSummary() {
 	h.watcher.mutex.Lock()
 	defer h.watcher.mutex.Unlock()
-	healed := slices.Sorted(slices.Values(h.invariants.healed))
-	h.say("%d edits, %d writes of the operators and Kubernetes checked, %d operators ended", h.made.Load(), h.invariants.writes, h.fleet.ended)
-	if n := len(healed); n > 0 {
-		h.say("%d times a namespace was opened; it was closed again within %s in half of the cases, %s in 99 of 100, %s at most, faults and all",
-			n, healed[n/2].Round(time.Millisecond), healed[n*99/100].Round(time.Millisecond), healed[n-1].Round(time.Millisecond))
+	durations := slices.Sorted(slices.Values(h.invariants.openFor))
+	h.logf("%d edits, %d checked writes of the operators and Kubernetes, %d operator exits", h.editsApplied.Load(), h.invariants.checkedWrites, h.fleet.exits)
+	if n := len(durations); n > 0 {
+		h.logf("%d times a namespace was opened; time until it was closed, including faults: median %s, p99 %s, maximum %s",
+			n, durations[n/2].Round(time.Millisecond), durations[n*99/100].Round(time.Millisecond), durations[n-1].Round(time.Millisecond))
 	}
-	h.say("everything was as desired within %.1f s of the end of the faults", h.slowest.Seconds())
-	for _, what := range slices.Sorted(maps.Keys(h.counts)) {
-		h.say("%6d %s", h.counts[what], what)
+	h.logf("longest time to settle after the faults stopped: %.1f s", h.longestSettle.Seconds())
+	for _, action := range slices.Sorted(maps.Keys(h.counts)) {
+		h.logf("%6d %s", h.counts[action], action)
 	}
-	failed := h.proxy.failures()
-	for _, way := range slices.Sorted(maps.Keys(failed)) {
-		h.say("%6d requests: %s", failed[way], way)
+	failures := h.proxy.failureCounts()
+	for _, kind := range slices.Sorted(maps.Keys(failures)) {
+		h.logf("%6d requests: %s", failures[kind], kind)
 	}
 }

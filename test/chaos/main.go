@@ -1,5 +1,5 @@
-// Command chaos does to the operator everything that can go wrong, and checks while it
-// does that what docs/reliability.md promises holds.
+// Command chaos injects faults into a running operator and its control plane. It checks
+// continuously that the guarantees in docs/reliability.md hold.
 package main
 
 import (
@@ -25,24 +25,24 @@ var discardLog = log.New(io.Discard, "", 0)
 
 func main() {
 	cluster.Main()
-	operatorMain()
-	s := settings{within: settleWithin, out: os.Stdout}
+	runAsOperator()
+	o := options{settleTimeout: defaultSettleTimeout, out: os.Stdout}
 	var only string
-	flag.Uint64Var(&s.seed, "seed", uint64(time.Now().UnixNano()), "The `seed` by which faults are mixed.")
-	flag.DurationVar(&s.alone, "alone", 12*time.Second, "How long each fault is left to work alone; 0 leaves that out.")
-	flag.DurationVar(&s.mixed, "mixed", 10*time.Minute, "How long faults are mixed.")
-	flag.IntVar(&s.namespaces, "n", 40, fmt.Sprintf("How many namespaces are governed, %d at least.", fewest))
-	flag.StringVar(&only, "faults", "", "The `names` of the faults, separated by commas; all, unless stated.")
-	flag.StringVar(&s.dir, "dir", "", "The `directory` of the operators' log; a temporary one, which is removed if the invariants held, unless stated.")
+	flag.Uint64Var(&o.seed, "seed", uint64(time.Now().UnixNano()), "The random `seed` of the fault mixes.")
+	flag.DurationVar(&o.aloneFor, "alone", 12*time.Second, "How long each fault runs alone. 0 skips the rounds with a single fault.")
+	flag.DurationVar(&o.mixedFor, "mixed", 10*time.Minute, "How long mixes of faults run.")
+	flag.IntVar(&o.namespaces, "n", 40, fmt.Sprintf("The number of governed namespaces, at least %d.", minNamespaces))
+	flag.StringVar(&only, "faults", "", "The comma-separated `names` of the faults to inject. The default is all faults.")
+	flag.StringVar(&o.dir, "dir", "", "The `directory` for the operators' log. The default is a temporary directory, which is removed if all invariants hold.")
 	flag.Parse()
 	if only != "" {
-		s.faults = strings.Split(only, ",")
+		o.faultNames = strings.Split(only, ",")
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	ctrl.SetLogger(logr.Discard())
 	klog.SetLogger(logr.Discard())
-	if err := run(ctx, s); err != nil {
+	if err := runHarness(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "chaos:", err)
 		os.Exit(1)
 	}

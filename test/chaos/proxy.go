@@ -26,7 +26,7 @@ import (
 	"k8s.io/client-go/util/cert"
 )
 
-// failure is how a request fails.
+// failure is a way in which a request fails.
 type failure string
 
 const (
@@ -34,54 +34,54 @@ const (
 	failTooMany     failure = "429"
 	failInternal    failure = "500"
 	failUnavailable failure = "503"
-	// failTimeout never answers.
+	// failTimeout never responds.
 	failTimeout failure = "timeout"
-	// failCut ends the connection before the API server hears of the request.
+	// failCut closes the connection before the request reaches the API server.
 	failCut failure = "cut"
-	// failLost ends it when the API server has done what it was asked to.
-	failLost failure = "answer lost"
-	// failLate lets the API server hear of it only after a while.
+	// failLost closes the connection after the API server has handled the request.
+	failLost failure = "response lost"
+	// failLate delays the request before it reaches the API server.
 	failLate failure = "late"
-	// failTooOld says that the resourceVersion from which a watch is to begin is too
-	// old.
+	// failTooOld rejects a watch because its resourceVersion is too old.
 	failTooOld failure = "too old"
 )
 
 const (
-	// longest is how long an answer is kept back, at most.
-	longest = 6 * time.Second
-	// latest is how late the API server hears of a request, at most: less than a
-	// lease is held after its holder has stopped writing.
-	latest = leaseDuration - renewDeadline - 100*time.Millisecond
+	// answerTimeout is how long failTimeout keeps the connection open.
+	answerTimeout = 6 * time.Second
+	// maxLateness is the longest delay of failLate. It is shorter than the time between
+	// the last write of a leader and the end of its lease.
+	maxLateness = leaseDuration - renewDeadline - 100*time.Millisecond
 )
 
-// failures are the ways in which one of so many requests fails.
-type failures struct {
-	oneOf int
-	ways  []failure
+// failureRule makes one in oneIn requests fail in one of the given ways.
+type failureRule struct {
+	oneIn int
+	kinds []failure
 }
 
-// proxy stands between the operators and the API server.
+// proxy forwards requests from the operators to the API server and makes some of them
+// fail.
 type proxy struct {
 	config  *rest.Config
 	forward *httputil.ReverseProxy
 
 	mutex sync.Mutex
-	// failing are the faults that are at work.
-	failing []*failures
+	// rules are those of the active faults.
+	rules   []*failureRule
 	watches map[*http.Request]context.CancelFunc
-	failed  map[failure]int
+	counts  map[failure]int
 }
 
-// failures returns how many requests failed, and how.
-func (p *proxy) failures() map[failure]int {
+// failureCounts returns how often each failure happened.
+func (p *proxy) failureCounts() map[failure]int {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	return maps.Clone(p.failed)
+	return maps.Clone(p.counts)
 }
 
-// newProxy serves on loopback until the context is done. Who asks is known to the API
-// server by their own token.
+// newProxy serves on a loopback address until the context is done. The API server
+// authenticates clients by their own tokens.
 func newProxy(ctx context.Context, admin *rest.Config) (*proxy, error) {
 	upstream, err := url.Parse(admin.Host)
 	if err != nil {
@@ -97,22 +97,22 @@ func newProxy(ctx context.Context, admin *rest.Config) (*proxy, error) {
 	}
 	certificate, key, err := cert.GenerateSelfSignedCertKey("127.0.0.1", []net.IP{net.IPv4(127, 0, 0, 1)}, nil)
 	if err != nil {
-		return nil, fmt.Errorf("making the proxy's certificate: %w", err)
+		return nil, fmt.Errorf("creating the certificate of the proxy: %w", err)
 	}
 	pair, err := tls.X509KeyPair(certificate, key)
 	if err != nil {
-		return nil, fmt.Errorf("reading the proxy's certificate: %w", err)
+		return nil, fmt.Errorf("reading the certificate of the proxy: %w", err)
 	}
 	p := &proxy{
 		config:  &rest.Config{Host: "https://" + listener.Addr().String(), TLSClientConfig: rest.TLSClientConfig{CAData: certificate}},
-		watches: map[*http.Request]context.CancelFunc{}, failed: map[failure]int{},
+		watches: map[*http.Request]context.CancelFunc{}, counts: map[failure]int{},
 	}
 	p.forward = &httputil.ReverseProxy{
 		Rewrite:       func(request *httputil.ProxyRequest) { request.SetURL(upstream) },
 		Transport:     transport,
 		FlushInterval: -1,
 		ErrorLog:      discardLog,
-		// What the API server does not answer, the operator gets no answer to.
+		// If the API server does not respond, the operator gets no response either.
 		ErrorHandler: func(http.ResponseWriter, *http.Request, error) { panic(http.ErrAbortHandler) },
 	}
 	server := &http.Server{
@@ -123,41 +123,41 @@ func newProxy(ctx context.Context, admin *rest.Config) (*proxy, error) {
 	return p, nil
 }
 
-// fail has one of so many requests fail in one of these ways, until the function that it
-// returns is called.
-func (p *proxy) fail(oneOf int, ways ...failure) (end func()) {
+// addRule makes one in oneIn requests fail in one of the given ways, until the returned
+// function is called.
+func (p *proxy) addRule(oneIn int, kinds ...failure) (end func()) {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	f := &failures{oneOf, ways}
-	p.failing = append(p.failing, f)
+	added := &failureRule{oneIn: oneIn, kinds: kinds}
+	p.rules = append(p.rules, added)
 	return func() {
 		p.mutex.Lock()
 		defer p.mutex.Unlock()
-		p.failing = slices.DeleteFunc(p.failing, func(other *failures) bool { return other == f })
+		p.rules = slices.DeleteFunc(p.rules, func(rule *failureRule) bool { return rule == added })
 	}
 }
 
-// cutWatches ends every watch.
+// cutWatches closes all watches.
 func (p *proxy) cutWatches() {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	for _, cancel := range p.watches {
 		cancel()
-		p.failed["watch cut"]++
+		p.counts["watch cut"]++
 	}
 }
 
-// chosen says how a request fails; empty if it does not.
-func (p *proxy) chosen(request *http.Request, watch bool) failure {
+// chooseFailure returns how the request fails, or "" if it does not.
+func (p *proxy) chooseFailure(request *http.Request, watch bool) failure {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
 	reads := request.Method == http.MethodGet
-	for _, f := range p.failing {
-		way := f.ways[rand.IntN(len(f.ways))]
-		never := way == failTooOld && (!watch || request.URL.Query().Get("resourceVersion") == "") || way == failConflict && reads || way == failLost && watch
-		if !never && rand.IntN(f.oneOf) == 0 {
-			p.failed[way]++
-			return way
+	for _, rule := range p.rules {
+		kind := rule.kinds[rand.IntN(len(rule.kinds))]
+		impossible := kind == failTooOld && (!watch || request.URL.Query().Get("resourceVersion") == "") || kind == failConflict && reads || kind == failLost && watch
+		if !impossible && rand.IntN(rule.oneIn) == 0 {
+			p.counts[kind]++
+			return kind
 		}
 	}
 	return ""
@@ -166,8 +166,8 @@ func (p *proxy) chosen(request *http.Request, watch bool) failure {
 func (p *proxy) ServeHTTP(response http.ResponseWriter, request *http.Request) {
 	ctx, cancel := context.WithCancel(request.Context())
 	defer cancel()
-	// Read at once: a proxy that passes the body on while the API server refuses the
-	// request unread can hang, in a way that no API server does.
+	// Read the whole body first. A proxy that forwards the body while the API server
+	// rejects the request unread can hang; an API server does not.
 	body, err := io.ReadAll(request.Body)
 	if err != nil {
 		panic(http.ErrAbortHandler)
@@ -185,28 +185,28 @@ func (p *proxy) ServeHTTP(response http.ResponseWriter, request *http.Request) {
 			p.mutex.Unlock()
 		}()
 	}
-	switch way := p.chosen(request, watch); way {
+	switch kind := p.chooseFailure(request, watch); kind {
 	case "":
 		p.forward.ServeHTTP(response, request)
 	case failCut:
 		panic(http.ErrAbortHandler)
 	case failTimeout:
-		pause(ctx, longest)
+		pause(ctx, answerTimeout)
 		panic(http.ErrAbortHandler)
 	case failLate:
-		pause(ctx, rand.N(latest))
-		// Whoever asked may have gone: what they sent is under way.
+		pause(ctx, rand.N(maxLateness))
+		// The client may have disconnected, but its request is already in flight.
 		p.forward.ServeHTTP(response, request.WithContext(context.WithoutCancel(ctx)))
 	case failLost:
 		p.forward.ServeHTTP(httptest.NewRecorder(), request)
 		panic(http.ErrAbortHandler)
 	default:
-		refuse(response, request, way)
+		writeError(response, request, kind)
 	}
 }
 
-// refuse answers as the API server does.
-func refuse(response http.ResponseWriter, request *http.Request, way failure) {
+// writeError writes an error response like the API server's.
+func writeError(response http.ResponseWriter, request *http.Request, kind failure) {
 	resource, name := schema.GroupResource{Resource: path.Base(path.Dir(request.URL.Path))}, path.Base(request.URL.Path)
 	err := map[failure]*apierrors.StatusError{
 		failConflict:    apierrors.NewConflict(resource, name, fmt.Errorf("the object has been modified")),
@@ -214,11 +214,11 @@ func refuse(response http.ResponseWriter, request *http.Request, way failure) {
 		failInternal:    apierrors.NewInternalError(fmt.Errorf("etcdserver: request timed out")),
 		failUnavailable: apierrors.NewServiceUnavailable("the server is currently unable to handle the request"),
 		failTooOld:      apierrors.NewResourceExpired("too old resource version"),
-	}[way]
+	}[kind]
 	status := err.Status()
 	status.TypeMeta = metav1.TypeMeta{APIVersion: "v1", Kind: "Status"}
 	response.Header().Set("Content-Type", "application/json")
-	if way == failTooMany {
+	if kind == failTooMany {
 		response.Header().Set("Retry-After", "1")
 	}
 	response.WriteHeader(int(status.Code))

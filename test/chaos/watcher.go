@@ -20,9 +20,10 @@ import (
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
 
-const registry = "/registry/"
+// etcdPrefix is the prefix of the keys of the API server.
+const etcdPrefix = "/registry/"
 
-// Kinds that are watched.
+// Watched kinds.
 const (
 	kindNamespace        = "Namespace"
 	kindNetworkPolicy    = "NetworkPolicy"
@@ -35,8 +36,8 @@ const (
 	kindPod              = "Pod"
 )
 
-// prefixes are where the API server keeps what is watched, by kind.
-var prefixes = map[string]string{
+// kindByPrefix holds the watched kinds by their key prefix below etcdPrefix.
+var kindByPrefix = map[string]string{
 	"namespaces/":                            kindNamespace,
 	"networkpolicies/":                       kindNetworkPolicy,
 	"rolebindings/":                          kindRoleBinding,
@@ -48,7 +49,7 @@ var prefixes = map[string]string{
 	"securitybaseline.io/baselinereports/":   kindBaselineReport,
 }
 
-// key names an object.
+// key identifies an object.
 type key struct{ kind, namespace, name string }
 
 func (k key) String() string {
@@ -58,38 +59,40 @@ func (k key) String() string {
 	return k.namespace + "/" + k.kind + "/" + k.name
 }
 
-// keyOf returns what a key of etcd names, if it is watched.
+// keyOf returns the object of an etcd key. The result is false if its kind is not
+// watched.
 func keyOf(path string) (key, bool) {
-	path, _ = strings.CutPrefix(path, registry)
-	for prefix, kind := range prefixes {
+	path, _ = strings.CutPrefix(path, etcdPrefix)
+	for prefix, kind := range kindByPrefix {
 		rest, ok := strings.CutPrefix(path, prefix)
 		if !ok {
 			continue
 		}
 		namespace, name, namespaced := strings.Cut(rest, "/")
 		if !namespaced {
-			namespace, name = "", namespace
+			name = namespace
+			namespace = ""
 		}
-		return key{kind, namespace, name}, true
+		return key{kind: kind, namespace: namespace, name: name}, true
 	}
 	return key{}, false
 }
 
-// change is what one write did to one object. before is nil where it is new, after
-// where it is gone.
+// change is the effect of one write on one object. before is nil for a new object, after
+// for a deleted one.
 type change struct {
 	key           key
 	before, after client.Object
 	at            time.Time
 }
 
-// watcher knows the state of the cluster and every write that led to it, in the order
-// in which they happened: it reads etcd, whose watches miss nothing, whatever becomes
-// of the API server and of etcd itself.
+// watcher holds the state of the cluster and sees every write in order. It watches etcd
+// instead of the API server, because etcd watches miss nothing, even across restarts of
+// either.
 type watcher struct {
 	etcd *clientv3.Client
-	// on is told of every change when it is in objects.
-	on func(*change)
+	// observe is called for each change, after objects is updated.
+	observe func(*change)
 
 	mutex    sync.Mutex
 	changed  *sync.Cond
@@ -105,8 +108,8 @@ var scheme = func() *runtime.Scheme {
 	return scheme
 }()
 
-// decoder decodes what the API server stores: protobuf, and JSON for what a CRD
-// defines.
+// decoder decodes the formats that the API server stores: protobuf, and JSON for custom
+// resources.
 var decoder = serializer.NewCodecFactory(scheme).UniversalDeserializer()
 
 func decode(data []byte) (client.Object, error) {
@@ -117,15 +120,15 @@ func decode(data []byte) (client.Object, error) {
 	return object.(client.Object), nil
 }
 
-// newWatcher watches from now on until the context is done.
+// newWatcher starts a watch that runs until the context is done.
 func newWatcher(ctx context.Context, endpoint string, on func(*change)) (*watcher, error) {
 	etcd, err := clientv3.New(clientv3.Config{Endpoints: []string{endpoint}, DialTimeout: time.Minute, Context: ctx, Logger: zap.NewNop()})
 	if err != nil {
 		return nil, fmt.Errorf("reaching etcd: %w", err)
 	}
-	w := &watcher{etcd: etcd, on: on, objects: map[key]client.Object{}}
+	w := &watcher{etcd: etcd, observe: on, objects: map[key]client.Object{}}
 	w.changed = sync.NewCond(&w.mutex)
-	now, err := etcd.Get(ctx, registry, clientv3.WithPrefix())
+	now, err := etcd.Get(ctx, etcdPrefix, clientv3.WithPrefix())
 	if err != nil {
 		return nil, fmt.Errorf("reading etcd: %w", err)
 	}
@@ -137,31 +140,31 @@ func newWatcher(ctx context.Context, endpoint string, on func(*change)) (*watche
 			}
 		}
 	}
-	go w.watch(ctx, etcd.Watch(ctx, registry, clientv3.WithPrefix(), clientv3.WithRev(w.revision+1), clientv3.WithProgressNotify()))
+	go w.watch(ctx, etcd.Watch(ctx, etcdPrefix, clientv3.WithPrefix(), clientv3.WithRev(w.revision+1), clientv3.WithProgressNotify()))
 	return w, nil
 }
 
-func (w *watcher) watch(ctx context.Context, answers clientv3.WatchChan) {
-	for answer := range answers {
+func (w *watcher) watch(ctx context.Context, responses clientv3.WatchChan) {
+	for response := range responses {
 		w.mutex.Lock()
-		w.err = errors.Join(w.err, answer.Err())
-		for _, event := range answer.Events {
-			w.err = errors.Join(w.err, w.see(event))
+		w.err = errors.Join(w.err, response.Err())
+		for _, event := range response.Events {
+			w.err = errors.Join(w.err, w.apply(event))
 		}
-		w.revision = max(w.revision, answer.Header.Revision)
+		w.revision = max(w.revision, response.Header.Revision)
 		w.changed.Broadcast()
 		w.mutex.Unlock()
 	}
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
 	if ctx.Err() == nil && w.err == nil {
-		w.err = errors.New("etcd has ended the watch")
+		w.err = errors.New("etcd closed the watch")
 	}
 	w.changed.Broadcast()
 }
 
-// see takes a write in.
-func (w *watcher) see(event *clientv3.Event) error {
+// apply updates objects and reports the change.
+func (w *watcher) apply(event *clientv3.Event) error {
 	k, ok := keyOf(string(event.Kv.Key))
 	if !ok {
 		return nil
@@ -178,17 +181,17 @@ func (w *watcher) see(event *clientv3.Event) error {
 	} else {
 		w.objects[k] = c.after
 	}
-	w.on(c)
+	w.observe(c)
 	return nil
 }
 
-// upToDate waits until everything was seen that is in etcd now.
-func (w *watcher) upToDate(ctx context.Context) error {
-	now, err := w.etcd.Get(ctx, registry, clientv3.WithPrefix(), clientv3.WithCountOnly())
+// waitUntilCurrent waits until the watcher has seen everything that is in etcd now.
+func (w *watcher) waitUntilCurrent(ctx context.Context) error {
+	now, err := w.etcd.Get(ctx, etcdPrefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
 	if err != nil {
 		return err
 	}
-	// The watch says of itself how far it is.
+	// The response tells how far the watch has advanced.
 	if err := w.etcd.RequestProgress(ctx); err != nil {
 		return err
 	}
@@ -202,14 +205,14 @@ func (w *watcher) upToDate(ctx context.Context) error {
 	return errors.Join(w.err, ctx.Err())
 }
 
-// asText returns something as JSON, to be shown.
-func asText(shown any) string {
-	if object, ok := shown.(client.Object); ok {
+// toJSON returns a value as JSON for messages, without managedFields.
+func toJSON(value any) string {
+	if object, ok := value.(client.Object); ok {
 		object = object.DeepCopyObject().(client.Object)
 		object.SetManagedFields(nil)
-		shown = object
+		value = object
 	}
-	data, err := json.Marshal(shown)
+	data, err := json.Marshal(value)
 	if err != nil {
 		return err.Error()
 	}

@@ -17,11 +17,12 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// operatorUser is how the API server knows the operator.
+// operatorUser is the user name of the operator.
 const operatorUser = "system:serviceaccount:" + OperatorNamespace + ":" + operatorServiceAccount
 
-// auditPolicy has the API server write down every request of the operator once it is
-// answered, a watch also as it begins, and, of those for which it asks for further permissions, what they were.
+// auditPolicy logs each request of the operator when it is answered, and each watch also
+// when it begins. It includes the request body of objects whose creation needs further
+// permissions.
 const auditPolicy = `
 apiVersion: audit.k8s.io/v1
 kind: Policy
@@ -33,11 +34,11 @@ rules:
 - {level: Metadata, users: ["` + operatorUser + `"]}
 `
 
-// Audit is what an API server wrote down of the operator's requests.
+// Audit is the API server's audit log of the operator's requests.
 type Audit struct{ policy, log string }
 
-// NewAudit returns one that is kept in a directory, and the flags by which a
-// kube-apiserver keeps it.
+// NewAudit returns an audit log in the directory dir, and the kube-apiserver flags that
+// enable it.
 func NewAudit(dir string) (*Audit, []string, error) {
 	audit := &Audit{policy: filepath.Join(dir, "audit-policy.yaml"), log: filepath.Join(dir, "audit.log")}
 	if err := os.WriteFile(audit.policy, []byte(auditPolicy), 0o600); err != nil {
@@ -46,11 +47,10 @@ func NewAudit(dir string) (*Audit, []string, error) {
 	return audit, []string{"--audit-policy-file=" + audit.policy, "--audit-log-path=" + audit.log}, nil
 }
 
-// Permission is a verb on a resource, of one name or, if that is empty, of any.
-// Resources that are none have their path for a resource.
+// Permission is a verb on a resource. An empty Name stands for any name. For a URL that
+// is not a resource, Resource is its path.
 type Permission struct{ Verb, Group, Resource, Name string }
 
-// String returns it as a sentence about it would.
 func (p Permission) String() string {
 	resource := p.Resource
 	if p.Group != "" {
@@ -62,7 +62,7 @@ func (p Permission) String() string {
 	return p.Verb + " " + resource
 }
 
-// Permissions returns those that roles in files of config/ give.
+// Permissions returns the permissions of the ClusterRoles in these files below config/.
 func Permissions(files ...string) ([]Permission, error) {
 	var all []Permission
 	for _, file := range files {
@@ -75,13 +75,13 @@ func Permissions(files ...string) ([]Permission, error) {
 			return nil, fmt.Errorf("reading %s: %w", file, err)
 		}
 		for i := range role.Rules {
-			all = append(all, ruled(&role.Rules[i])...)
+			all = append(all, permissionsOfRule(&role.Rules[i])...)
 		}
 	}
 	return all, nil
 }
 
-func ruled(rule *rbacv1.PolicyRule) []Permission {
+func permissionsOfRule(rule *rbacv1.PolicyRule) []Permission {
 	names := rule.ResourceNames
 	if len(names) == 0 {
 		names = []string{""}
@@ -91,7 +91,7 @@ func ruled(rule *rbacv1.PolicyRule) []Permission {
 		for _, group := range rule.APIGroups {
 			for _, resource := range rule.Resources {
 				for _, name := range names {
-					all = append(all, Permission{verb, group, resource, name})
+					all = append(all, Permission{Verb: verb, Group: group, Resource: resource, Name: name})
 				}
 			}
 		}
@@ -99,10 +99,10 @@ func ruled(rule *rbacv1.PolicyRule) []Permission {
 	return all
 }
 
-// Compare returns which of the permissions no request needed, and which permissions
-// that are not among them the operator was refused. What else the API server asks for
-// as it writes an object it does not write down: it is known from the object.
-func (a *Audit) Compare(permissions []Permission) (unused, refused []string, err error) {
+// Compare returns the permissions that no request used, and the permissions that the
+// operator lacked. The audit log does not record the additional permissions that a write
+// needs. permissionsOfRequest derives them from the object.
+func (a *Audit) Compare(permissions []Permission) (unused, denied []string, err error) {
 	used, forbidden := sets.New[Permission](), sets.New[Permission]()
 	file, err := os.Open(a.log)
 	if err != nil {
@@ -119,7 +119,7 @@ func (a *Audit) Compare(permissions []Permission) (unused, refused []string, err
 		if event.ObjectRef == nil {
 			continue
 		}
-		needed := neededBy(&event)
+		needed := permissionsOfRequest(&event)
 		if event.Annotations["authorization.k8s.io/decision"] == "forbid" {
 			forbidden.Insert(needed...)
 			continue
@@ -134,16 +134,16 @@ func (a *Audit) Compare(permissions []Permission) (unused, refused []string, err
 		}
 	}
 	for permission := range forbidden {
-		refused = append(refused, permission.String())
+		denied = append(denied, permission.String())
 	}
 	slices.Sort(unused)
-	slices.Sort(refused)
-	return slices.Compact(unused), slices.Compact(refused), lines.Err()
+	slices.Sort(denied)
+	return slices.Compact(unused), slices.Compact(denied), lines.Err()
 }
 
-// neededBy returns what a request needed, both for the object that it named and for
-// any.
-func neededBy(event *auditv1.Event) []Permission {
+// permissionsOfRequest returns the permissions that a request needs, with the name of
+// its object and without.
+func permissionsOfRequest(event *auditv1.Event) []Permission {
 	object := event.ObjectRef
 	permission := Permission{Verb: event.Verb, Group: object.APIGroup, Resource: object.Resource, Name: object.Name}
 	if object.Subresource != "" {
@@ -156,9 +156,9 @@ func neededBy(event *auditv1.Event) []Permission {
 		return needed
 	}
 	var written struct {
-		// Whoever binds a role must be allowed to.
+		// A RoleBinding needs permission to bind its role.
 		RoleRef rbacv1.RoleRef
-		// Whoever has a policy read parameters must be allowed to get them.
+		// A policy with parameters needs permission to get them.
 		Spec struct{ ParamKind *metav1.TypeMeta }
 	}
 	if err := json.Unmarshal(event.RequestObject.Raw, &written); err != nil {
@@ -166,10 +166,10 @@ func neededBy(event *auditv1.Event) []Permission {
 	}
 	if role := written.RoleRef; role.Name != "" {
 		resource := map[string]string{"ClusterRole": "clusterroles", "Role": "roles"}[role.Kind]
-		needed = append(needed, Permission{"bind", role.APIGroup, resource, role.Name})
+		needed = append(needed, Permission{Verb: "bind", Group: role.APIGroup, Resource: resource, Name: role.Name})
 	}
 	if parameters := written.Spec.ParamKind; parameters != nil {
-		needed = append(needed, Permission{"get", parameters.GroupVersionKind().Group, strings.ToLower(parameters.Kind) + "s", ""})
+		needed = append(needed, Permission{Verb: "get", Group: parameters.GroupVersionKind().Group, Resource: strings.ToLower(parameters.Kind) + "s"})
 	}
 	return needed
 }

@@ -10,10 +10,10 @@ import (
 	"syscall"
 )
 
-// Signal sends a process of the control plane a signal: etcd, kube-apiserver or
+// Signal sends a signal to a process of the control plane: etcd, kube-apiserver or
 // kube-controller-manager.
 func (c *Cluster) Signal(name string, signal syscall.Signal) error {
-	// The supervisor is their parent.
+	// The supervisor is the parent of these processes.
 	files, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", c.process.Process.Pid))
 	if err != nil {
 		return err
@@ -21,10 +21,10 @@ func (c *Cluster) Signal(name string, signal syscall.Signal) error {
 	for _, file := range files {
 		children, err := os.ReadFile(file)
 		if err != nil {
-			continue // the thread has ended
+			continue // the thread has exited
 		}
 		for child := range strings.FieldsSeq(string(children)) {
-			// The kernel knows names by their first 15 characters.
+			// The kernel truncates names to 15 characters.
 			command, err := os.ReadFile(filepath.Join("/proc", child, "comm"))
 			if err != nil || strings.TrimSpace(string(command)) != name[:min(len(name), 15)] {
 				continue
@@ -36,14 +36,14 @@ func (c *Cluster) Signal(name string, signal syscall.Signal) error {
 			return syscall.Kill(pid, signal)
 		}
 	}
-	return fmt.Errorf("the control plane has no process %s", name)
+	return fmt.Errorf("no process of the control plane is named %s", name)
 }
 
-// StartAPIServer starts kube-apiserver, which was killed, or restarts it, and waits
-// until it serves. It does not concern the other processes.
+// StartAPIServer starts kube-apiserver after it was killed, or restarts it. It waits
+// until kube-apiserver serves and does not affect the other processes.
 func (c *Cluster) StartAPIServer() error {
 	if _, err := fmt.Fprintln(c.lifeline, startAPIServer); err != nil {
-		return fmt.Errorf("asking the supervisor: %w", err)
+		return fmt.Errorf("sending a command to the supervisor: %w", err)
 	}
 	answer, err := c.answers.ReadString('\n')
 	if err != nil {

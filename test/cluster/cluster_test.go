@@ -17,8 +17,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// victimEnv makes this test's executable start a control plane and wait to be
-// killed.
+// victimEnv makes the test executable start a control plane and wait for a signal.
 const victimEnv = "SECURITYBASELINE_TEST_VICTIM"
 
 func TestMain(m *testing.M) {
@@ -35,7 +34,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-func TestNothingIsLeftBehind(t *testing.T) {
+func TestSupervisor_CleansUpAfterParentIsKilled(t *testing.T) {
 	for _, signal := range []syscall.Signal{syscall.SIGKILL, syscall.SIGTERM, syscall.SIGINT} {
 		t.Run(signal.String(), func(t *testing.T) {
 			t.Parallel()
@@ -64,7 +63,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 			}
 			connection, err := net.Dial("tcp", address.Host)
 			if err != nil {
-				t.Fatalf("the API server does not listen: %v", err)
+				t.Fatalf("dialing the API server before the signal: got error %v, want none", err)
 			}
 			_ = connection.Close()
 
@@ -78,11 +77,11 @@ func TestNothingIsLeftBehind(t *testing.T) {
 				return os.IsNotExist(err), nil
 			})
 			if err != nil {
-				t.Fatalf("%s is still there", kubeconfig)
+				t.Fatalf("%s: got a file a minute after the signal, want none", kubeconfig)
 			}
 			if connection, err := net.Dial("tcp", address.Host); err == nil {
 				_ = connection.Close()
-				t.Error("the API server still listens")
+				t.Error("dialing the API server after the signal: got a connection, want an error")
 			}
 		})
 	}

@@ -16,16 +16,17 @@ import (
 )
 
 const (
-	// OperatorNamespace is where config/default installs the operator.
+	// OperatorNamespace is the namespace of the operator in config/default.
 	OperatorNamespace = "securitybaseline-system"
-	// operatorServiceAccount is what it runs as there.
+	// operatorServiceAccount is the operator's ServiceAccount in that namespace.
 	operatorServiceAccount = "securitybaseline-manager"
-	// tokenLifetime of the operator's token exceeds every test run's.
+	// tokenLifetime is the lifetime of the operator's token. It is longer than any test
+	// run.
 	tokenLifetime = 12 * time.Hour
 )
 
-// Install installs config/default as make deploy does. There is no node for its
-// Deployment to run on: the operator runs as a process of this machine.
+// Install installs config/default, like make deploy. The Deployment gets no pods because
+// there are no nodes; the operator runs as a process on this machine.
 func (c *Cluster) Install(ctx context.Context) error {
 	for _, args := range [][]string{
 		{"apply", "--server-side", "--force-conflicts", "-k", filepath.Join(Root(), "config", "default")},
@@ -38,19 +39,19 @@ func (c *Cluster) Install(ctx context.Context) error {
 	return nil
 }
 
-// Operator returns a configuration for the operator's own ServiceAccount, with
-// the permissions that config/default gives it and no others.
-func (c *Cluster) Operator(ctx context.Context) (*rest.Config, error) {
+// OperatorConfig returns a client configuration for the operator's own ServiceAccount,
+// with exactly the permissions of config/default.
+func (c *Cluster) OperatorConfig(ctx context.Context) (*rest.Config, error) {
 	clients, err := kubernetes.NewForConfig(c.Admin)
 	if err != nil {
-		return nil, fmt.Errorf("making a client: %w", err)
+		return nil, fmt.Errorf("creating a client: %w", err)
 	}
 	token, err := clients.CoreV1().ServiceAccounts(OperatorNamespace).CreateToken(ctx, operatorServiceAccount,
 		&authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
 			ExpirationSeconds: ptr.To(int64(tokenLifetime / time.Second)),
 		}}, metav1.CreateOptions{})
 	if err != nil {
-		return nil, fmt.Errorf("asking for the operator's token: %w", err)
+		return nil, fmt.Errorf("requesting a token for the operator: %w", err)
 	}
 	config := rest.AnonymousClientConfig(c.Admin)
 	config.BearerToken = token.Status.Token
@@ -58,8 +59,7 @@ func (c *Cluster) Operator(ctx context.Context) (*rest.Config, error) {
 	return config, nil
 }
 
-// WriteKubeconfig writes a configuration into the cluster's directory and
-// returns its path.
+// WriteKubeconfig writes a kubeconfig into the cluster's directory and returns its path.
 func (c *Cluster) WriteKubeconfig(name string, config *rest.Config) (string, error) {
 	const only = "local"
 	kubeconfig := clientcmdapi.Config{

@@ -16,7 +16,7 @@ import (
 	"syscall"
 )
 
-// BuildManager builds the operator from this checkout into a directory and returns
+// BuildManager builds the operator from this checkout into dir and returns the path of
 // the executable.
 func BuildManager(ctx context.Context, dir string) (string, error) {
 	path := filepath.Join(dir, "manager")
@@ -28,21 +28,21 @@ func BuildManager(ctx context.Context, dir string) (string, error) {
 	return path, nil
 }
 
-// Manager is the operator's executable at work: a process of its own, as the
-// operator's ServiceAccount.
+// Manager is an operator that runs as a separate process, with the operator's
+// ServiceAccount.
 type Manager struct {
-	// Metrics is where it serves them, over HTTPS.
-	Metrics string
-	// Log is the file of its log.
-	Log string
+	// MetricsAddress is the address of its metrics endpoint, which uses HTTPS.
+	MetricsAddress string
+	// LogFile is the path of its log.
+	LogFile string
 
 	process *exec.Cmd
 }
 
-// StartManager starts an executable with these flags besides those of a cluster
-// without nodes. There is no node here for its Deployment to run on.
+// StartManager starts an executable of the operator with these flags, and with the flags
+// that it needs outside a cluster. It logs to the file log.
 func (c *Cluster) StartManager(ctx context.Context, executable, log string, flags ...string) (*Manager, error) {
-	config, err := c.Operator(ctx)
+	config, err := c.OperatorConfig(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -58,8 +58,8 @@ func (c *Cluster) StartManager(ctx context.Context, executable, log string, flag
 	if err != nil {
 		return nil, err
 	}
-	defer func() { _ = file.Close() }() // the process has its own
-	m := &Manager{Metrics: metrics, Log: log}
+	defer func() { _ = file.Close() }() // the process has its own descriptor
+	m := &Manager{MetricsAddress: metrics, LogFile: log}
 	m.process = exec.CommandContext(ctx, executable, append([]string{
 		"--kubeconfig=" + kubeconfig, "--health-probe-bind-address=0", "--metrics-bind-address=" + metrics,
 	}, flags...)...)
@@ -72,37 +72,37 @@ func (c *Cluster) StartManager(ctx context.Context, executable, log string, flag
 	return m, nil
 }
 
-// PID is that of the process.
+// PID returns the process ID.
 func (m *Manager) PID() int { return m.process.Process.Pid }
 
-// Signal sends the process a signal.
+// Signal sends a signal to the process.
 func (m *Manager) Signal(signal os.Signal) error { return m.process.Process.Signal(signal) }
 
-// Stop ends the process in good order and waits until it has ended.
+// Stop shuts the process down gracefully and waits until it has exited.
 func (m *Manager) Stop() error { return m.end(syscall.SIGTERM) }
 
-// Kill ends it as a crash would.
+// Kill kills the process, like a crash, and waits until it has exited.
 func (m *Manager) Kill() error { return m.end(syscall.SIGKILL) }
 
 func (m *Manager) end(signal os.Signal) error {
 	if err := m.process.Process.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return fmt.Errorf("ending the operator: %w", err)
+		return fmt.Errorf("stopping the operator: %w", err)
 	}
-	_ = m.process.Wait() // how it ended is its own business
+	_ = m.process.Wait() // the exit code does not matter
 	return nil
 }
 
-// Scrape returns the status and the body of what it answers to whoever asks for its
-// metrics with this token.
+// Scrape requests the metrics with a bearer token. It returns the HTTP status and the
+// body.
 func (m *Manager) Scrape(ctx context.Context, token string) (status int, body string, err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+m.Metrics+"/metrics", nil)
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://"+m.MetricsAddress+"/metrics", nil)
 	if err != nil {
 		return 0, "", err
 	}
 	if token = strings.TrimSpace(token); token != "" {
 		request.Header.Set("Authorization", "Bearer "+token)
 	}
-	// The certificate is one that the operator made for itself.
+	// The operator uses a self-signed certificate.
 	client := http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, DisableKeepAlives: true}}
 	response, err := client.Do(request)
 	if err != nil {
@@ -113,7 +113,7 @@ func (m *Manager) Scrape(ctx context.Context, token string) (status int, body st
 	return response.StatusCode, string(data), err
 }
 
-// FreeAddress returns an address on loopback on which nobody listens.
+// FreeAddress returns a loopback address with a free port.
 func FreeAddress() (string, error) {
 	port, err := freePort()
 	return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)), err

@@ -12,45 +12,45 @@ import (
 	"github.com/securitybaseline/operator/controllers"
 )
 
-// OperatorOptions configure an operator that runs in this process.
+// OperatorOptions configures an operator that runs in this process.
 type OperatorOptions struct {
-	// Configure changes the configuration of its client.
-	Configure func(*rest.Config)
-	// Now is the time; time.Now unless stated.
+	// ConfigureClient changes the client configuration of the operator.
+	ConfigureClient func(*rest.Config)
+	// Now is the clock of the operator. The default is time.Now.
 	Now func() time.Time
-	// MetricsAddress is where it serves its metrics, over HTTP; nowhere unless
-	// stated.
+	// MetricsAddress is the address of the metrics endpoint, which uses HTTP. The
+	// default is no endpoint.
 	MetricsAddress string
-	// OpenReports says that it writes openreports.io Reports too.
+	// OpenReports makes the operator write openreports.io Reports too.
 	OpenReports bool
 }
 
-// StartOperator starts the operator in this process, as its own ServiceAccount.
-// The function that it returns stops it and waits until it has ended.
+// StartOperator starts the operator in this process, with its own ServiceAccount. The
+// returned function stops it and waits until it has stopped.
 func (c *Cluster) StartOperator(ctx context.Context, options OperatorOptions) (stop func() error, err error) {
-	restConfig, err := c.Operator(ctx)
+	restConfig, err := c.OperatorConfig(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if options.Configure != nil {
-		options.Configure(restConfig)
+	if options.ConfigureClient != nil {
+		options.ConfigureClient(restConfig)
 	}
 	if options.MetricsAddress == "" {
 		options.MetricsAddress = "0" // none
 	}
 	mgr, err := controllers.NewManager(restConfig, ctrl.Options{
 		Metrics: metricsserver.Options{BindAddress: options.MetricsAddress},
-		// Several operators run one after the other in one process.
+		// Tests run several operators in one process, one after the other.
 		Controller: config.Controller{SkipNameValidation: new(true)},
 	}, controllers.Options{Now: options.Now, ProtectedNamespaces: []string{OperatorNamespace}, OpenReports: options.OpenReports})
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- mgr.Start(ctx) }()
+	stopped := make(chan error, 1)
+	go func() { stopped <- mgr.Start(ctx) }()
 	return func() error {
 		cancel()
-		return <-ended
+		return <-stopped
 	}, nil
 }

@@ -25,13 +25,14 @@ const (
 	adminKubeconfig = "admin.kubeconfig"
 	startTimeout    = 2 * time.Minute
 	stopTimeout     = 30 * time.Second
-	// startAPIServer is the command to start kube-apiserver again.
+	// startAPIServer is the command that restarts kube-apiserver.
 	startAPIServer = "start kube-apiserver"
 )
 
-// supervise runs a control plane until in closes. When it serves, it writes the URL
-// of its etcd and the path of its directory to out; to each line that is a command,
-// an empty line or what went wrong. flags are further ones of kube-apiserver.
+// supervise runs a control plane until in closes. When it serves, it writes the URL of
+// etcd and the path of its directory to out. Each line of in is a command; the response
+// is a line with the error, or an empty line. flags are additional flags of
+// kube-apiserver.
 func supervise(ctx context.Context, in io.Reader, out io.Writer, flags []string) (err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -56,7 +57,7 @@ func supervise(ctx context.Context, in io.Reader, out io.Writer, flags []string)
 	if err != nil {
 		return err
 	}
-	// Stop also after a failed Start: one of the two servers may run.
+	// Stop even after a failed Start: one of the two servers may be running.
 	defer func() { err = errors.Join(err, env.Stop()) }()
 	admin, err := env.Start()
 	if err != nil {
@@ -79,35 +80,35 @@ func supervise(ctx context.Context, in io.Reader, out io.Writer, flags []string)
 		case <-ctx.Done():
 			return nil
 		case command := <-commands:
-			answer := ""
-			if err := obey(env, command); err != nil {
-				answer = strings.ReplaceAll(err.Error(), "\n", "; ")
+			response := ""
+			if err := execute(env, command); err != nil {
+				response = strings.ReplaceAll(err.Error(), "\n", "; ")
 			}
-			if _, err := fmt.Fprintln(out, answer); err != nil {
+			if _, err := fmt.Fprintln(out, response); err != nil {
 				return err
 			}
 		}
 	}
 }
 
-// obey does what a command says.
-func obey(env *envtest.Environment, command string) error {
+// execute runs a command.
+func execute(env *envtest.Environment, command string) error {
 	if command != startAPIServer {
-		return fmt.Errorf("%q is no command", command)
+		return fmt.Errorf("unknown command %q", command)
 	}
 	server := env.ControlPlane.GetAPIServer()
-	if err := server.Stop(); err != nil { // it is dead already, or dies
+	if err := server.Stop(); err != nil { // it was killed, or stops now
 		return err
 	}
 	return server.Start()
 }
 
 func newEnvironment(dir string, flags []string) (*envtest.Environment, error) {
-	if _, err := os.Stat(filepath.Join(assets(), "kube-controller-manager")); err != nil {
-		return nil, fmt.Errorf("no control plane to start; make controlplane builds it: %w", err)
+	if _, err := os.Stat(filepath.Join(assetsDir(), "kube-controller-manager")); err != nil {
+		return nil, fmt.Errorf("the control plane is missing; build it with make controlplane: %w", err)
 	}
 	env := &envtest.Environment{
-		BinaryAssetsDirectory:    assets(),
+		BinaryAssetsDirectory:    assetsDir(),
 		ControlPlaneStartTimeout: startTimeout,
 		ControlPlaneStopTimeout:  stopTimeout,
 	}
@@ -119,8 +120,8 @@ func newEnvironment(dir string, flags []string) (*envtest.Environment, error) {
 	env.ControlPlane.Etcd = &envtest.Etcd{DataDir: filepath.Join(dir, "etcd")}
 	server := env.ControlPlane.GetAPIServer()
 	server.CertDir = filepath.Join(dir, "pki")
-	// envtest switches ServiceAccount admission off because it runs no
-	// controllers; here they run.
+	// envtest disables ServiceAccount admission because it runs no controllers. Here
+	// they run.
 	server.Configure().Disable("disable-admission-plugins")
 	for _, flag := range flags {
 		name, value, _ := strings.Cut(strings.TrimPrefix(flag, "--"), "=")
@@ -129,8 +130,8 @@ func newEnvironment(dir string, flags []string) (*envtest.Environment, error) {
 	return env, nil
 }
 
-// startControllerManager starts kube-controller-manager and waits until it is
-// healthy. The function that it returns stops it.
+// startControllerManager starts kube-controller-manager and waits until it is healthy.
+// The returned function stops it.
 func startControllerManager(ctx context.Context, env *envtest.Environment, admin *rest.Config, dir string) (func() error, error) {
 	port, err := freePort()
 	if err != nil {
@@ -146,7 +147,7 @@ func startControllerManager(ctx context.Context, env *envtest.Environment, admin
 		return nil, err
 	}
 	kubeconfig := filepath.Join(dir, adminKubeconfig)
-	command := exec.Command(filepath.Join(assets(), "kube-controller-manager"),
+	command := exec.Command(filepath.Join(assetsDir(), "kube-controller-manager"),
 		"--kubeconfig="+kubeconfig,
 		"--authentication-kubeconfig="+kubeconfig,
 		"--authorization-kubeconfig="+kubeconfig,
@@ -165,7 +166,7 @@ func startControllerManager(ctx context.Context, env *envtest.Environment, admin
 		return nil, err
 	}
 	stop := func() error {
-		// It keeps no state, so there is nothing to end gracefully.
+		// kube-controller-manager has no state, so it needs no graceful shutdown.
 		_ = command.Process.Kill()
 		_ = command.Wait()
 		return log.Close()
@@ -198,16 +199,16 @@ func freePort() (int, error) {
 	return listener.Addr().(*net.TCPAddr).Port, listener.Close()
 }
 
-// assets is the directory of the control plane's binaries.
-func assets() string {
+// assetsDir returns the directory of the control plane binaries.
+func assetsDir() string {
 	if dir := os.Getenv("KUBEBUILDER_ASSETS"); dir != "" {
 		return dir
 	}
 	return filepath.Join(Root(), "bin", "k8s")
 }
 
-// Root is the directory of the checkout: the nearest one above the working
-// directory that holds a PROJECT file.
+// Root returns the root directory of the checkout: the closest parent of the working
+// directory with a file named PROJECT.
 func Root() string {
 	dir, err := os.Getwd()
 	if err != nil {

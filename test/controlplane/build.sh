@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Builds the control plane of go.mod into the given directory, unless that has
-# this very one already. Takes about five minutes on two cores, once.
+# Builds the control plane of go.mod into the given directory, unless the directory has
+# the same version. The first build takes about five minutes on two cores.
 set -euo pipefail
 cd "$(dirname "$0")"
 out=$1
@@ -9,22 +9,22 @@ binaries=(etcd kube-apiserver kube-controller-manager kubectl)
 if [[ -n "${KUBEBUILDER_ASSETS:-}" ]]; then
 	for binary in "${binaries[@]}"; do
 		[[ -x "$KUBEBUILDER_ASSETS/$binary" ]] && continue
-		echo "KUBEBUILDER_ASSETS is set to $KUBEBUILDER_ASSETS, which has no $binary. Unset it to have everything built here." >&2
+		echo "KUBEBUILDER_ASSETS is set to $KUBEBUILDER_ASSETS, which does not contain $binary. Unset KUBEBUILDER_ASSETS to build all binaries." >&2
 		exit 1
 	done
 	exit 0
 fi
 
 version=$(go list -m -f '{{.Version}}' k8s.io/kubernetes)
-wanted="$version $(git hash-object go.sum build.sh | tr '\n' ' ')"
-[[ "$(cat "$out/.version" 2>/dev/null)" == "$wanted" ]] && exit 0
+expected="$version $(git hash-object go.sum build.sh | tr '\n' ' ')"
+[[ "$(cat "$out/.version" 2>/dev/null)" == "$expected" ]] && exit 0
 
-echo "Building Kubernetes $version and etcd $(go list -m -f '{{.Version}}' go.etcd.io/etcd/server/v3) into $out, once; about five minutes on two cores."
+echo "Building Kubernetes $version and etcd $(go list -m -f '{{.Version}}' go.etcd.io/etcd/server/v3) into $out. This takes about five minutes on two cores, once."
 mkdir -p "$out"
 partial=$(mktemp -d "$out/.partial.XXXXXX")
 trap 'rm -rf "$partial"' EXIT
 
-# What a release's binaries say of themselves.
+# Sets the same version information as in released binaries.
 # https://github.com/kubernetes/kubernetes/blob/v1.36.3/hack/lib/version.sh
 minor=${version#v1.}
 stamp=()
@@ -43,4 +43,4 @@ for package in $(go list tool); do
 	echo "[$step/${#binaries[@]}] $name, $((SECONDS - start)) s"
 done
 mv "$partial"/* "$out/"
-echo "$wanted" > "$out/.version"
+echo "$expected" > "$out/.version"

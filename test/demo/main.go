@@ -1,6 +1,6 @@
-// Shows the operator at work on a real API server, step by step, and fails the
-// moment that something is not as it says. With KEEP=1 it leaves everything
-// running until it is interrupted.
+// Command demo shows the operator on a real API server, step by step. It fails at the first
+// step that does not have the described result. With KEEP=1, everything keeps running until
+// the demo is interrupted.
 package main
 
 import (
@@ -44,7 +44,7 @@ func run(ctx context.Context) (err error) {
 			err = stopErr
 		}
 	}()
-	fmt.Println("Installing config/default, as make deploy does ...")
+	fmt.Println("Installing config/default, like make deploy ...")
 	if err := local.Install(ctx); err != nil {
 		return err
 	}
@@ -60,38 +60,38 @@ func run(ctx context.Context) (err error) {
 	if s.err != nil {
 		return s.err
 	}
-	fmt.Printf("\nAll of this was real, and took %s.\n", time.Since(start).Round(time.Second))
+	fmt.Printf("\nThe demo used a real API server and took %s.\n", time.Since(start).Round(time.Second))
 	if os.Getenv("KEEP") == "" {
-		fmt.Print("\nWhere to look at it on a cluster of yours (here: make demo KEEP=1):\n\n" +
+		fmt.Print("\nOn your own cluster, look at the following (here: make demo KEEP=1):\n\n" +
 			"  reports    kubectl get securitybaselines; kubectl get baselinereports --all-namespaces\n" +
 			"  metrics    https://securitybaseline-metrics.securitybaseline-system.svc:8443/metrics, docs/metrics.md\n" +
 			"  dashboard  config/grafana, alerts config/prometheus\n")
 		return nil
 	}
-	s.say("Applied again, for you to explore.")
+	s.explain("The samples are applied again, so that you can explore them.")
 	s.kubectl("apply", "-k", "config/samples")
 	if s.err != nil {
 		return s.err
 	}
-	fmt.Printf("\nEverything is left running. To explore, in another terminal:\n\n"+
+	fmt.Printf("\nEverything keeps running. To explore, run in another terminal:\n\n"+
 		"  export KUBECONFIG=%s PATH=%s:$PATH\n  kubectl get securitybaselines\n  kubectl get baselinereports --all-namespaces\n"+
-		"  curl -k -H \"Authorization: Bearer $(kubectl create token prometheus)\" https://%s/metrics | grep ^securitybaseline_\n\nCtrl-C stops everything.\n",
-		local.Kubeconfig(), filepath.Dir(local.Kubectl(ctx).Path), manager.Metrics)
+		"  curl -k -H \"Authorization: Bearer $(kubectl create token prometheus)\" https://%s/metrics | grep ^securitybaseline_\n\nPress Ctrl-C to stop everything.\n",
+		local.Kubeconfig(), filepath.Dir(local.Kubectl(ctx).Path), manager.MetricsAddress)
 	<-ctx.Done()
 	return nil
 }
 
 func walkThrough(s *script) {
-	s.say("A cluster with two namespaces. Payments is production; website runs an agent that may do anything to its node.")
+	s.explain("The cluster has two namespaces. payments is a production namespace. website runs a privileged agent.")
 	s.kubectl("create", "namespace", "payments")
 	s.kubectl("label", "namespace", "payments", "env=production", "team=payments")
 	s.kubectl("create", "namespace", "website")
 	s.kubectl("create", "rolebinding", "auditors", "--clusterrole=view", "--group=auditors", "-n", "payments")
 	s.kubectl("apply", "-f", "test/demo/agent.yaml")
-	s.eventually("2", "get", "deployment", "agent", "-n", "website", "-o", "jsonpath={.status.replicas}")
+	s.expectEventually("2", "get", "deployment", "agent", "-n", "website", "-o", "jsonpath={.status.replicas}")
 	before := s.snapshot()
 
-	s.say("First, what would change? Two SecurityBaselines in Audit mode: one for every namespace, a stricter one for production.")
+	s.explain("What would change? Two SecurityBaselines in Audit mode answer this: one for all namespaces, and a stricter one for production.")
 	s.kubectl("apply", "-k", "config/samples-audit")
 	s.kubectl("wait", "--for=condition=Ready", "securitybaselines", "--all", "--timeout=60s")
 	s.kubectl("get", "securitybaselines")
@@ -102,23 +102,23 @@ func walkThrough(s *script) {
 		"get", "baselinereport", "security-baseline", "-n", "website", "-o", "jsonpath={.controls[*].message}")
 	s.expect("running pods violate baseline:latest: agent-",
 		"get", "baselinereport", "security-baseline", "-n", "website", "-o", "jsonpath={.controls[*].message}")
-	s.say("Nothing was written but these reports.")
-	s.same(before, s.snapshot())
+	s.explain("In Audit mode, the operator writes only these reports.")
+	s.expectSame(before, s.snapshot())
 
-	s.say("That is what we want. Now for real.")
+	s.explain("Now enforce the same baselines.")
 	s.kubectl("apply", "-k", "config/samples")
 	s.kubectl("wait", "--for=condition=Ready", "securitybaselines", "--all", "--timeout=60s")
 	s.kubectl("get", "securitybaselines")
 	s.expect("production   Enforce   1            1           0         True", "get", "securitybaselines")
 
-	s.say("The agent still runs: until it is gone, website is warned, and nothing there is refused its next pod.")
+	s.explain("The agent still runs. Until it is deleted, website has only the warn level, so that its pods are not rejected.")
 	s.kubectl("get", "baselinereports", "--all-namespaces")
 	s.expect("Violating", "get", "baselinereport", "security-baseline", "-n", "website")
 	s.kubectl("get", "namespace", "website", "-L", "pod-security.kubernetes.io/enforce", "-L", "pod-security.kubernetes.io/warn")
 	s.kubectl("delete", "deployment", "agent", "-n", "website")
-	s.eventually("baseline", "get", "namespace", "website", "-o", `jsonpath={.metadata.labels.pod-security\.kubernetes\.io/enforce}`)
+	s.expectEventually("baseline", "get", "namespace", "website", "-o", `jsonpath={.metadata.labels.pod-security\.kubernetes\.io/enforce}`)
 
-	s.say("What the stricter one gave payments. The binding auditors is the team's own, and stays.")
+	s.explain("The stricter baseline created these objects in payments. The RoleBinding auditors belongs to the team and is not changed.")
 	s.kubectl("get", "networkpolicies,rolebindings", "-n", "payments")
 	s.expect("security-baseline-default-deny", "get", "networkpolicies", "-n", "payments")
 	s.expect("security-baseline-allow-dns", "get", "networkpolicies", "-n", "payments")
@@ -127,49 +127,50 @@ func walkThrough(s *script) {
 	s.expect("restricted   latest", "get", "namespace", "payments",
 		"-L", "pod-security.kubernetes.io/enforce", "-L", "pod-security.kubernetes.io/enforce-version")
 
-	s.say("A privileged pod is refused by Kubernetes' own Pod Security admission.")
-	s.refused("violates PodSecurity", "run", "miner", "--image=miner", "--privileged", "-n", "payments")
+	s.explain("Pod Security admission, a part of Kubernetes, rejects a privileged pod.")
+	s.expectRejected("violates PodSecurity", "run", "miner", "--image=miner", "--privileged", "-n", "payments")
 
-	s.say("Someone in a hurry opens payments to everybody. It is closed again at once.")
+	s.explain("A user opens payments to all traffic. The operator reverts the change immediately.")
 	s.kubectl("patch", "networkpolicy", "security-baseline-default-deny", "-n", "payments", "--type=merge", "-p", `{"spec":{"ingress":[{}]}}`)
-	s.eventually(`{"podSelector":{},"policyTypes":["Ingress","Egress"]}`,
+	s.expectEventually(`{"podSelector":{},"policyTypes":["Ingress","Egress"]}`,
 		"get", "networkpolicy", "security-baseline-default-deny", "-n", "payments", "-o", "jsonpath={.spec}")
 
-	s.say("The namespace's report says what happened, and by whose hand.")
-	s.eventually("spec.ingress", "get", "baselinereport", "security-baseline", "-n", "payments", "-o", "jsonpath-as-json={.drifts}")
+	s.explain("The report of the namespace shows what changed and who changed it.")
+	s.expectEventually("spec.ingress", "get", "baselinereport", "security-baseline", "-n", "payments", "-o", "jsonpath-as-json={.drifts}")
 	s.expect(`"manager": "kubectl-patch"`, "get", "baselinereport", "security-baseline", "-n", "payments", "-o", "jsonpath-as-json={.drifts}")
-	s.say("So do events.")
-	s.eventually("kubectl-patch", "get", "events", "--field-selector=reason=Drift,involvedObject.name=payments", "-o", `jsonpath={.items[*].note}{.items[*].message}`)
+	s.explain("Events show the same.")
+	s.expectEventually("kubectl-patch", "get", "events", "--field-selector=reason=Drift,involvedObject.name=payments", "-o", `jsonpath={.items[*].note}{.items[*].message}`)
 
-	s.say("And metrics, for whoever may read them. Alerts and a dashboard for them are in config/prometheus and config/grafana.")
+	s.explain("Metrics count the drifts. Reading them needs permission. config/prometheus has alerts, config/grafana a dashboard.")
 	s.kubectl("create", "serviceaccount", "prometheus")
 	s.kubectl("create", "clusterrolebinding", "prometheus", "--clusterrole=securitybaseline-metrics-reader", "--serviceaccount=default:prometheus")
 	s.scrape("prometheus", "securitybaseline_drifts")
 
-	s.say("A namespace that is made later is hardened like the others.")
+	s.explain("A new namespace is hardened like the others.")
 	s.kubectl("create", "namespace", "checkout")
 	s.kubectl("wait", "--for=create", "networkpolicy/security-baseline-default-deny", "-n", "checkout", "--timeout=30s")
-	s.refused("violates PodSecurity", "run", "miner", "--image=miner", "--privileged", "-n", "checkout")
-	s.eventually("starter      Enforce   3            3", "get", "securitybaselines")
+	s.expectRejected("violates PodSecurity", "run", "miner", "--image=miner", "--privileged", "-n", "checkout")
+	s.expectEventually("starter      Enforce   3            3", "get", "securitybaselines")
 
-	s.say("Which images may run, what pods must state, who may be cluster-admin: the API server itself refuses the rest.")
+	s.explain("A baseline can also restrict images, pod settings and cluster-admin. The API server rejects what the baseline does not allow.")
 	s.kubectl("apply", "-f", "test/demo/rules.yaml")
 	s.kubectl("wait", "--for=condition=Ready", "securitybaseline", "rules", "--timeout=60s")
 	const dryRun = "--dry-run=server"
-	s.untilRefused("does not come from an allowed registry", "create", "deployment", "web", "--image=registry.example.com.evil.io/web", "-n", "payments", dryRun)
-	s.untilRefused("lacks a cpu request, a memory request, a memory limit", "create", "deployment", "web", "--image=registry.example.com/web", "-n", "payments", dryRun)
-	s.untilRefused("User mallory is not among those who may be bound to it", "create", "clusterrolebinding", "mallory", "--clusterrole=cluster-admin", "--user=mallory", dryRun)
+	s.expectEventuallyRejected("does not come from an allowed registry", "create", "deployment", "web", "--image=registry.example.com.evil.io/web", "-n", "payments", dryRun)
+	s.expectEventuallyRejected("lacks a cpu request, a memory request, a memory limit", "create", "deployment", "web", "--image=registry.example.com/web", "-n", "payments", dryRun)
+	s.expectEventuallyRejected("User mallory is not among those who may be bound to it",
+		"create", "clusterrolebinding", "mallory", "--clusterrole=cluster-admin", "--user=mallory", dryRun)
 
-	s.say("A mistake is refused before it does harm.")
-	s.refused("bind admin, edit, view or a ClusterRole of your own", "patch", "securitybaseline", "production", "--type=json", "-p",
+	s.explain("The API server rejects an invalid baseline.")
+	s.expectRejected("bind admin, edit, view or a ClusterRole of your own", "patch", "securitybaseline", "production", "--type=json", "-p",
 		`[{"op":"replace","path":"/spec/rbac/roleBindings/0/roleRef/name","value":"cluster-admin"}]`)
 
-	s.say("Deleting a baseline keeps what it gave, unless it says deletionPolicy: Remove.")
+	s.explain("When you delete a baseline, its objects stay, unless it has deletionPolicy: Remove.")
 	s.kubectl("patch", "securitybaseline", "production", "starter", "--type=merge", "-p", `{"spec":{"deletionPolicy":"Remove"}}`)
 	s.kubectl("wait", "--for=jsonpath={.metadata.finalizers}", "securitybaselines", "--all", "--timeout=30s")
 	s.kubectl("delete", "securitybaseline", "production", "starter", "rules", "--timeout=60s")
 	s.kubectl("delete", "namespace", "checkout", "--timeout=60s")
-	s.say("Everything else is as it was.")
+	s.explain("Everything else is unchanged.")
 	s.kubectl("get", "networkpolicies,rolebindings,baselinereports", "--all-namespaces")
-	s.same(before, s.snapshot())
+	s.expectSame(before, s.snapshot())
 }

@@ -14,11 +14,11 @@ import (
 	"github.com/securitybaseline/operator/test/cluster"
 )
 
-// patience is how long the script waits for what must come.
-const patience = 60 * time.Second
+// waitTimeout is how long the script waits for an expected result.
+const waitTimeout = 60 * time.Second
 
-// script runs kubectl and prints what it runs and what that prints. After the
-// first failure it does nothing more.
+// script runs kubectl and prints its commands and their output. After the first failure,
+// it does nothing more.
 type script struct {
 	ctx     context.Context
 	cluster *cluster.Cluster
@@ -26,7 +26,7 @@ type script struct {
 	err     error
 }
 
-func (s *script) say(text string) {
+func (s *script) explain(text string) {
 	if s.err == nil {
 		fmt.Printf("\n# %s\n", text)
 	}
@@ -38,65 +38,67 @@ func (s *script) kubectl(args ...string) {
 		return
 	}
 	out, err := s.run(args)
-	show(args, out)
+	printCommand(args, out)
 	if err != nil {
 		s.err = fmt.Errorf("kubectl %s: %w", args[0], err)
 	}
 }
 
-// refused runs a command that the API server must refuse for that reason.
-func (s *script) refused(reason string, args ...string) {
+// expectRejected runs a command that the API server must reject for the given reason.
+func (s *script) expectRejected(reason string, args ...string) {
 	if s.err != nil {
 		return
 	}
 	out, err := s.run(args)
-	show(args, out)
+	printCommand(args, out)
 	if err == nil || !strings.Contains(out, reason) {
-		s.err = fmt.Errorf("kubectl %s was to be refused because it %s", args[0], reason)
+		s.err = fmt.Errorf("kubectl %s: got %q, want a rejection with %q", args[0], out, reason)
 	}
 }
 
-// expect checks without showing that a command's output contains something.
+// expect runs a command, without printing it, whose output must contain want.
 func (s *script) expect(want string, args ...string) {
 	if s.err != nil {
 		return
 	}
 	if out, err := s.run(args); err != nil || !strings.Contains(out, want) {
-		s.err = fmt.Errorf("kubectl %s was to print %q: %s", strings.Join(args, " "), want, out)
+		s.err = fmt.Errorf("kubectl %s: got %q, want %q", strings.Join(args, " "), out, want)
 	}
 }
 
-// eventually repeats a command until its output contains something, and shows
-// the last.
-func (s *script) eventually(want string, args ...string) {
-	s.until("was to print", want, func(err error) bool { return err == nil }, args)
+// expectEventually repeats a command until its output contains want. It prints the last
+// output.
+func (s *script) expectEventually(want string, args ...string) {
+	s.repeatUntil(want, func(err error) bool { return err == nil }, args)
 }
 
-// untilRefused repeats a command, which changes nothing, until the API server
-// refuses it for that reason: it takes a moment to heed a rule.
-func (s *script) untilRefused(reason string, args ...string) {
-	s.until("was to be refused because it", reason, func(err error) bool { return err != nil }, args)
+// expectEventuallyRejected repeats a command that changes nothing, until the API server
+// rejects it for the given reason. The API server applies a new policy after a short
+// delay.
+func (s *script) expectEventuallyRejected(reason string, args ...string) {
+	s.repeatUntil(reason, func(err error) bool { return err != nil }, args)
 }
 
-// until repeats a command until it ends so and its output contains something.
-func (s *script) until(what, want string, ends func(error) bool, args []string) {
+// repeatUntil repeats a command until accept returns true for its error and its output
+// contains want.
+func (s *script) repeatUntil(want string, accept func(error) bool, args []string) {
 	if s.err != nil {
 		return
 	}
 	var out string
-	err := wait.PollUntilContextTimeout(s.ctx, 100*time.Millisecond, patience, true, func(context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(s.ctx, 100*time.Millisecond, waitTimeout, true, func(context.Context) (bool, error) {
 		var err error
 		out, err = s.run(args)
-		return ends(err) && strings.Contains(out, want), nil
+		return accept(err) && strings.Contains(out, want), nil
 	})
-	show(args, out)
+	printCommand(args, out)
 	if err != nil {
-		s.err = fmt.Errorf("kubectl %s %s %q: %w", args[0], what, want, err)
+		s.err = fmt.Errorf("kubectl %s: got %q, want %q: %w", args[0], out, want, err)
 	}
 }
 
-// scrape shows the samples of the operator's metrics whose names begin so, as a
-// ServiceAccount reads them.
+// scrape prints the operator's metrics whose names have the prefix. It reads them as a
+// ServiceAccount.
 func (s *script) scrape(account, prefix string) {
 	if s.err != nil {
 		return
@@ -108,10 +110,10 @@ func (s *script) scrape(account, prefix string) {
 	}
 	status, body, err := s.manager.Scrape(s.ctx, token)
 	if err != nil {
-		s.err = fmt.Errorf("asking for metrics: %w", err)
+		s.err = fmt.Errorf("requesting metrics: %w", err)
 		return
 	}
-	fmt.Printf("\n$ curl -sk -H \"Authorization: Bearer $(kubectl create token %s)\" https://%s/metrics | grep ^%s\n", account, s.manager.Metrics, prefix)
+	fmt.Printf("\n$ curl -sk -H \"Authorization: Bearer $(kubectl create token %s)\" https://%s/metrics | grep ^%s\n", account, s.manager.MetricsAddress, prefix)
 	found := false
 	for line := range strings.Lines(body) {
 		if strings.HasPrefix(line, prefix) {
@@ -120,12 +122,11 @@ func (s *script) scrape(account, prefix string) {
 		}
 	}
 	if !found {
-		s.err = fmt.Errorf("no metric begins with %s: status %d", prefix, status)
+		s.err = fmt.Errorf("metrics with prefix %s: got none (status %d), want at least one", prefix, status)
 	}
 }
 
-// run runs kubectl in the directory of the checkout and returns all that it
-// prints.
+// run runs kubectl in the root of the checkout and returns its output.
 func (s *script) run(args []string) (string, error) {
 	command := s.cluster.Kubectl(s.ctx, args...)
 	command.Dir = cluster.Root()
@@ -133,7 +134,7 @@ func (s *script) run(args []string) (string, error) {
 	return string(out), err
 }
 
-func show(args []string, out string) {
+func printCommand(args []string, out string) {
 	quoted := make([]string, 0, len(args))
 	for _, arg := range args {
 		if strings.ContainsAny(arg, ` {}"[]*`) {
@@ -147,8 +148,8 @@ func show(args []string, out string) {
 	}
 }
 
-// snapshot returns the labels of every namespace, and every policy and binding,
-// by name: what a baseline may touch.
+// snapshot returns what a baseline can change, by name: the labels of namespaces, and
+// all NetworkPolicies and RoleBindings.
 func (s *script) snapshot() map[string]any {
 	if s.err != nil {
 		return nil
@@ -170,8 +171,8 @@ func (s *script) snapshot() map[string]any {
 	return snapshot
 }
 
-func (s *script) same(before, after map[string]any) {
+func (s *script) expectSame(before, after map[string]any) {
 	if diff := cmp.Diff(before, after); s.err == nil && diff != "" {
-		s.err = fmt.Errorf("not everything is as it was (-before +after):\n%s", diff)
+		s.err = fmt.Errorf("snapshot differs (-want +got):\n%s", diff)
 	}
 }

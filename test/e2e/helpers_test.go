@@ -279,7 +279,7 @@ func refuseResources(t *testing.T, namespace string, operation admissionregistra
 	lift = func() { remove(t, binding); remove(t, policy) }
 
 	// The API server takes a moment to heed it.
-	restConfig, err := local.Operator(t.Context())
+	restConfig, err := local.OperatorConfig(t.Context())
 	must(t, err)
 	operator, err := client.New(restConfig, client.Options{Scheme: controllers.Scheme()})
 	must(t, err)

@@ -105,7 +105,7 @@ func run(m *testing.M) (int, error) {
 // The function that it returns stops it.
 func startOperator(ctx context.Context) (func() error, error) {
 	return local.StartOperator(ctx, cluster.OperatorOptions{
-		Configure: func(config *rest.Config) {
+		ConfigureClient: func(config *rest.Config) {
 			config.ContentType = runtime.ContentTypeJSON // to be looked at
 			config.Wrap(func(next http.RoundTripper) http.RoundTripper { return writes{next} })
 		},

@@ -27,28 +27,28 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 )
 
-// strategies are what the API server does with each kind of object that the
-// operator writes.
-var strategies = map[string]rest.RESTCreateStrategy{
+// createStrategies hold how the API server creates each kind of object that the operator
+// writes.
+var createStrategies = map[string]rest.RESTCreateStrategy{
 	"NetworkPolicy":  networkpolicy.Strategy,
 	"RoleBinding":    rolebinding.Strategy,
 	"ServiceAccount": serviceaccount.Strategy,
 	"LimitRange":     limitrange.Strategy,
 	"ResourceQuota":  resourcequota.Strategy,
 	"Namespace":      namespace.Strategy,
-	// Whether the operator may refer to a parameter is not asked: no authorizer.
+	// Without an authorizer, the permission to refer to parameters is not checked.
 	"ValidatingAdmissionPolicyBinding": validatingadmissionpolicybinding.NewStrategy(nil, nil, resolver.ResourceResolverFunc(nil)),
 	"MutatingAdmissionPolicyBinding":   mutatingadmissionpolicybinding.NewStrategy(nil, nil, resolver.ResourceResolverFunc(nil)),
 }
 
-// create returns an object as the API server would store it and return it. It is
-// an error if it would be refused.
-func create(object client.Object) (client.Object, error) {
+// createInAPIServer returns the object as the API server would store and return it, or
+// the error of the rejection.
+func createInAPIServer(object client.Object) (client.Object, error) {
 	gvk, err := apiutil.GVKForObject(object, legacyscheme.Scheme)
 	if err != nil {
 		return nil, err
 	}
-	strategy := strategies[gvk.Kind]
+	strategy := createStrategies[gvk.Kind]
 	if strategy == nil {
 		return nil, fmt.Errorf("there is no strategy for %s", gvk)
 	}
@@ -81,7 +81,7 @@ func create(object client.Object) (client.Object, error) {
 	return live.(client.Object), nil
 }
 
-// specOf returns what a binding says.
+// specOf returns the spec of a policy binding, or nil for other objects.
 func specOf(object client.Object) any {
 	switch object := object.(type) {
 	case *admissionregistrationv1.ValidatingAdmissionPolicyBinding:

@@ -1,6 +1,5 @@
-// Package fuzz fuzzes what the operator makes of baselines against what an API
-// server makes of them: everything here that takes, refuses, defaults or judges is
-// Kubernetes' own code.
+// Package fuzz fuzzes the operator's handling of baselines against that of the API server.
+// All validation, defaulting and policy evaluation here is the code of Kubernetes.
 package fuzz
 
 import (
@@ -27,14 +26,14 @@ import (
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
 
-// definition is the CustomResourceDefinition of SecurityBaselines as an API server
-// serves it.
+// definition is the CustomResourceDefinition of SecurityBaseline as an API server serves
+// it.
 type definition struct {
 	structural *schema.Structural
 	strategy   rest.RESTCreateStrategy
 }
 
-var baselines = sync.OnceValues(func() (*definition, error) {
+var baselineDefinition = sync.OnceValues(func() (*definition, error) {
 	data, err := os.ReadFile(filepath.FromSlash("../../config/crd/bases/securitybaseline.io_securitybaselines.yaml"))
 	if err != nil {
 		return nil, err
@@ -55,15 +54,16 @@ var baselines = sync.OnceValues(func() (*definition, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &definition{structural, customresource.NewStrategy(crdserverscheme.NewUnstructuredObjectTyper(), false,
+	return &definition{structural: structural, strategy: customresource.NewStrategy(crdserverscheme.NewUnstructuredObjectTyper(), false,
 		v1alpha1.GroupVersion.WithKind("SecurityBaseline"), validator, nil, structural, &apiextensions.CustomResourceSubresourceStatus{}, nil, nil)}, nil
 })
 
-// take returns a baseline as the API server would store it: defaulted, pruned and
-// validated, by schema and by CEL. It is an error if it would be refused.
+// admit returns a baseline as the API server would store it: with defaults, without
+// unknown fields, and validated by schema and CEL. It returns an error if the API server
+// would reject the baseline.
 // https://github.com/kubernetes/kubernetes/blob/v1.37.2/staging/src/k8s.io/apiextensions-apiserver/pkg/apiserver/customresource_handler.go
-func take(object map[string]any) (*unstructured.Unstructured, error) {
-	d, err := baselines()
+func admit(object map[string]any) (*unstructured.Unstructured, error) {
+	d, err := baselineDefinition()
 	if err != nil {
 		return nil, err
 	}

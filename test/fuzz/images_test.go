@@ -29,8 +29,7 @@ import (
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
 
-// imagesPolicy is the policy of config/policies/images.yaml as the API server
-// compiles it.
+// imagesPolicy is config/policies/images.yaml, compiled like in the API server.
 // https://github.com/kubernetes/kubernetes/blob/v1.37.2/staging/src/k8s.io/apiserver/pkg/admission/plugin/policy/validating/plugin.go
 var imagesPolicy = sync.OnceValues(func() (validating.Validator, error) {
 	data, err := os.ReadFile("../../config/policies/images.yaml")
@@ -65,10 +64,10 @@ var imagesPolicy = sync.OnceValues(func() (validating.Validator, error) {
 	), nil
 })
 
-// judge returns what the policy says of a pod with an image, under a baseline: the
-// decisions on whether it is a reference, on where it comes from and on whether it
-// names a digest.
-func judge(t *testing.T, image string, baseline *unstructured.Unstructured) []validating.PolicyDecision {
+// evaluateImagesPolicy returns the decisions of the policy about a pod with this image:
+// whether it is a valid reference, whether its registry is allowed, and whether it has a
+// digest.
+func evaluateImagesPolicy(t *testing.T, image string, baseline *unstructured.Unstructured) []validating.PolicyDecision {
 	t.Helper()
 	policy, err := imagesPolicy()
 	if err != nil {
@@ -90,32 +89,32 @@ func judge(t *testing.T, image string, baseline *unstructured.Unstructured) []va
 		}
 	}
 	if len(result.Decisions) != 3 {
-		t.Fatalf("want 3 decisions, got %v", result.Decisions)
+		t.Fatalf("got decisions %v, want 3", result.Decisions)
 	}
 	return result.Decisions
 }
 
-// id matches the IDs of images, whole or cut, which a runtime takes for those of
-// images that the node has already.
-var id = regexp.MustCompile("^sha(256|384|512):[^/]*$")
+// imageID matches complete and abbreviated image IDs. A container runtime interprets
+// them as images that are already on the node.
+var imageID = regexp.MustCompile("^sha(256|384|512):[^/]*$")
 
-// parse returns an image as distribution/reference, which the kubelet asks, takes
-// it apart.
-func parse(image string) (reference.Named, error) {
+// parseImage parses an image with distribution/reference, like the kubelet.
+func parseImage(image string) (reference.Named, error) {
 	named, err := reference.ParseNormalizedNamed(image)
 	switch {
 	case err != nil:
 		return nil, err
-	case id.MatchString(image):
-		return nil, errors.New("it is the ID of an image")
+	case imageID.MatchString(image):
+		return nil, errors.New("image ID instead of a reference")
 	case reference.Domain(named) == "":
-		return nil, errors.New("it has no host")
+		return nil, errors.New("reference without a host")
 	}
 	return named, nil
 }
 
-// allowed says whether host and path of an image are among registries.
-func allowed(named reference.Named, registries []string) bool {
+// isAllowed reports whether the registry and path of an image match one of the allowed
+// registries.
+func isAllowed(named reference.Named, registries []string) bool {
 	return slices.ContainsFunc(registries, func(registry string) bool {
 		host, path, _ := strings.Cut(strings.TrimSuffix(registry, "/"), "/")
 		return strings.EqualFold(host, reference.Domain(named)) &&
@@ -123,12 +122,11 @@ func allowed(named reference.Named, registries []string) bool {
 	})
 }
 
-// FuzzImages checks that the policy images takes apart any image just as
-// distribution/reference does, and judges it by any registries that a baseline can
-// allow.
+// FuzzImages checks that the images policy parses images like distribution/reference,
+// and that it applies allowed registries correctly.
 func FuzzImages(f *testing.F) {
 	const digest = "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
-	allow := []string{strings.Join(registries, " "), "docker.io", "localhost", "a.b:1/c/ quay.io/d", ""}
+	registryLists := []string{strings.Join(registries, " "), "docker.io", "localhost", "a.b:1/c/ quay.io/d", ""}
 	for i, image := range []string{
 		"nginx", "library/nginx", "docker.io/nginx:1", "index.docker.io/a/b", "DOCKER.IO/library/nginx", "a/b/c", "registry.example.com", "registry.example.com/a:v1",
 		"registry.example.com/a@" + digest, "Registry.Example.com/a:v1@" + digest, "registry.example.com.evil.io/a", "user@registry.example.com/a",
@@ -137,34 +135,34 @@ func FuzzImages(f *testing.F) {
 		"[::]:1", "mixed.example.com/a/b", "Mixed/a", "NGINX", "a:V1", "a@md5:0123456789abcdef0123456789abcdef", "a@" + digest[:20], digest, digest[7:], "sha256:5000/a",
 		"sha512:abc", "a__b/c--d", "a_b/c___d", "a..b", ".a", "a-", "\u2028", "ü", "a b", "%", strings.Repeat("a", 256), "a.b/" + strings.Repeat("a/", 127) + "c", "a:" + strings.Repeat("t", 129),
 	} {
-		f.Add(image, allow[0], false)
-		f.Add(image, allow[1+i%(len(allow)-1)], true)
+		f.Add(image, registryLists[0], false)
+		f.Add(image, registryLists[1+i%(len(registryLists)-1)], true)
 	}
 	f.Fuzz(func(t *testing.T, image, allow string, requireDigest bool) {
 		if image != strings.TrimSpace(image) || image == "" || !utf8.ValidString(image) {
-			t.Skip("Kubernetes itself refuses it")
+			t.Skip("Kubernetes rejects the image")
 		}
 		images, registries := v1alpha1.Images{RequireDigest: requireDigest}, strings.Fields(allow)
 		images.AllowedRegistries = registries
-		object, _ := mixed(t, fmt.Appendf(nil, header, ""), nil)
+		object, _ := mixedBaseline(t, fmt.Appendf(nil, baselineTemplate, ""), nil)
 		var err error
 		if object["spec"].(map[string]any)["images"], err = runtime.DefaultUnstructuredConverter.ToUnstructured(&images); err != nil {
 			t.Fatal(err)
 		}
-		baseline, err := take(object)
+		baseline, err := admit(object)
 		if err != nil {
 			t.Skip(err)
 		}
-		named, err := parse(image)
+		named, err := parseImage(image)
 		want := []bool{err == nil, true, true}
 		if err == nil {
 			digested, ok := named.(reference.Digested)
-			want[1] = len(registries) == 0 || allowed(named, registries)
+			want[1] = len(registries) == 0 || isAllowed(named, registries)
 			want[2] = !requireDigest || ok && digested.Digest().Algorithm() == "sha256"
 		}
-		for i, decision := range judge(t, image, baseline) {
+		for i, decision := range evaluateImagesPolicy(t, image, baseline) {
 			if got := decision.Action == validating.ActionAdmit; got != want[i] {
-				t.Errorf("%q, where %q are allowed: validation %d says %t (%s), but distribution/reference says %t of %v (%v)", image, registries, i, got, decision.Message, want[i], named, err)
+				t.Errorf("image %q with registries %q, validation %d: got %t (%s), want %t as distribution/reference parses %v (%v)", image, registries, i, got, decision.Message, want[i], named, err)
 			}
 		}
 	})

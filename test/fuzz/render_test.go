@@ -22,12 +22,13 @@ import (
 	"github.com/securitybaseline/operator/controllers/precedence"
 )
 
-// header is a baseline that selects everything and says nothing yet.
-const header = "{apiVersion: securitybaseline.io/v1alpha1, kind: SecurityBaseline, metadata: {name: a}, spec: {namespaceSelector: {}, %s}}"
+// baselineTemplate is a baseline that selects all namespaces. %s stands for further
+// fields of the spec.
+const baselineTemplate = "{apiVersion: securitybaseline.io/v1alpha1, kind: SecurityBaseline, metadata: {name: a}, spec: {namespaceSelector: {}, %s}}"
 
-// edges are what fuzzing found, by the field that the CRD names as it refuses it; what it
-// takes has none.
-var edges = map[string][]string{
+// edgeCases are specs that fuzzing found, by the field in the error of the CRD. The CRD
+// accepts those without a field.
+var edgeCases = map[string][]string{
 	"spec.resources.quota": {
 		`resources: {quota: {hard: {pods: "1e1.5"}}}`,
 		`resources: {quota: {hard: {pods: "1e100"}}}`,
@@ -68,7 +69,7 @@ var edges = map[string][]string{
 	},
 }
 
-// samples are the documents of config/samples, by name.
+// samples returns the baselines in config/samples, by name.
 func samples(tb testing.TB) map[string][]byte {
 	tb.Helper()
 	paths, err := filepath.Glob("../../config/samples/*.yaml")
@@ -83,12 +84,12 @@ func samples(tb testing.TB) map[string][]byte {
 	}
 	delete(documents, "kustomization")
 	if len(documents) == 0 {
-		tb.Fatal("there are no samples")
+		tb.Fatal("got no samples, want at least one")
 	}
 	return documents
 }
 
-// seed is a sample and random data that is mixed into it.
+// seed is a sample and random data to mix into it.
 type seed struct {
 	sample string
 	random []byte
@@ -98,76 +99,76 @@ func seeds(samples map[string][]byte) []seed {
 	const random = 64
 	seeds := make([]seed, 0, 2*len(samples)+random)
 	for _, name := range slices.Sorted(maps.Keys(samples)) {
-		seeds = append(seeds, seed{name, nil}, seed{name, []byte(name)})
+		seeds = append(seeds, seed{sample: name}, seed{sample: name, random: []byte(name)})
 	}
 	for i := range byte(random) {
-		seeds = append(seeds, seed{"", []byte{i, i, i, i, i, i, i, i}})
+		seeds = append(seeds, seed{random: []byte{i, i, i, i, i, i, i, i}})
 	}
 	return seeds
 }
 
-// FuzzRender checks of any baseline that the API server takes that the operator can
-// read it, that rendering it is deterministic and changes nothing, that the API
-// server takes all that is rendered, and that what it then returns does not look
-// like a drift. It makes baselines of a sample, or of none, and random data.
+// FuzzRender creates baselines from a sample, or from the template, and random data. For
+// each baseline that the API server accepts, it checks that the operator can read it,
+// that rendering is deterministic and changes nothing, that the API server accepts the
+// rendered objects, and that they do not look like drift afterwards.
 func FuzzRender(f *testing.F) {
 	samples := samples(f)
 	for _, seed := range seeds(samples) {
 		f.Add(seed.sample, seed.random)
 	}
 	f.Fuzz(func(t *testing.T, sample string, random []byte) {
-		object, namespace := mixed(t, samples[sample], random)
-		check(t, object, namespace)
+		object, namespace := mixedBaseline(t, samples[sample], random)
+		checkBaseline(t, object, namespace)
 	})
 }
 
-// What fuzzing found: it was taken once, and then refused in each namespace, or could
-// not be read or written.
-func TestEdges(t *testing.T) {
-	for field, specs := range edges {
+// The CRD once accepted these specs, but the objects were rejected in each namespace or
+// could not be read or written.
+func TestEdgeCases_AreRejectedOrRendered(t *testing.T) {
+	for field, specs := range edgeCases {
 		for _, edge := range specs {
 			t.Run(edge, func(t *testing.T) {
-				object, namespace := mixed(t, fmt.Appendf(nil, header, edge), nil)
-				switch _, err := take(object); {
+				object, namespace := mixedBaseline(t, fmt.Appendf(nil, baselineTemplate, edge), nil)
+				switch _, err := admit(object); {
 				case field == "" && err != nil:
-					t.Errorf("it is refused: %v", err)
+					t.Errorf("got error %v, want none", err)
 				case field == "":
-					check(t, object, namespace)
+					checkBaseline(t, object, namespace)
 				case err == nil || !strings.Contains(err.Error(), field):
-					t.Errorf("it is not refused for its %s: %v", field, err)
+					t.Errorf("got error %v, want one for %s", err, field)
 				}
 			})
 		}
 	}
 }
 
-// check checks a baseline, unless the CRD refuses it.
-func check(t *testing.T, object map[string]any, namespace controls.Namespace) {
+// checkBaseline checks a baseline. It skips the test if the CRD rejects it.
+func checkBaseline(t *testing.T, object map[string]any, namespace controls.Namespace) {
 	t.Helper()
-	taken, err := take(object)
+	admitted, err := admit(object)
 	if err != nil {
 		t.Skip(err)
 	}
-	data, err := taken.MarshalJSON()
+	data, err := admitted.MarshalJSON()
 	if err != nil {
 		t.Fatal(err)
 	}
 	baseline := &v1alpha1.SecurityBaseline{}
 	if err := json.Unmarshal(data, baseline); err != nil {
-		t.Fatalf("the API server takes what the operator cannot read: %v\n%s", err, data)
+		t.Fatalf("decoding an accepted baseline: got error %v, want none\n%s", err, data)
 	}
-	// The operator writes it back, and its times into reports.
+	// The operator writes the baseline back, and its times into reports.
 	if data, err = json.Marshal(baseline); err != nil {
 		t.Fatal(err)
 	}
 	if object, err = decode(data); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := take(object); err != nil {
-		t.Errorf("the API server refuses what it took when the operator writes it back: %v", err)
+	if _, err := admit(object); err != nil {
+		t.Errorf("writing an accepted baseline back: got error %v, want none", err)
 	}
 	checkRendered(t, baseline, namespace)
-	checkBindings(t, baseline)
+	checkPolicyBindings(t, baseline)
 }
 
 func checkRendered(t *testing.T, baseline *v1alpha1.SecurityBaseline, namespace controls.Namespace) {
@@ -177,34 +178,35 @@ func checkRendered(t *testing.T, baseline *v1alpha1.SecurityBaseline, namespace 
 		if !control.IsDeclared(&baseline.Spec) {
 			continue
 		}
-		desired, again := control.Render(baseline, namespace), control.Render(baseline, namespace)
-		if diff := cmp.Diff(desired, again); diff != "" {
-			t.Fatalf("%s is rendered in two ways:\n%s", control.Name, diff)
+		desired := control.Render(baseline, namespace)
+		repeated := control.Render(baseline, namespace)
+		if diff := cmp.Diff(desired, repeated); diff != "" {
+			t.Fatalf("rendering %s twice: the results differ:\n%s", control.Name, diff)
 		}
 		if diff := cmp.Diff(before, baseline); diff != "" {
-			t.Fatalf("rendering %s changes the baseline:\n%s", control.Name, diff)
+			t.Fatalf("rendering %s changed the baseline (-want +got):\n%s", control.Name, diff)
 		}
-		if _, err := create(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace.Name, Labels: desired.NamespaceLabels}}); err != nil {
-			t.Errorf("%s: the API server refuses the labels %v: %v", control.Name, desired.NamespaceLabels, err)
+		if _, err := createInAPIServer(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace.Name, Labels: desired.NamespaceLabels}}); err != nil {
+			t.Errorf("%s: creating a namespace with labels %v: got error %v, want none", control.Name, desired.NamespaceLabels, err)
 		}
 		for i, want := range desired.Objects {
-			if controls.Revision(want) != controls.Revision(again.Objects[i]) {
-				t.Errorf("%s: %s has two revisions", control.Name, want.GetName())
+			if controls.Revision(want) != controls.Revision(repeated.Objects[i]) {
+				t.Errorf("%s: %s: got different revisions, want the same", control.Name, want.GetName())
 			}
-			have, err := create(want)
+			got, err := createInAPIServer(want)
 			if err != nil {
-				t.Errorf("%s: the API server refuses %s: %v", control.Name, want.GetName(), err)
+				t.Errorf("%s: creating %s: got error %v, want none", control.Name, want.GetName(), err)
 				continue
 			}
-			if differ := diff.Objects(have, want).ReportPaths(); len(differ) > 0 {
-				t.Errorf("%s: %s differs in %v as soon as it is written:\n%s", control.Name, want.GetName(), differ, cmp.Diff(want, have))
+			if differ := diff.Objects(got, want).ReportPaths(); len(differ) > 0 {
+				t.Errorf("%s: %s: got differences in %v after creation, want none (-want +got):\n%s", control.Name, want.GetName(), differ, cmp.Diff(want, got))
 			}
 		}
 	}
 }
 
-// checkBindings checks the bindings of admission policies that a baseline needs.
-func checkBindings(t *testing.T, baseline *v1alpha1.SecurityBaseline) {
+// checkPolicyBindings checks the policy bindings for a baseline.
+func checkPolicyBindings(t *testing.T, baseline *v1alpha1.SecurityBaseline) {
 	t.Helper()
 	cluster := policies.Cluster{Protected: precedence.ProtectedNamespaces("operator"), Mutating: true, Owner: metav1.OwnerReference{
 		APIVersion: "apiextensions.k8s.io/v1", Kind: "CustomResourceDefinition", Name: "securitybaselines.securitybaseline.io", UID: "u",
@@ -212,33 +214,34 @@ func checkBindings(t *testing.T, baseline *v1alpha1.SecurityBaseline) {
 	for _, needed := range policies.Objects([]v1alpha1.SecurityBaseline{*baseline}, cluster) {
 		want := needed.Object
 		if specOf(want) == nil {
-			continue // a policy, which is the same for every baseline
+			continue // a policy: the same for all baselines
 		}
-		have, err := create(want)
+		got, err := createInAPIServer(want)
 		if err != nil {
-			t.Errorf("the API server refuses %s: %v", want.GetName(), err)
+			t.Errorf("creating %s: got error %v, want none", want.GetName(), err)
 			continue
 		}
-		if !equality.Semantic.DeepEqual(specOf(have), specOf(want)) {
-			t.Errorf("%s differs as soon as it is written:\n%s", want.GetName(), cmp.Diff(specOf(want), specOf(have)))
+		if !equality.Semantic.DeepEqual(specOf(got), specOf(want)) {
+			t.Errorf("%s differs after creation (-want +got):\n%s", want.GetName(), cmp.Diff(specOf(want), specOf(got)))
 		}
 	}
 }
 
-// A fuzzer whose inputs are refused proves nothing.
-func TestTheCRDTakesMostSeeds(t *testing.T) {
-	samples, taken := samples(t), 0
+// A fuzz test whose inputs are mostly rejected tests nothing.
+func TestSeeds_AreMostlyAccepted(t *testing.T) {
+	samples := samples(t)
+	accepted := 0
 	all := seeds(samples)
 	for _, seed := range all {
-		object, _ := mixed(t, samples[seed.sample], seed.random)
-		if _, err := take(object); err != nil {
+		object, _ := mixedBaseline(t, samples[seed.sample], seed.random)
+		if _, err := admit(object); err != nil {
 			t.Log(err)
 			continue
 		}
-		taken++
+		accepted++
 	}
-	t.Logf("%d of %d", taken, len(all))
-	if taken*2 < len(all) {
-		t.Errorf("the CRD takes only %d of %d seeds", taken, len(all))
+	t.Logf("%d of %d", accepted, len(all))
+	if accepted*2 < len(all) {
+		t.Errorf("got %d of %d accepted seeds, want at least half", accepted, len(all))
 	}
 }

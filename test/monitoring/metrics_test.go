@@ -270,7 +270,7 @@ func (o *operators) logsAreJSON(t *testing.T) {
 	t.Helper()
 	drifts := 0
 	for _, manager := range o.managers {
-		for line := range strings.SplitSeq(strings.TrimSpace(string(read(t, manager.Log))), "\n") {
+		for line := range strings.SplitSeq(strings.TrimSpace(string(read(t, manager.LogFile))), "\n") {
 			var entry map[string]any
 			if err := json.Unmarshal([]byte(line), &entry); err != nil {
 				t.Errorf("%v: %s", err, line)

@@ -25,18 +25,18 @@ import (
 )
 
 const (
-	// workers write at a time.
+	// workers is the number of goroutines that write at the same time.
 	workers = 32
-	// stageLabel is what baselines here select by.
-	stageLabel = "scale.example.com/stage"
-	governed   = "governed"
+	// stageLabel is the label by which the baselines select namespaces.
+	stageLabel    = "scale.example.com/stage"
+	governedStage = "governed"
 )
 
-// clients are without any limit.
+// clients have no rate limits.
 type clients struct {
-	// core speaks protobuf.
+	// core uses protobuf.
 	core *kubernetes.Clientset
-	// custom speaks JSON, since that is what a CRD takes.
+	// custom uses JSON, the only encoding for custom resources.
 	custom client.WithWatch
 }
 
@@ -45,19 +45,19 @@ func newClients(local *cluster.Cluster) (*clients, error) {
 	config.QPS = -1
 	custom, err := client.NewWithWatch(config, client.Options{Scheme: controllers.Scheme()})
 	if err != nil {
-		return nil, fmt.Errorf("making a client: %w", err)
+		return nil, fmt.Errorf("creating a client: %w", err)
 	}
 	config = rest.CopyConfig(config)
 	config.ContentType = runtime.ContentTypeProtobuf
 	config.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	core, err := kubernetes.NewForConfig(config)
 	if err != nil {
-		return nil, fmt.Errorf("making a client: %w", err)
+		return nil, fmt.Errorf("creating a client: %w", err)
 	}
-	return &clients{core, custom}, nil
+	return &clients{core: core, custom: custom}, nil
 }
 
-// parallel does something for each of 0 to n-1, by all workers, until one fails.
+// parallel calls do for each of 0 to n-1, with all workers, until a call fails.
 func parallel(ctx context.Context, n int, do func(ctx context.Context, i int) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -81,9 +81,9 @@ func parallel(ctx context.Context, n int, do func(ctx context.Context, i int) er
 
 func namespaceName(i int) string { return fmt.Sprintf("scale-%05d", i) }
 
-// namespaces makes those from one number to before another, of one stage, and waits until
-// Kubernetes' own controllers are done with all: each makes an object in every namespace.
-func (c *clients) namespaces(ctx context.Context, from, to int, stage string) error {
+// createNamespaces creates the namespaces from number from to before number to. It waits
+// until the controllers of Kubernetes have created their objects in all of them.
+func (c *clients) createNamespaces(ctx context.Context, from, to int, stage string) error {
 	err := parallel(ctx, to-from, func(ctx context.Context, i int) error {
 		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespaceName(from + i), Labels: map[string]string{stageLabel: stage}}}
 		_, err := c.core.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{})
@@ -102,8 +102,8 @@ func (c *clients) namespaces(ctx context.Context, from, to int, stage string) er
 	})
 }
 
-// version is the API server's latest.
-func (c *clients) version(ctx context.Context) (string, error) {
+// resourceVersion returns the latest resourceVersion of the API server.
+func (c *clients) resourceVersion(ctx context.Context) (string, error) {
 	list, err := c.core.NetworkingV1().NetworkPolicies("kube-public").List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return "", err
@@ -111,9 +111,10 @@ func (c *clients) version(ctx context.Context) (string, error) {
 	return list.ResourceVersion, nil
 }
 
-// countChanges counts the changes of what the operator writes, from now on.
+// countChanges counts the changes of objects of the kinds that the operator writes,
+// until the returned function is called.
 func (c *clients) countChanges(ctx context.Context) (*atomic.Int64, func(), error) {
-	version, err := c.version(ctx)
+	version, err := c.resourceVersion(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -138,9 +139,9 @@ func (c *clients) countChanges(ctx context.Context) (*atomic.Int64, func(), erro
 	return &changes, cancel, nil
 }
 
-// ready waits until every one of n namespaces is as a baseline says at its
-// generation, and returns the baseline.
-func (c *clients) ready(ctx context.Context, name string, generation int64, n int) error {
+// waitUntilReady waits until the baseline is Ready at the generation and n namespaces
+// are compliant.
+func (c *clients) waitUntilReady(ctx context.Context, name string, generation int64, n int) error {
 	watched, err := c.custom.Watch(ctx, &v1alpha1.SecurityBaselineList{})
 	if err != nil {
 		return fmt.Errorf("watching the baseline: %w", err)
@@ -152,7 +153,7 @@ func (c *clients) ready(ctx context.Context, name string, generation int64, n in
 			return ctx.Err()
 		case event, open := <-watched.ResultChan():
 			if !open {
-				return c.ready(ctx, name, generation, n)
+				return c.waitUntilReady(ctx, name, generation, n)
 			}
 			baseline, ok := event.Object.(*v1alpha1.SecurityBaseline)
 			if ok && baseline.Name == name && baseline.Status.ObservedGeneration >= generation && int(baseline.Status.Namespaces.Compliant) == n && isReady(baseline) {

@@ -13,32 +13,33 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// figure is something that was measured.
+// figure is a measured value.
 type figure struct {
-	// Name is what range files call it.
+	// Name is the name of the figure in range files.
 	Name string `json:"name"`
-	// What says what it is.
-	What  string  `json:"what"`
-	Value float64 `json:"value"`
-	Unit  string  `json:"unit"`
-	// Goal is the most that it should be; zero where there is none but zero itself,
-	// which Zero says.
+	// Description describes the figure in the table.
+	Description string  `json:"what"`
+	Value       float64 `json:"value"`
+	Unit        string  `json:"unit"`
+	// Goal is the highest value that meets the goal. 0 means no goal, unless Zero is
+	// set.
 	Goal float64 `json:"goal,omitempty"`
-	Zero bool    `json:"zero,omitempty"`
+	// Zero means that the goal is 0.
+	Zero bool `json:"zero,omitempty"`
 }
 
-func (f *figure) goal() string {
+func (f *figure) goalText() string {
 	switch {
 	case f.Zero:
 		return "0"
 	case f.Goal == 0:
 		return ""
 	}
-	return "≤ " + number(f.Goal) + " " + f.Unit
+	return "≤ " + formatNumber(f.Goal) + " " + f.Unit
 }
 
-func (f *figure) met() string {
-	if f.goal() == "" {
+func (f *figure) metText() string {
+	if f.goalText() == "" {
 		return ""
 	}
 	if f.Value <= f.Goal {
@@ -47,7 +48,7 @@ func (f *figure) met() string {
 	return "no"
 }
 
-func number(value float64) string {
+func formatNumber(value float64) string {
 	switch {
 	case value >= 100 || value == float64(int64(value)):
 		return fmt.Sprintf("%.0f", value)
@@ -57,44 +58,44 @@ func number(value float64) string {
 	return fmt.Sprintf("%.2f", value)
 }
 
-// table returns the figures as Markdown.
-func table(figures []figure) string {
+// markdownTable returns the figures as a Markdown table.
+func markdownTable(figures []figure) string {
 	var out strings.Builder
 	fmt.Fprintln(&out, "| figure | measured | goal | met |\n|---|---|---|---|")
 	for i := range figures {
 		f := &figures[i]
-		fmt.Fprintf(&out, "| %s | %s %s | %s | %s |\n", f.What, number(f.Value), f.Unit, f.goal(), f.met())
+		fmt.Fprintf(&out, "| %s | %s %s | %s | %s |\n", f.Description, formatNumber(f.Value), f.Unit, f.goalText(), f.metText())
 	}
 	return out.String()
 }
 
-// publish writes the figures where the flags say, and returns an error for those that
-// are beyond their range.
-func publish(s settings, figures []figure) error {
-	if s.json != "" {
+// publish writes the figures to the files in the options. It returns an error for each
+// figure beyond its range.
+func publish(o options, figures []figure) error {
+	if o.json != "" {
 		data, err := json.MarshalIndent(map[string]any{
-			"namespaces": s.namespaces, "time": time.Now().UTC().Format(time.RFC3339), "cpus": runtime.NumCPU(), "go": runtime.Version(), "figures": figures,
+			"namespaces": o.namespaces, "time": time.Now().UTC().Format(time.RFC3339), "cpus": runtime.NumCPU(), "go": runtime.Version(), "figures": figures,
 		}, "", "  ")
 		if err != nil {
 			return err
 		}
-		if err := os.WriteFile(s.json, append(data, '\n'), 0o644); err != nil { //nolint:gosec // it is for everybody
+		if err := os.WriteFile(o.json, append(data, '\n'), 0o644); err != nil { //nolint:gosec // the file is public
 			return fmt.Errorf("writing the figures: %w", err)
 		}
 	}
-	if s.docs != "" {
-		if err := replaceTable(s.docs, s.namespaces, table(figures)); err != nil {
+	if o.docs != "" {
+		if err := replaceTable(o.docs, o.namespaces, markdownTable(figures)); err != nil {
 			return err
 		}
 	}
-	if s.ranges == "" {
+	if o.ranges == "" {
 		return nil
 	}
-	return withinRange(s.ranges, figures)
+	return withinRange(o.ranges, figures)
 }
 
-// replaceTable puts the table between the two comments of a file that are for this
-// many namespaces, if it has them.
+// replaceTable replaces the table between the two comments for this number of
+// namespaces. It does nothing if the file does not have them.
 func replaceTable(file string, namespaces int, table string) error {
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -106,10 +107,10 @@ func replaceTable(file string, namespaces int, table string) error {
 	if !found || !ended {
 		return nil
 	}
-	return os.WriteFile(file, []byte(before+begin+table+end+after), 0o644) //nolint:gosec // it is for everybody
+	return os.WriteFile(file, []byte(before+begin+table+end+after), 0o644) //nolint:gosec // the file is public
 }
 
-// withinRange returns an error for each figure that is more than its range allows.
+// withinRange returns an error for each figure that is higher than its range allows.
 func withinRange(file string, figures []figure) error {
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -124,15 +125,16 @@ func withinRange(file string, figures []figure) error {
 		i := slices.IndexFunc(figures, func(f figure) bool { return f.Name == name })
 		switch {
 		case i < 0:
-			errs = append(errs, fmt.Errorf("%s: no such figure was measured", name))
+			errs = append(errs, fmt.Errorf("%s: the figure was not measured", name))
 		case figures[i].Value > most:
-			errs = append(errs, fmt.Errorf("%s is %s %s; more than %s is a regression", figures[i].What, number(figures[i].Value), figures[i].Unit, number(most)))
+			errs = append(errs, fmt.Errorf("%s: got %s %s, want at most %s", figures[i].Description, formatNumber(figures[i].Value), figures[i].Unit, formatNumber(most)))
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// percentile returns that of durations, in milliseconds; p is at most 1.
+// percentile returns the percentile p of the durations, in milliseconds. p is between 0
+// and 1.
 func percentile(durations []time.Duration, p float64) float64 {
 	if len(durations) == 0 {
 		return 0

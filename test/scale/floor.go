@@ -20,42 +20,46 @@ import (
 	"github.com/securitybaseline/operator/test/cluster"
 )
 
-// given is what the operator writes for one namespace: what the floor is measured
-// with.
-type given struct {
+// namespaceObjects are the objects that the operator writes for one namespace. The floor
+// is measured with them.
+type namespaceObjects struct {
 	labels   map[string]string
 	policies []networkingv1.NetworkPolicy
 	bindings []rbacv1.RoleBinding
 	report   v1alpha1.BaselineReport
 }
 
-func (g *given) writes() int { return 2 + len(g.policies) + len(g.bindings) }
+func (g *namespaceObjects) count() int { return 2 + len(g.policies) + len(g.bindings) }
 
-// floor is how fast a client without any limit writes the same, on a control plane of
-// its own.
+// floor is how fast a client without rate limits writes the same objects, on a separate
+// control plane.
 type floor struct {
 	namespaces int
-	given      given
-	// all is how long everything takes, one how long one object a namespace does, and
-	// both how long that and the ledger of it do. burdened is how long everything takes
-	// with what the operator asks besides.
-	all, one, both, burdened time.Duration
+	objects    namespaceObjects
+	// everything is the time to write all objects. onePolicy is the time to write one
+	// policy for each namespace, and policyAndReport the time to also update its report.
+	// withRequests is the time to write all objects with the other requests of the
+	// operator: dry runs and watches.
+	everything, onePolicy, policyAndReport, withRequests time.Duration
 }
 
 func (f *floor) figures() []figure {
 	return []figure{
-		{Name: "floor_seconds", What: fmt.Sprintf("floor: %d writes for each of %d namespaces, by 32 writers", f.given.writes(), f.namespaces), Value: f.all.Seconds(), Unit: "s"},
-		{Name: "floor_one_seconds", What: "floor: one policy for each", Value: f.one.Seconds(), Unit: "s"},
 		{
-			Name: "floor_burdened_seconds", Value: f.burdened.Seconds(), Unit: "s",
-			What: "floor: everything, the labels as a dry run before, and watches of what is written",
+			Name: "floor_seconds", Description: fmt.Sprintf("floor: %d writes for each of %d namespaces, by 32 writers", f.objects.count(), f.namespaces),
+			Value: f.everything.Seconds(), Unit: "s",
 		},
-		{Name: "floor_both_seconds", What: "floor: one policy for each and an update of its report", Value: f.both.Seconds(), Unit: "s"},
+		{Name: "floor_one_seconds", Description: "floor: one policy for each namespace", Value: f.onePolicy.Seconds(), Unit: "s"},
+		{
+			Name: "floor_with_requests_seconds", Value: f.withRequests.Seconds(), Unit: "s",
+			Description: "floor: the same writes, with a dry run for each namespace and watches",
+		},
+		{Name: "floor_two_writes_seconds", Description: "floor: one policy and one report update for each namespace", Value: f.policyAndReport.Seconds(), Unit: "s"},
 	}
 }
 
-// measureFloor has the operator harden one namespace, and then a plain client write
-// the same into n others with the operator stopped.
+// measureFloor lets the operator harden one namespace and stops it. Then a plain client
+// writes the same objects into n other namespaces.
 func measureFloor(ctx context.Context, n int) (*floor, error) {
 	local, err := cluster.Start(ctx)
 	if err != nil {
@@ -70,28 +74,28 @@ func measureFloor(ctx context.Context, n int) (*floor, error) {
 		return nil, err
 	}
 	f := &floor{namespaces: n}
-	if f.given, err = pilot(ctx, local, c); err != nil {
-		return nil, fmt.Errorf("learning what the operator writes: %w", err)
+	if f.objects, err = recordObjects(ctx, local, c); err != nil {
+		return nil, fmt.Errorf("recording the objects of the operator: %w", err)
 	}
-	if err := c.namespaces(ctx, 0, n, "floor"); err != nil {
-		return nil, fmt.Errorf("making namespaces: %w", err)
+	if err := c.createNamespaces(ctx, 0, n, "floor"); err != nil {
+		return nil, fmt.Errorf("creating namespaces: %w", err)
 	}
 	start := time.Now()
-	if err := parallel(ctx, n, func(ctx context.Context, i int) error { return f.given.write(ctx, c, namespaceName(i)) }); err != nil {
+	if err := parallel(ctx, n, func(ctx context.Context, i int) error { return f.objects.create(ctx, c, namespaceName(i)) }); err != nil {
 		return nil, err
 	}
-	f.all = time.Since(start)
-	if f.burdened, err = f.measureBurdened(ctx, c); err != nil {
-		return nil, fmt.Errorf("writing what the operator does, as it does: %w", err)
+	f.everything = time.Since(start)
+	if f.withRequests, err = f.measureWithRequests(ctx, c); err != nil {
+		return nil, fmt.Errorf("writing the objects with the requests of the operator: %w", err)
 	}
 	start = time.Now()
-	one := func(ctx context.Context, i int, name string) error {
-		policy := networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: f.given.policies[0].Spec}
+	createPolicy := func(ctx context.Context, i int, name string) error {
+		policy := networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: f.objects.policies[0].Spec}
 		_, err := c.core.NetworkingV1().NetworkPolicies(namespaceName(i)).Create(ctx, &policy, metav1.CreateOptions{})
 		return err
 	}
-	err = parallel(ctx, n, func(ctx context.Context, i int) error { return one(ctx, i, "one") })
-	f.one = time.Since(start)
+	err = parallel(ctx, n, func(ctx context.Context, i int) error { return createPolicy(ctx, i, "one") })
+	f.onePolicy = time.Since(start)
 	if err != nil {
 		return nil, err
 	}
@@ -103,57 +107,57 @@ func measureFloor(ctx context.Context, n int) (*floor, error) {
 	err = parallel(ctx, n, func(ctx context.Context, i int) error {
 		report := &reports.Items[i]
 		report.ObservedBaselines[0].Generation++
-		placed := &report.Controls[len(report.Controls)-1].Inventory
-		*placed = append(*placed, v1alpha1.InventoryEntry{Object: "NetworkPolicy/another", UID: report.UID, Revision: "0000000000000000"})
-		return errors.Join(one(ctx, i, "another"), c.custom.Update(ctx, report))
+		inventory := &report.Controls[len(report.Controls)-1].Inventory
+		*inventory = append(*inventory, v1alpha1.InventoryEntry{Object: "NetworkPolicy/another", UID: report.UID, Revision: "0000000000000000"})
+		return errors.Join(createPolicy(ctx, i, "another"), c.custom.Update(ctx, report))
 	})
-	f.both = time.Since(start)
+	f.policyAndReport = time.Since(start)
 	return f, err
 }
 
-// measureBurdened has the client write into n more namespaces what it wrote into the
-// first, and ask and watch what the operator asks and watches besides.
-func (f *floor) measureBurdened(ctx context.Context, c *clients) (time.Duration, error) {
+// measureWithRequests writes the same objects into n more namespaces. It also sends the
+// dry runs and opens the watches of the operator.
+func (f *floor) measureWithRequests(ctx context.Context, c *clients) (time.Duration, error) {
 	n := f.namespaces
-	if err := c.namespaces(ctx, n, 2*n, "burdened"); err != nil {
-		return 0, fmt.Errorf("making namespaces: %w", err)
+	if err := c.createNamespaces(ctx, n, 2*n, "with-requests"); err != nil {
+		return 0, fmt.Errorf("creating namespaces: %w", err)
 	}
 	_, stop, err := c.countChanges(ctx)
 	if err != nil {
 		return 0, err
 	}
 	defer stop()
-	question, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": map[string]string{podsecurityapi.EnforceLevelLabel: "restricted"}}})
+	patch, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": map[string]string{podsecurityapi.EnforceLevelLabel: "restricted"}}})
 	if err != nil {
 		return 0, err
 	}
 	start := time.Now()
 	err = parallel(ctx, n, func(ctx context.Context, i int) error {
 		name := namespaceName(n + i)
-		_, err := c.core.CoreV1().Namespaces().Patch(ctx, name, types.MergePatchType, question, metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}})
-		return errors.Join(err, f.given.write(ctx, c, name))
+		_, err := c.core.CoreV1().Namespaces().Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{DryRun: []string{metav1.DryRunAll}})
+		return errors.Join(err, f.objects.create(ctx, c, name))
 	})
 	return time.Since(start), err
 }
 
-// pilot returns what the operator writes into a namespace.
-func pilot(ctx context.Context, local *cluster.Cluster, c *clients) (given, error) {
+// recordObjects returns the objects that the operator writes into a namespace.
+func recordObjects(ctx context.Context, local *cluster.Cluster, c *clients) (namespaceObjects, error) {
 	stop, err := local.StartOperator(ctx, cluster.OperatorOptions{})
 	if err != nil {
-		return given{}, err
+		return namespaceObjects{}, err
 	}
 	const namespace = "pilot"
-	meta := metav1.ObjectMeta{Name: namespace, Labels: map[string]string{stageLabel: governed}}
+	meta := metav1.ObjectMeta{Name: namespace, Labels: map[string]string{stageLabel: governedStage}}
 	_, err = c.core.CoreV1().Namespaces().Create(ctx, &corev1.Namespace{ObjectMeta: meta}, metav1.CreateOptions{})
-	baseline, unread := starter()
-	if err := errors.Join(err, unread); err != nil {
-		return given{}, errors.Join(err, stop())
+	baseline, readErr := starterBaseline()
+	if err := errors.Join(err, readErr); err != nil {
+		return namespaceObjects{}, errors.Join(err, stop())
 	}
-	err = errors.Join(c.custom.Create(ctx, baseline), c.ready(ctx, baseline.Name, 1, 1))
+	err = errors.Join(c.custom.Create(ctx, baseline), c.waitUntilReady(ctx, baseline.Name, 1, 1))
 	if err := errors.Join(err, stop()); err != nil {
-		return given{}, err
+		return namespaceObjects{}, err
 	}
-	var g given
+	var g namespaceObjects
 	hardened, err := c.core.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{})
 	if err != nil {
 		return g, err
@@ -183,8 +187,8 @@ func pilot(ctx context.Context, local *cluster.Cluster, c *clients) (given, erro
 	return g, nil
 }
 
-// write writes it into a namespace, as the operator does.
-func (g *given) write(ctx context.Context, c *clients, namespace string) error {
+// create writes the objects into a namespace, as the operator does.
+func (g *namespaceObjects) create(ctx context.Context, c *clients, namespace string) error {
 	apply := corev1ac.Namespace(namespace).WithLabels(g.labels)
 	if _, err := c.core.CoreV1().Namespaces().Apply(ctx, apply, metav1.ApplyOptions{FieldManager: "floor", Force: true}); err != nil {
 		return err

@@ -1,5 +1,5 @@
-// Command scale measures the operator at N namespaces beside what the API server can
-// do at all, on one machine in one run: see docs/performance.md. It fails where a
+// Command scale measures the operator at N namespaces and compares it with the speed of
+// the API server alone, on one machine in one run: see docs/performance.md. It fails if a
 // figure is beyond its range.
 package main
 
@@ -19,8 +19,8 @@ import (
 	"github.com/securitybaseline/operator/test/cluster"
 )
 
-// settings are what the flags say.
-type settings struct {
+// options are the values of the flags.
+type options struct {
 	namespaces int
 	json       string
 	docs       string
@@ -31,31 +31,31 @@ type settings struct {
 
 func main() {
 	cluster.Main()
-	var s settings
-	flag.IntVar(&s.namespaces, "n", 1000, "How many namespaces are governed.")
-	flag.StringVar(&s.json, "json", "", "The `file` into which the figures are written.")
-	flag.StringVar(&s.docs, "docs", "", "The `file` whose table for this many namespaces is kept up to date.")
-	flag.StringVar(&s.ranges, "range", "", "The `file` that says what a regression is.")
-	flag.StringVar(&s.phases, "phases", "", "The `names` of the phases that are run, separated by commas; converge first, for the others need it; all, unless stated.")
-	flag.StringVar(&s.profiles, "profiles", "", "The `directory` into which a CPU profile of the operator in each phase, and its heap after it, are written; none, unless stated.")
+	var o options
+	flag.IntVar(&o.namespaces, "n", 1000, "The number of governed namespaces.")
+	flag.StringVar(&o.json, "json", "", "The `file` for the figures, as JSON.")
+	flag.StringVar(&o.docs, "docs", "", "The `file` with a table for this number of namespaces, which is updated.")
+	flag.StringVar(&o.ranges, "range", "", "The `file` with the highest allowed value of figures.")
+	flag.StringVar(&o.phases, "phases", "", "The comma-separated `names` of the phases to run. The default is all phases. The others need converge.")
+	flag.StringVar(&o.profiles, "profiles", "", "The `directory` for profiles of the operator: CPU at the start of each phase, heap after it. The default is no profiles.")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	ctrl.SetLogger(zap.New(zap.WriteTo(io.Discard)))
-	if err := run(ctx, s); err != nil {
+	if err := run(ctx, o); err != nil {
 		fmt.Fprintln(os.Stderr, "scale:", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, s settings) error {
+func run(ctx context.Context, o options) error {
 	dir, err := os.MkdirTemp("", "scale-")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	if s.profiles != "" {
-		if err := os.MkdirAll(s.profiles, 0o755); err != nil { //nolint:gosec // it is for everybody
+	if o.profiles != "" {
+		if err := os.MkdirAll(o.profiles, 0o755); err != nil { //nolint:gosec // the directory is public
 			return err
 		}
 	}
@@ -63,16 +63,16 @@ func run(ctx context.Context, s settings) error {
 	if err != nil {
 		return err
 	}
-	floor, err := measureFloor(ctx, s.namespaces)
+	floor, err := measureFloor(ctx, o.namespaces)
 	if err != nil {
 		return fmt.Errorf("measuring the floor: %w", err)
 	}
 	figures := floor.figures()
-	measured, err := measureOperator(ctx, s, floor, executable, filepath.Join(dir, "operator.log"))
+	measured, err := measureOperator(ctx, o, floor, executable, filepath.Join(dir, "operator.log"))
 	figures = append(figures, measured...)
-	fmt.Print(table(figures))
+	fmt.Print(markdownTable(figures))
 	if err != nil {
 		return fmt.Errorf("measuring the operator: %w", err)
 	}
-	return publish(s, figures)
+	return publish(o, figures)
 }

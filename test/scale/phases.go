@@ -2,197 +2,73 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"math/rand/v2"
-	"slices"
-	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
-	"github.com/securitybaseline/operator/test/cluster"
 )
 
-const (
-	// phaseTimeout is how long one phase may take.
-	phaseTimeout = 20 * time.Minute
-	// edits are how many policies are widened to see them healed.
-	edits = 500
-	// births are how many namespaces are made to see them hardened.
-	births = 200
-	// idleFor is how long the operator is watched doing nothing.
-	idleFor = time.Minute
-	// settle is how long things may go on after a phase.
-	settle = 3 * time.Second
-	// started is when a process has given back what only its start needs.
-	started = 30 * time.Second
-	// mebibytes are the unit of memory.
-	mebibytes = "MiB"
-)
-
-// bench measures the operator on a control plane, phase by phase.
-type bench struct {
-	settings settings
-	floor    *floor
-
-	local      *cluster.Cluster
-	clients    *clients
-	scraper    *scraper
-	executable string
-	log        string
-	manager    *cluster.Manager
-	pprof      string
-	baseline   *v1alpha1.SecurityBaseline
-	n          int
-	// empty is the memory of an operator with nothing to do, in MiB.
-	empty float64
-
-	figures []figure
-}
-
-// measureOperator returns what was measured, also if a phase failed.
-func measureOperator(ctx context.Context, s settings, floor *floor, executable, log string) (figures []figure, err error) {
-	local, err := cluster.Start(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { _ = local.Stop() }()
-	if err := local.Install(ctx); err != nil {
-		return nil, err
-	}
-	b := &bench{settings: s, floor: floor, local: local, executable: executable, log: log, n: s.namespaces}
-	if b.clients, err = newClients(local); err != nil {
-		return nil, err
-	}
-	if b.scraper, err = newScraper(ctx, b.clients); err != nil {
-		return nil, err
-	}
-	if b.baseline, err = starter(); err != nil {
-		return nil, err
-	}
-	if err := b.start(ctx); err != nil {
-		return nil, err
-	}
-	defer func() { _ = b.manager.Stop() }()
-	for _, phase := range []struct {
-		name string
-		run  func(ctx context.Context) error
-	}{
-		{"converge", b.converge}, {"fan-out", b.fanOut}, {"born", b.born}, {"heal", b.healIdle}, {"idle", b.idle}, {"restart", b.restart},
-		{"heal while converging", b.healBusy}, {"memory", b.memory},
-	} {
-		if s.phases != "" && !slices.Contains(strings.Split(s.phases, ","), phase.name) {
-			continue
-		}
-		start := time.Now()
-		limited, cancel := context.WithTimeout(ctx, phaseTimeout)
-		err := b.profiled(limited, phase.name, phase.run)
-		cancel()
-		if err != nil {
-			return b.figures, fmt.Errorf("%s: %w", phase.name, err)
-		}
-		fmt.Printf("%s: done in %s\n", phase.name, time.Since(start).Round(time.Millisecond))
-	}
-	return b.figures, nil
-}
-
-func (b *bench) add(f figure) { b.figures = append(b.figures, f) }
-
-// launch starts the operator, which outlives the phase.
-func (b *bench) launch(ctx context.Context) (err error) {
-	flags := []string{"--leader-elect"} // as it is shipped
-	if b.settings.profiles != "" {
-		if b.pprof, err = cluster.FreeAddress(); err != nil {
-			return err
-		}
-		flags = append(flags, "--pprof-bind-address="+b.pprof)
-	}
-	b.manager, err = b.local.StartManager(context.WithoutCancel(ctx), b.executable, b.log, flags...)
-	return err
-}
-
-// start starts it and waits until it has done what there is to do, which is nothing.
-func (b *bench) start(ctx context.Context) error {
-	if err := b.launch(ctx); err != nil {
-		return err
-	}
-	if err := b.scraper.leads(ctx, b.manager); err != nil {
-		return err
-	}
-	if err := pause(ctx, started); err != nil {
-		return err
-	}
-	empty, _, err := resident(b.manager.PID())
-	b.empty = empty
-	return err
-}
-
-// update changes the baseline and returns its generation.
-func (b *bench) update(ctx context.Context, change func(*v1alpha1.SecurityBaselineSpec)) (int64, error) {
-	for {
-		if err := b.clients.custom.Get(ctx, client.ObjectKeyFromObject(b.baseline), b.baseline); err != nil {
-			return 0, err
-		}
-		change(&b.baseline.Spec)
-		if err := b.clients.custom.Update(ctx, b.baseline); !apierrors.IsConflict(err) {
-			return b.baseline.Generation, err
-		}
-	}
-}
-
-// converge measures from the baseline's creation to Ready with every namespace
-// compliant.
+// converge measures the time from the creation of the baseline until it is Ready and
+// every namespace is compliant.
 func (b *bench) converge(ctx context.Context) error {
-	if err := b.clients.namespaces(ctx, 0, b.n, governed); err != nil {
+	if err := b.clients.createNamespaces(ctx, 0, b.namespaces, governedStage); err != nil {
 		return err
 	}
-	if err := pause(ctx, settle); err != nil {
+	if err := pause(ctx, settleDuration); err != nil {
 		return err
 	}
 	start := time.Now()
 	if err := b.clients.custom.Create(ctx, b.baseline); err != nil {
 		return err
 	}
-	if err := b.clients.ready(ctx, b.baseline.Name, 1, b.n); err != nil {
+	if err := b.clients.waitUntilReady(ctx, b.baseline.Name, 1, b.namespaces); err != nil {
 		return err
 	}
 	took := time.Since(start)
-	b.add(figure{Name: "converge_seconds", What: "converge: from apply to Ready, everything compliant", Value: took.Seconds(), Unit: "s"})
-	b.add(figure{Name: "converge_ratio", What: "converge, to the floor", Value: took.Seconds() / b.floor.all.Seconds(), Unit: "×", Goal: 1.25})
-	b.add(figure{Name: "converge_burdened_ratio", What: "converge, to the floor with the dry run and the watches", Value: took.Seconds() / b.floor.burdened.Seconds(), Unit: "×"})
-	return pause(ctx, settle)
+	b.add(figure{
+		Name: "converge_seconds", Description: "converge: from the creation of the baseline until it is Ready and everything is compliant",
+		Value: took.Seconds(), Unit: "s",
+	})
+	b.add(figure{Name: "converge_ratio", Description: "converge, relative to the floor", Value: took.Seconds() / b.floor.everything.Seconds(), Unit: "×", Goal: 1.25})
+	b.add(figure{
+		Name: "converge_with_requests_ratio", Description: "converge, relative to the floor with the dry run and the watches",
+		Value: took.Seconds() / b.floor.withRequests.Seconds(), Unit: "×",
+	})
+	return pause(ctx, settleDuration)
 }
 
-// fanOut measures from a new allowance to its being everywhere.
+// fanOut measures the time from the addition of an allowance until every namespace has
+// it.
 func (b *bench) fanOut(ctx context.Context) error {
 	start := time.Now()
-	generation, err := b.update(ctx, func(spec *v1alpha1.SecurityBaselineSpec) {
+	generation, err := b.updateBaseline(ctx, func(spec *v1alpha1.SecurityBaselineSpec) {
 		spec.Network.Policies = append(spec.Network.Policies, allowance("from-gateway", "gateway"))
 	})
 	if err != nil {
 		return err
 	}
-	if err := b.clients.ready(ctx, b.baseline.Name, generation, b.n); err != nil {
+	if err := b.clients.waitUntilReady(ctx, b.baseline.Name, generation, b.namespaces); err != nil {
 		return err
 	}
 	took := time.Since(start)
-	b.add(figure{Name: "fan_out_seconds", What: "fan-out: an allowance more, until it is everywhere and the status says so", Value: took.Seconds(), Unit: "s"})
-	b.add(figure{Name: "fan_out_ratio", What: "fan-out, to the floor of one write for each", Value: took.Seconds() / b.floor.one.Seconds(), Unit: "×", Goal: 1.25})
-	b.add(figure{Name: "fan_out_both_ratio", What: "fan-out, to the floor of the two writes for each that it takes", Value: took.Seconds() / b.floor.both.Seconds(), Unit: "×"})
-	return pause(ctx, settle)
+	b.add(figure{Name: "fan_out_seconds", Description: "fan-out: from the addition of an allowance until the status reports it everywhere", Value: took.Seconds(), Unit: "s"})
+	b.add(figure{
+		Name: "fan_out_ratio", Description: "fan-out, relative to the floor of one policy for each namespace",
+		Value: took.Seconds() / b.floor.onePolicy.Seconds(), Unit: "×", Goal: 1.25,
+	})
+	b.add(figure{
+		Name: "fan_out_two_writes_ratio", Description: "fan-out, relative to the floor of one policy and one report update for each namespace",
+		Value: took.Seconds() / b.floor.policyAndReport.Seconds(), Unit: "×",
+	})
+	return pause(ctx, settleDuration)
 }
 
 func allowance(name, from string) v1alpha1.NamedNetworkPolicy {
@@ -204,10 +80,10 @@ func allowance(name, from string) v1alpha1.NamedNetworkPolicy {
 	}}
 }
 
-// born measures from a namespace's creation to the last of its policies, each made
-// when the one before is done.
-func (b *bench) born(ctx context.Context) error {
-	version, err := b.clients.version(ctx)
+// newNamespaces measures the time from the creation of a namespace until its last policy
+// exists. It creates one namespace at a time.
+func (b *bench) newNamespaces(ctx context.Context) error {
+	version, err := b.clients.resourceVersion(ctx)
 	if err != nil {
 		return err
 	}
@@ -216,73 +92,32 @@ func (b *bench) born(ctx context.Context) error {
 		return err
 	}
 	defer watched.Stop()
-	expected := len(b.floor.given.policies) + 1 // the fan-out's
+	expected := len(b.floor.objects.policies) + 1 // including the allowance of the fan-out
 	var took []time.Duration
-	for i := range births {
-		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("born-%03d", i), Labels: map[string]string{stageLabel: governed}}}
+	for i := range newNamespaceCount {
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("new-%03d", i), Labels: map[string]string{stageLabel: governedStage}}}
 		if _, err := b.clients.core.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{}); err != nil {
 			return err
 		}
 		start := time.Now()
-		for seen := 0; seen < expected; {
-			event, err := next(ctx, watched)
+		for created := 0; created < expected; {
+			event, err := nextEvent(ctx, watched)
 			if err != nil {
 				return err
 			}
 			if policy, ok := event.Object.(*networkingv1.NetworkPolicy); ok && event.Type == watch.Added && policy.Namespace == namespace.Name {
-				seen++
+				created++
 			}
 		}
 		took = append(took, time.Since(start))
 	}
-	b.n += births
-	b.add(figure{Name: "born_p50_ms", What: "born: from a namespace's creation to its last policy, p50", Value: percentile(took, .5), Unit: "ms", Goal: 50})
-	b.add(figure{Name: "born_p99_ms", What: "born, p99", Value: percentile(took, .99), Unit: "ms"})
-	return pause(ctx, settle)
-}
-
-func next(ctx context.Context, watched watch.Interface) (watch.Event, error) {
-	select {
-	case <-ctx.Done():
-		return watch.Event{}, ctx.Err()
-	case event, open := <-watched.ResultChan():
-		if !open {
-			return event, errors.New("the watch has ended")
-		}
-		return event, nil
-	}
-}
-
-func (b *bench) healIdle(ctx context.Context) error {
-	took, err := b.heal(ctx, min(edits, b.settings.namespaces), 50*time.Millisecond)
-	b.add(figure{Name: "heal_p50_ms", What: "heal: from the answer of a foreign write to the healing one, p50", Value: percentile(took, .5), Unit: "ms", Goal: 20})
-	b.add(figure{Name: "heal_p99_ms", What: "heal, p99", Value: percentile(took, .99), Unit: "ms", Goal: 100})
-	return errors.Join(err, pause(ctx, settle))
-}
-
-// healBusy measures the same while every namespace gets an object more.
-func (b *bench) healBusy(ctx context.Context) error {
-	generation, err := b.update(ctx, func(spec *v1alpha1.SecurityBaselineSpec) {
-		spec.Network.Policies = append(spec.Network.Policies, allowance("from-mesh", "mesh"))
-		spec.PodSecurity.Warn = "baseline"
-		spec.RBAC = bindings("edit", "view")
+	b.namespaces += newNamespaceCount
+	b.add(figure{
+		Name: "new_namespace_p50_ms", Description: "new namespaces: from the creation of a namespace to its last policy, p50",
+		Value: percentile(took, .5), Unit: "ms", Goal: 50,
 	})
-	if err != nil {
-		return err
-	}
-	const healing = "securitybaseline_drift_healing_seconds"
-	seconds, count := b.scraper.sum(ctx, b.manager, healing+"_sum"), b.scraper.sum(ctx, b.manager, healing+"_count")
-	// So many that they are a small part of the work, while most of it lasts.
-	widened := min(edits, b.settings.namespaces/10)
-	took, err := b.heal(ctx, widened, b.floor.all/time.Duration(2*max(widened, 1)))
-	seconds, count = b.scraper.sum(ctx, b.manager, healing+"_sum")-seconds, b.scraper.sum(ctx, b.manager, healing+"_count")-count
-	b.add(figure{Name: "heal_busy_p50_ms", What: "heal while every namespace converges, p50", Value: percentile(took, .5), Unit: "ms"})
-	b.add(figure{Name: "heal_busy_p99_ms", What: "heal while every namespace converges, p99", Value: percentile(took, .99), Unit: "ms", Goal: 1000})
-	b.add(figure{Name: "heal_busy_noticed_ms", What: "of that, on average, since the operator noticed", Value: 1000 * seconds / max(count, 1), Unit: "ms"})
-	if err != nil {
-		return err
-	}
-	return errors.Join(b.clients.ready(ctx, b.baseline.Name, generation, b.n), pause(ctx, settle))
+	b.add(figure{Name: "new_namespace_p99_ms", Description: "new namespaces, p99", Value: percentile(took, .99), Unit: "ms"})
+	return pause(ctx, settleDuration)
 }
 
 func bindings(roles ...string) *v1alpha1.RBAC {
@@ -295,92 +130,11 @@ func bindings(roles ...string) *v1alpha1.RBAC {
 	return rbac
 }
 
-// heal widens so many policies at random moments, each so long after the one before
-// on average, and returns how long each stayed so.
-func (b *bench) heal(ctx context.Context, count int, every time.Duration) ([]time.Duration, error) {
-	const name = "security-baseline-default-deny"
-	version, err := b.clients.version(ctx)
-	if err != nil {
-		return nil, err
-	}
-	watched, err := b.clients.core.NetworkingV1().NetworkPolicies("").Watch(ctx, metav1.ListOptions{
-		ResourceVersion: version, FieldSelector: "metadata.name=" + name,
-	})
-	if err != nil {
-		return nil, err
-	}
-	defer watched.Stop()
-	var mutex sync.Mutex
-	answered := map[string]time.Time{}
-	healed := map[string]time.Time{}
-	widened := map[string]bool{}
-	done := make(chan error, 1)
-	go func() {
-		for {
-			event, err := next(ctx, watched)
-			now := time.Now()
-			if err != nil {
-				done <- err
-				return
-			}
-			policy, ok := event.Object.(*networkingv1.NetworkPolicy)
-			if !ok || event.Type != watch.Modified {
-				continue
-			}
-			mutex.Lock()
-			switch {
-			case len(policy.Spec.Ingress) > 0:
-				widened[policy.Namespace] = true
-			case widened[policy.Namespace] && healed[policy.Namespace].IsZero():
-				healed[policy.Namespace] = now
-			}
-			finished := len(healed) == count
-			mutex.Unlock()
-			if finished {
-				done <- nil
-				return
-			}
-		}
-	}()
-	var group sync.WaitGroup
-	var failed atomic.Pointer[error]
-	for _, i := range rand.Perm(b.settings.namespaces)[:count] {
-		if err := pause(ctx, time.Duration(rand.Int64N(int64(2*every)))); err != nil {
-			return nil, err
-		}
-		namespace := namespaceName(i)
-		group.Go(func() {
-			patch := []byte(`{"spec":{"ingress":[{}]}}`)
-			_, err := b.clients.core.NetworkingV1().NetworkPolicies(namespace).Patch(ctx, name, types.MergePatchType, patch, metav1.PatchOptions{})
-			now := time.Now()
-			if err != nil {
-				failed.Store(&err)
-			}
-			mutex.Lock()
-			answered[namespace] = now
-			mutex.Unlock()
-		})
-	}
-	group.Wait()
-	if err := failed.Load(); err != nil {
-		return nil, *err
-	}
-	if err := <-done; err != nil {
-		return nil, err
-	}
-	took := make([]time.Duration, 0, count)
-	for namespace, at := range healed {
-		// The sight of the healing may come before the foreign write's answer.
-		took = append(took, max(0, at.Sub(answered[namespace])))
-	}
-	return took, nil
-}
-
-// idle counts what the operator asks of the API server, and the CPU that it takes,
-// with everything compliant. Of the lease there is an update every two seconds; reviews,
-// which are POST, are of who scrapes.
+// idle measures the requests and the CPU time of the operator while everything is
+// compliant. The operator renews its lease every two seconds (PUT). POST requests are
+// token reviews for the scraper, so they are not counted.
 func (b *bench) idle(ctx context.Context) error {
-	if err := pause(ctx, 20*time.Second); err != nil { // what is looked at again
+	if err := pause(ctx, 20*time.Second); err != nil { // delayed evaluations
 		return err
 	}
 	writes, stop, err := b.clients.countChanges(ctx)
@@ -391,23 +145,26 @@ func (b *bench) idle(ctx context.Context) error {
 	requests := func(method string) float64 {
 		return b.scraper.sum(ctx, b.manager, "rest_client_requests_total", `method="`+method+`"`)
 	}
-	reads, renewals, used := requests("GET"), requests("PUT"), b.scraper.sum(ctx, b.manager, "process_cpu_seconds_total")
-	if err := pause(ctx, idleFor); err != nil {
+	readsBefore := requests("GET")
+	renewalsBefore := requests("PUT")
+	secondsBefore := b.scraper.sum(ctx, b.manager, "process_cpu_seconds_total")
+	if err := pause(ctx, idleDuration); err != nil {
 		return err
 	}
-	seconds := b.scraper.sum(ctx, b.manager, "process_cpu_seconds_total") - used
-	reads, renewals = requests("GET")-reads, requests("PUT")-renewals
-	b.add(figure{Name: "idle_reads", What: "idle: reads in 60 s, each of a watch that ended and is begun again", Value: reads, Unit: ""})
-	b.add(figure{Name: "idle_writes", What: "idle: writes in 60 s, but for the lease", Value: float64(writes.Load()), Unit: "", Zero: true})
-	b.add(figure{Name: "idle_renewals", What: "idle: renewals of the lease in 60 s", Value: renewals, Unit: ""})
-	b.add(figure{Name: "idle_cpu_seconds", What: "idle: CPU seconds in a minute", Value: seconds, Unit: "s", Goal: .3})
-	now, _, err := resident(b.manager.PID())
-	b.add(figure{Name: "rss_mib", What: fmt.Sprintf("memory with %d objects a namespace", b.floor.given.writes()), Value: now, Unit: mebibytes})
+	seconds := b.scraper.sum(ctx, b.manager, "process_cpu_seconds_total") - secondsBefore
+	reads := requests("GET") - readsBefore
+	renewals := requests("PUT") - renewalsBefore
+	b.add(figure{Name: "idle_reads", Description: "idle: reads in 60 s, each from a watch that restarts", Value: reads, Unit: ""})
+	b.add(figure{Name: "idle_writes", Description: "idle: writes in 60 s, without the lease", Value: float64(writes.Load()), Unit: "", Zero: true})
+	b.add(figure{Name: "idle_renewals", Description: "idle: lease renewals in 60 s", Value: renewals, Unit: ""})
+	b.add(figure{Name: "idle_cpu_seconds", Description: "idle: CPU seconds in 60 s", Value: seconds, Unit: "s", Goal: .3})
+	now, _, err := residentMemory(b.manager.PID())
+	b.add(figure{Name: "rss_mib", Description: fmt.Sprintf("memory with %d objects in each namespace", b.floor.objects.count()), Value: now, Unit: mebibytes})
 	return err
 }
 
-// restart kills the operator and starts it again: how long until it has evaluated
-// everything, and what it writes.
+// restart kills the operator and starts it again. It measures the time until everything
+// is evaluated, and the writes.
 func (b *bench) restart(ctx context.Context) error {
 	writes, stop, err := b.clients.countChanges(ctx)
 	if err != nil {
@@ -422,34 +179,34 @@ func (b *bench) restart(ctx context.Context) error {
 		return err
 	}
 	start := time.Now()
-	if err := b.launch(ctx); err != nil {
+	if err := b.startManager(ctx); err != nil {
 		return err
 	}
-	if err := b.scraper.leads(ctx, b.manager); err != nil {
+	if err := b.scraper.waitUntilLeader(ctx, b.manager); err != nil {
 		return err
 	}
-	led := time.Since(start)
-	if err := b.scraper.reconciled(ctx, b.manager, len(namespaces.Items)); err != nil {
+	leaseDuration := time.Since(start)
+	if err := b.scraper.waitUntilReconciled(ctx, b.manager, len(namespaces.Items)); err != nil {
 		return err
 	}
-	if err := b.scraper.evaluated(ctx, b.manager, b.baseline.Name); err != nil {
+	if err := b.scraper.waitUntilEvaluated(ctx, b.manager, b.baseline.Name); err != nil {
 		return err
 	}
 	took := time.Since(start)
-	if err := pause(ctx, settle); err != nil {
+	if err := pause(ctx, settleDuration); err != nil {
 		return err
 	}
-	_, peak, err := resident(b.manager.PID())
-	b.add(figure{Name: "restart_lease_seconds", What: "restart: from kill -9 and start until the lease of the one that was killed is over", Value: led.Seconds(), Unit: "s"})
-	b.add(figure{Name: "restart_seconds", What: "restart: from then until everything is evaluated", Value: (took - led).Seconds(), Unit: "s"})
-	b.add(figure{Name: "restart_writes", What: "restart: writes", Value: float64(writes.Load()), Unit: "", Zero: true})
-	b.add(figure{Name: "restart_peak_mib", What: "restart: peak memory", Value: peak, Unit: mebibytes})
+	_, peak, err := residentMemory(b.manager.PID())
+	b.add(figure{Name: "restart_lease_seconds", Description: "restart: from kill -9 until the old lease expires", Value: leaseDuration.Seconds(), Unit: "s"})
+	b.add(figure{Name: "restart_seconds", Description: "restart: from then until everything is evaluated", Value: (took - leaseDuration).Seconds(), Unit: "s"})
+	b.add(figure{Name: "restart_writes", Description: "restart: writes", Value: float64(writes.Load()), Unit: "", Zero: true})
+	b.add(figure{Name: "restart_peak_mib", Description: "restart: peak memory", Value: peak, Unit: mebibytes})
 	return err
 }
 
-// memory measures it with ten managed objects in each namespace.
+// memory measures the memory with ten managed objects in each namespace.
 func (b *bench) memory(ctx context.Context) error {
-	generation, err := b.update(ctx, func(spec *v1alpha1.SecurityBaselineSpec) {
+	generation, err := b.updateBaseline(ctx, func(spec *v1alpha1.SecurityBaselineSpec) {
 		spec.RBAC = bindings("edit", "view")
 		spec.Resources = &v1alpha1.Resources{
 			LimitRange: &v1alpha1.LimitRangeSpec{Limits: []v1alpha1.LimitRangeItem{{
@@ -461,46 +218,43 @@ func (b *bench) memory(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := b.clients.ready(ctx, b.baseline.Name, generation, b.n); err != nil {
+	if err := b.clients.waitUntilReady(ctx, b.baseline.Name, generation, b.namespaces); err != nil {
 		return err
 	}
-	ours := metav1.ListOptions{LabelSelector: labels.Set{v1alpha1.BaselineLabel: b.baseline.Name}.String()}
-	objects, err := b.clients.core.NetworkingV1().NetworkPolicies(namespaceName(0)).List(ctx, ours)
+	managed := metav1.ListOptions{LabelSelector: labels.Set{v1alpha1.BaselineLabel: b.baseline.Name}.String()}
+	objects, err := b.clients.core.NetworkingV1().NetworkPolicies(namespaceName(0)).List(ctx, managed)
 	if err != nil {
 		return err
 	}
 	count := len(objects.Items) + 2 + 2 // RoleBindings, LimitRange and ResourceQuota
-	// A fresh process, as after an upgrade, and the one that did it all.
-	worked, _, err := resident(b.manager.PID())
+	// Measure the process that created the objects, then a new one, as after an upgrade.
+	before, _, err := residentMemory(b.manager.PID())
 	if err != nil {
 		return err
 	}
 	if err := b.manager.Stop(); err != nil {
 		return err
 	}
-	if err := b.launch(ctx); err != nil {
+	if err := b.startManager(ctx); err != nil {
 		return err
 	}
-	if err := b.scraper.evaluated(ctx, b.manager, b.baseline.Name); err != nil {
+	if err := b.scraper.waitUntilEvaluated(ctx, b.manager, b.baseline.Name); err != nil {
 		return err
 	}
-	if err := pause(ctx, started); err != nil {
+	if err := pause(ctx, startupDuration); err != nil {
 		return err
 	}
-	fresh, peak, err := resident(b.manager.PID())
-	b.add(figure{Name: "memory_mib", What: fmt.Sprintf("memory with %d objects a namespace, half a minute after a start", count), Value: fresh, Unit: mebibytes, Goal: 150})
-	b.add(figure{Name: "memory_worked_mib", What: "memory of the process that put them in place", Value: worked, Unit: mebibytes})
-	b.add(figure{Name: "memory_peak_mib", What: "memory at its peak while starting", Value: peak, Unit: mebibytes})
-	b.add(figure{Name: "memory_empty_mib", What: "memory with no namespace to govern", Value: b.empty, Unit: mebibytes})
-	b.add(figure{Name: "memory_per_1000_mib", What: "memory more for each 1,000 namespaces with as many objects", Value: (fresh - b.empty) / float64(b.n) * 1000, Unit: mebibytes})
+	fresh, peak, err := residentMemory(b.manager.PID())
+	b.add(figure{
+		Name: "memory_mib", Description: fmt.Sprintf("memory with %d objects in each namespace, half a minute after the start", count),
+		Value: fresh, Unit: mebibytes, Goal: 150,
+	})
+	b.add(figure{Name: "memory_worked_mib", Description: "memory of the process that created these objects", Value: before, Unit: mebibytes})
+	b.add(figure{Name: "memory_peak_mib", Description: "peak memory during the start", Value: peak, Unit: mebibytes})
+	b.add(figure{Name: "memory_empty_mib", Description: "memory without governed namespaces", Value: b.emptyMemory, Unit: mebibytes})
+	b.add(figure{
+		Name: "memory_per_1000_mib", Description: "additional memory for each 1,000 namespaces with these objects",
+		Value: (fresh - b.emptyMemory) / float64(b.namespaces) * 1000, Unit: mebibytes,
+	})
 	return err
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-ctx.Done():
-		return ctx.Err()
-	case <-time.After(d):
-		return nil
-	}
 }

@@ -26,11 +26,11 @@ import (
 )
 
 const (
-	// podsPerRound are created in each namespace in each round, by so many writers
-	// at a time.
+	// podsPerRound is the number of pods that writers create in each namespace in each
+	// round.
 	podsPerRound = 1000
 	writers      = 16
-	patience     = 2 * time.Minute
+	waitTimeout  = 2 * time.Minute
 )
 
 func TestMain(m *testing.M) {
@@ -39,8 +39,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// selecting makes a baseline that selects one namespace.
-func selecting(namespace string, spec v1alpha1.SecurityBaselineSpec) *v1alpha1.SecurityBaseline {
+// newBaseline returns a baseline that selects one namespace.
+func newBaseline(namespace string, spec v1alpha1.SecurityBaselineSpec) *v1alpha1.SecurityBaseline {
 	spec.NamespaceSelector.MatchLabels = map[string]v1alpha1.LabelValue{corev1.LabelMetadataName: v1alpha1.LabelValue(namespace)}
 	return &v1alpha1.SecurityBaseline{ObjectMeta: metav1.ObjectMeta{Name: namespace}, Spec: spec}
 }
@@ -50,11 +50,11 @@ var (
 		AllowedRegistries: []string{"registry.example.com", "docker.io/library", "images.example.com:5000/team", "mirror.example.com/prometheus"}, RequireDigest: true,
 	}
 	workloads = &v1alpha1.Workloads{RequireLimits: true, ReadOnlyRootFilesystem: true, ForbidDefaultServiceAccount: true}
-	// baselines are what is measured, one namespace each.
+	// baselines are the measured baselines, one for each namespace.
 	baselines = []*v1alpha1.SecurityBaseline{
-		selecting("images", v1alpha1.SecurityBaselineSpec{Images: images}),
-		selecting("workloads", v1alpha1.SecurityBaselineSpec{Workloads: workloads}),
-		selecting("everything", v1alpha1.SecurityBaselineSpec{
+		newBaseline("images", v1alpha1.SecurityBaselineSpec{Images: images}),
+		newBaseline("workloads", v1alpha1.SecurityBaselineSpec{Workloads: workloads}),
+		newBaseline("everything", v1alpha1.SecurityBaselineSpec{
 			PodSecurity: &v1alpha1.PodSecurity{Enforce: "restricted", Audit: "restricted", Warn: "restricted"},
 			Network:     &v1alpha1.Network{DefaultDeny: []v1alpha1.Direction{"Ingress", "Egress"}, WaitForDefaultDeny: true},
 			Images:      images, Workloads: workloads, Guard: &v1alpha1.Guard{},
@@ -63,12 +63,12 @@ var (
 	}
 )
 
-// BenchmarkPods measures how many pods a second the API server takes: with no
-// policy at all, in a namespace that no baseline selects beside baselines, and
-// where images, workloads and everything are in force. Every round measures all of
-// them, in another order each time and without any policy before and after, so that
-// what else the machine does spreads evenly; the figures are medians over the rounds.
-// A ratio is the rate's to the one without any policy in the same round.
+// BenchmarkPods measures how many pods a second the API server accepts: without any
+// policy, in a namespace that no baseline selects (beside), and in namespaces with the
+// controls images, workloads and all together. Each round measures all of them in a
+// different order, and without any policy before and after. So the load of the machine
+// affects all of them equally. The figures are medians over the rounds. A ratio is
+// relative to the rate without any policy in the same round.
 func BenchmarkPods(b *testing.B) {
 	local, err := cluster.Start(b.Context())
 	must(b, err)
@@ -92,22 +92,22 @@ func BenchmarkPods(b *testing.B) {
 	}
 	rates, ratios := map[string][]float64{}, map[string][]float64{}
 	round := func() {
-		before := podsPerSecond(b, admin, "beside")
+		before := measurePodRate(b, admin, "beside")
 		for _, baseline := range baselines {
 			must(b, admin.Create(b.Context(), baseline.DeepCopy()))
 		}
 		for _, baseline := range baselines {
-			inForce(b, admin, baseline.Name)
+			waitUntilEnforced(b, admin, baseline.Name)
 		}
 		names = append(names[1:], names[0])
 		for _, name := range names {
-			rates[name] = append(rates[name], podsPerSecond(b, admin, name))
+			rates[name] = append(rates[name], measurePodRate(b, admin, name))
 		}
 		for _, baseline := range baselines {
 			must(b, admin.Delete(b.Context(), baseline.DeepCopy()))
 		}
-		gone(b, admin)
-		without := (before + podsPerSecond(b, admin, "beside")) / 2
+		waitUntilNotEnforced(b, admin)
+		without := (before + measurePodRate(b, admin, "beside")) / 2
 		rates["without"] = append(rates["without"], without)
 		for _, name := range names {
 			ratios[name] = append(ratios[name], rates[name][len(rates[name])-1]/without)
@@ -127,8 +127,9 @@ func BenchmarkPods(b *testing.B) {
 	}
 }
 
-// podsPerSecond creates pods in a namespace, and removes them again.
-func podsPerSecond(b *testing.B, admin client.Client, namespace string) float64 {
+// measurePodRate creates pods in a namespace and deletes them. It returns how many it
+// created a second.
+func measurePodRate(b *testing.B, admin client.Client, namespace string) float64 {
 	b.Helper()
 	pods := make(chan *corev1.Pod, podsPerRound)
 	for i := range podsPerRound {
@@ -155,15 +156,15 @@ func podsPerSecond(b *testing.B, admin client.Client, namespace string) float64 
 	default:
 	}
 	must(b, admin.DeleteAllOf(b.Context(), &corev1.Pod{}, client.InNamespace(namespace), client.GracePeriodSeconds(0)))
-	eventually(b, "no pod is left", func(ctx context.Context) (bool, error) {
-		var left corev1.PodList
-		err := admin.List(ctx, &left, client.InNamespace(namespace), client.Limit(1))
-		return len(left.Items) == 0, err
+	waitUntil(b, "no pod remains", func(ctx context.Context) (bool, error) {
+		var remaining corev1.PodList
+		err := admin.List(ctx, &remaining, client.InNamespace(namespace), client.Limit(1))
+		return len(remaining.Items) == 0, err
 	})
 	return podsPerRound / took.Seconds()
 }
 
-// pod is one with three containers that meets everything.
+// pod returns a pod with three containers that complies with every baseline.
 func pod(namespace, name string) *corev1.Pod {
 	container := func(name string) corev1.Container {
 		resources := corev1.ResourceList{"cpu": resource.MustParse("10m"), "memory": resource.MustParse("16Mi")}
@@ -188,11 +189,11 @@ func pod(namespace, name string) *corev1.Pod {
 	}
 }
 
-// inForce waits until a baseline is ready and the API server heeds its policies:
-// where it declares any, a pod that states nothing is refused.
-func inForce(b *testing.B, admin client.Client, name string) {
+// waitUntilEnforced waits until a baseline is ready and the API server applies its
+// policies: a pod without settings is rejected.
+func waitUntilEnforced(b *testing.B, admin client.Client, name string) {
 	b.Helper()
-	eventually(b, "baseline "+name+" is in force", func(ctx context.Context) (bool, error) {
+	waitUntil(b, "baseline "+name+" is enforced", func(ctx context.Context) (bool, error) {
 		baseline := &v1alpha1.SecurityBaseline{}
 		if err := admin.Get(ctx, client.ObjectKey{Name: name}, baseline); err != nil {
 			return false, err
@@ -207,27 +208,27 @@ func inForce(b *testing.B, admin client.Client, name string) {
 	})
 }
 
-// gone waits until the API server refuses nothing any more.
-func gone(b *testing.B, admin client.Client) {
+// waitUntilNotEnforced waits until the API server no longer applies any policy.
+func waitUntilNotEnforced(b *testing.B, admin client.Client) {
 	b.Helper()
 	for _, baseline := range baselines {
-		eventually(b, "nothing is refused in "+baseline.Name, func(ctx context.Context) (bool, error) {
+		waitUntil(b, "no pod is rejected in "+baseline.Name, func(ctx context.Context) (bool, error) {
 			return admin.Create(ctx, pod(baseline.Name, "good"), client.DryRunAll) == nil, nil
 		})
 	}
-	eventually(b, "no policy is left but the authors'", func(ctx context.Context) (bool, error) {
-		var left admissionregistrationv1.ValidatingAdmissionPolicyList
-		err := admin.List(ctx, &left)
-		return !slices.ContainsFunc(left.Items, func(policy admissionregistrationv1.ValidatingAdmissionPolicy) bool {
+	waitUntil(b, "the images policy is deleted", func(ctx context.Context) (bool, error) {
+		var remaining admissionregistrationv1.ValidatingAdmissionPolicyList
+		err := admin.List(ctx, &remaining)
+		return !slices.ContainsFunc(remaining.Items, func(policy admissionregistrationv1.ValidatingAdmissionPolicy) bool {
 			return policy.Name == "images.securitybaseline.io"
 		}), err
 	})
 }
 
-func eventually(b *testing.B, what string, check wait.ConditionWithContextFunc) {
+func waitUntil(b *testing.B, condition string, check wait.ConditionWithContextFunc) {
 	b.Helper()
-	if err := wait.PollUntilContextTimeout(b.Context(), 20*time.Millisecond, patience, true, check); err != nil {
-		b.Fatalf("waiting until %s: %v", what, err)
+	if err := wait.PollUntilContextTimeout(b.Context(), 20*time.Millisecond, waitTimeout, true, check); err != nil {
+		b.Fatalf("waiting until %s: %v", condition, err)
 	}
 }
 

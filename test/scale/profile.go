@@ -11,36 +11,38 @@ import (
 	"strings"
 )
 
-// profileSeconds is how much of a phase its CPU profile shows.
+// profileSeconds is the length of the CPU profile of each phase.
 const profileSeconds = 5
 
-// profiled runs a phase and, if that was asked for, writes what it takes of CPU as it
-// begins and what the heap holds after it. Of a phase in which the operator is started
-// again there is no CPU profile.
-func (b *bench) profiled(ctx context.Context, name string, run func(ctx context.Context) error) error {
-	if b.settings.profiles == "" {
+// withProfiles runs a phase. If profiles are enabled, it writes a CPU profile of the
+// start of the phase and a heap profile after it. There is no CPU profile of a phase
+// that restarts the operator.
+func (b *bench) withProfiles(ctx context.Context, name string, run func(ctx context.Context) error) error {
+	if b.options.profiles == "" {
 		return run(ctx)
 	}
-	file := filepath.Join(b.settings.profiles, strings.ReplaceAll(name, " ", "-"))
+	file := filepath.Join(b.options.profiles, strings.ReplaceAll(name, " ", "-"))
 	cpu := make(chan error, 1)
-	go func() { cpu <- b.fetch(ctx, fmt.Sprintf("profile?seconds=%d", profileSeconds), file+".cpu.pprof") }()
+	go func() {
+		cpu <- b.fetchProfile(ctx, fmt.Sprintf("profile?seconds=%d", profileSeconds), file+".cpu.pprof")
+	}()
 	if err := run(ctx); err != nil {
 		return err
 	}
 	if err := <-cpu; err != nil {
 		fmt.Printf("%s: no CPU profile: %v\n", name, err)
 	}
-	return b.fetch(ctx, "heap?gc=1", file+".heap.pprof")
+	return b.fetchProfile(ctx, "heap?gc=1", file+".heap.pprof")
 }
 
-func (b *bench) fetch(ctx context.Context, profile, file string) (err error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.pprof+"/debug/pprof/"+profile, nil)
+func (b *bench) fetchProfile(ctx context.Context, profile, file string) (err error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+b.pprofAddress+"/debug/pprof/"+profile, nil)
 	if err != nil {
 		return err
 	}
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return fmt.Errorf("asking for a profile: %w", err)
+		return fmt.Errorf("requesting a profile: %w", err)
 	}
 	defer func() { _ = response.Body.Close() }()
 	out, err := os.Create(file)

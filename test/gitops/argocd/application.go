@@ -18,18 +18,19 @@ import (
 )
 
 const (
-	// manager is the field manager of Argo CD, however it applies.
-	manager = "argocd-controller"
-	// patience is how long a sync may take. Argo CD itself has no limit.
-	patience = 5 * time.Minute
+	// fieldManager is the field manager of Argo CD, for all kinds of apply.
+	fieldManager = "argocd-controller"
+	// syncTimeout limits a sync. Argo CD itself has no limit.
+	syncTimeout = 5 * time.Minute
 )
 
+// application is an Application with its targets and a cache of the cluster.
 type application struct {
 	options
 	config  *rest.Config
 	kubectl *kube.KubectlCmd
 	cluster cache.ClusterCache
-	// targets are the objects as they are to be, with the Application's mark.
+	// targets are the desired objects, with the tracking ID of the Application.
 	targets []*unstructured.Unstructured
 }
 
@@ -44,9 +45,9 @@ func newApplication(o options) (*application, error) {
 		cluster: cache.NewClusterCache(config,
 			cache.SetKubectl(kubectl),
 			cache.SetLogr(logr.Discard()),
-			cache.SetPopulateResourceInfoHandler(remember)),
+			cache.SetPopulateResourceInfoHandler(cacheTracked)),
 	}
-	if err := app.reread(); err != nil {
+	if err := app.refresh(); err != nil {
 		return nil, err
 	}
 	manifests, err := cli.Manifests(o.manifests)
@@ -58,13 +59,14 @@ func newApplication(o options) (*application, error) {
 		return nil, fmt.Errorf("parsing the manifests: %w", err)
 	}
 	for _, target := range app.targets {
-		app.prepare(target)
+		app.prepareTarget(target)
 	}
 	return app, nil
 }
 
-// reread does not wait for the cache to learn what changed.
-func (a *application) reread() error {
+// refresh reads the cluster again instead of waiting for the cache to receive the
+// changes.
+func (a *application) refresh() error {
 	a.cluster.Invalidate()
 	if err := a.cluster.EnsureSynced(); err != nil {
 		return fmt.Errorf("reading the cluster: %w", err)
@@ -72,44 +74,44 @@ func (a *application) reread() error {
 	return nil
 }
 
-// prepare puts a target into the Application.
-func (a *application) prepare(target *unstructured.Unstructured) {
+// prepareTarget sets the namespace and the tracking ID of a target.
+func (a *application) prepareTarget(target *unstructured.Unstructured) {
 	switch namespaced := kube.IsNamespacedOrUnknown(a.cluster, target.GroupVersionKind().GroupKind()); {
 	case !namespaced:
 		target.SetNamespace("")
 	case target.GetNamespace() == "":
 		target.SetNamespace(a.namespace)
 	}
-	track(target, a.name, a.namespace)
+	setTrackingID(target, a.name, a.namespace)
 }
 
-// remember has the cluster cache keep what may belong to an Application, with its
-// name.
-func remember(object *unstructured.Unstructured, isRoot bool) (info any, keep bool) {
-	app, _ := tracked(object)
+// cacheTracked keeps objects in the cluster cache that may belong to an Application,
+// with the name of the Application.
+func cacheTracked(object *unstructured.Unstructured, isRoot bool) (info any, keep bool) {
+	app, _ := parseTrackingID(object)
 	if !isRoot {
 		app = ""
 	}
-	// CustomResourceDefinitions are never marked, but compared.
+	// CustomResourceDefinitions have no tracking ID but are compared.
 	return app, app != "" || kube.IsCRD(object)
 }
 
-// reconcile pairs the targets with what is live of the Application.
+// reconcile pairs the targets with the live objects of the Application.
 func (a *application) reconcile() (sync.ReconciliationResult, error) {
 	live, err := a.cluster.GetManagedLiveObjs(a.targets, func(r *cache.Resource) bool { return r.Info == a.name })
 	if err != nil {
-		return sync.ReconciliationResult{}, fmt.Errorf("reading what is live: %w", err)
+		return sync.ReconciliationResult{}, fmt.Errorf("reading the live objects: %w", err)
 	}
 	return sync.Reconcile(a.targets, live, a.namespace, a.cluster), nil
 }
 
-// sync syncs once, whether something differs or not, as its button does.
+// sync syncs once, even if nothing differs, like the Sync button.
 func (a *application) sync() (results []common.ResourceSyncResult, err error) {
 	started := metav1.Now()
 	phase, message := common.OperationRunning, ""
 	for !phase.Completed() {
-		if time.Since(started.Time) > patience {
-			return results, fmt.Errorf("after %v still %s: %s", patience, phase, message)
+		if time.Since(started.Time) > syncTimeout {
+			return results, fmt.Errorf("not completed after %v, in phase %s: %s", syncTimeout, phase, message)
 		}
 		phase, message, results, err = a.step(sync.WithInitialState(phase, message, results, started))
 		if err != nil {
@@ -125,7 +127,7 @@ func (a *application) sync() (results []common.ResourceSyncResult, err error) {
 	return results, nil
 }
 
-// step goes as far as can be gone without waiting, from what is live now.
+// step runs the sync from the live state until it must wait.
 func (a *application) step(state sync.SyncOpt) (common.OperationPhase, string, []common.ResourceSyncResult, error) {
 	reconciled, err := a.reconcile()
 	if err != nil {
@@ -133,7 +135,7 @@ func (a *application) step(state sync.SyncOpt) (common.OperationPhase, string, [
 	}
 	if a.respectIgnored {
 		for i, target := range reconciled.Target {
-			reconciled.Target[i] = a.ignored.respect(target, reconciled.Live[i])
+			reconciled.Target[i] = a.ignoreDifferences.keepIgnored(target, reconciled.Live[i])
 		}
 	}
 	propagation := metav1.DeletePropagationForeground
@@ -143,9 +145,9 @@ func (a *application) step(state sync.SyncOpt) (common.OperationPhase, string, [
 		sync.WithHealthOverride(a.health),
 		sync.WithPrune(a.prune),
 		sync.WithPrunePropagationPolicy(&propagation),
-		sync.WithResourcesFilter(func(_ kube.ResourceKey, target, live *unstructured.Unstructured) bool { return owns(target, live) }),
+		sync.WithResourcesFilter(func(_ kube.ResourceKey, target, live *unstructured.Unstructured) bool { return isOwned(target, live) }),
 		sync.WithServerSideApply(a.serverSide),
-		sync.WithServerSideApplyManager(manager),
+		sync.WithServerSideApplyManager(fieldManager),
 	)
 	if err != nil {
 		return common.OperationError, "", nil, fmt.Errorf("preparing the sync: %w", err)

@@ -12,21 +12,21 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// scriptTimeout is how long Argo CD lets a script run.
+// scriptTimeout is the time limit of a script in Argo CD.
 const scriptTimeout = time.Second
 
 // healthScripts are Lua scripts by GROUP_KIND, as in argocd-cm under
 // resource.customizations.health.GROUP_KIND.
 type healthScripts map[string]string
 
-// GetResourceHealth implements health.HealthOverride: what the script of an object's
-// kind says of it, or nil.
+// GetResourceHealth implements health.HealthOverride. It returns the health from the
+// script for the object's kind, or nil without a script.
 func (s healthScripts) GetResourceHealth(object *unstructured.Unstructured) (*health.HealthStatus, error) {
 	script, found := s[strings.TrimPrefix(strings.Replace(groupKind(object), "/", "_", 1), "_")]
 	if !found {
 		return nil, nil
 	}
-	result, err := evaluate(script, object)
+	result, err := runHealthScript(script, object)
 	if err != nil {
 		return nil, fmt.Errorf("running the health script: %w", err)
 	}
@@ -35,7 +35,7 @@ func (s healthScripts) GetResourceHealth(object *unstructured.Unstructured) (*he
 	}
 	table, isTable := result.(*lua.LTable)
 	if !isTable {
-		return nil, errors.New("the health script returns no table")
+		return nil, errors.New("the health script did not return a table")
 	}
 	status := &health.HealthStatus{
 		Status:  health.HealthStatusCode(lua.LVAsString(table.RawGetString("status"))),
@@ -49,9 +49,9 @@ func (s healthScripts) GetResourceHealth(object *unstructured.Unstructured) (*he
 	return &health.HealthStatus{Status: health.HealthStatusUnknown, Message: "Lua returned an invalid health status"}, nil
 }
 
-// evaluate runs a script with the libraries that Argo CD gives to one of argocd-cm,
-// but for the harmless part of os: there is no string library.
-func evaluate(script string, object *unstructured.Unstructured) (lua.LValue, error) {
+// runHealthScript runs a script with the libraries that Argo CD makes available to
+// scripts in argocd-cm, without its safe part of os. There is no string library.
+func runHealthScript(script string, object *unstructured.Unstructured) (lua.LValue, error) {
 	state := lua.NewState(lua.Options{SkipOpenLibs: true})
 	defer state.Close()
 	for name, open := range map[string]lua.LGFunction{lua.BaseLibName: lua.OpenBase, lua.TabLibName: lua.OpenTable} {

@@ -7,8 +7,8 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// ignoreRules are an Application's spec.ignoreDifferences. Of its JSON pointers,
-// those into lists are not supported.
+// ignoreRules are the ignoreDifferences of an Application. JSON pointers into lists are
+// not supported.
 type ignoreRules []struct {
 	Group        string   `json:"group"`
 	Kind         string   `json:"kind"`
@@ -17,11 +17,11 @@ type ignoreRules []struct {
 	JSONPointers []string `json:"jsonPointers"`
 }
 
-// fields returns the paths of the fields of an object that are ignored.
-func (rules ignoreRules) fields(object *unstructured.Unstructured) (fields [][]string) {
+// ignoredFields returns the paths of the ignored fields of an object.
+func (rules ignoreRules) ignoredFields(object *unstructured.Unstructured) (fields [][]string) {
 	gvk := object.GroupVersionKind()
 	for _, rule := range rules {
-		if !matches(rule.Group, gvk.Group) || !matches(rule.Kind, gvk.Kind) ||
+		if !matchesGlob(rule.Group, gvk.Group) || !matchesGlob(rule.Kind, gvk.Kind) ||
 			rule.Name != "" && rule.Name != object.GetName() ||
 			rule.Namespace != "" && rule.Namespace != object.GetNamespace() {
 			continue
@@ -37,35 +37,34 @@ func (rules ignoreRules) fields(object *unstructured.Unstructured) (fields [][]s
 	return fields
 }
 
-func matches(pattern, value string) bool {
+func matchesGlob(pattern, value string) bool {
 	matched, err := path.Match(pattern, value)
 	return err == nil && matched
 }
 
-// Normalize removes what is not compared, which by default is the status of
-// everything.
+// Normalize removes the fields that are not compared: the ignored fields and, as by
+// default in Argo CD, the status.
 func (rules ignoreRules) Normalize(object *unstructured.Unstructured) error {
-	for _, field := range append(rules.fields(object), []string{"status"}) {
+	for _, field := range append(rules.ignoredFields(object), []string{"status"}) {
 		unstructured.RemoveNestedField(object.Object, field...)
 	}
 	return nil
 }
 
-// respect returns the target with what is live in each ignored field, so that it
-// stays.
-func (rules ignoreRules) respect(target, live *unstructured.Unstructured) *unstructured.Unstructured {
+// keepIgnored returns the target with the live values of the ignored fields, so that a
+// sync does not change them.
+func (rules ignoreRules) keepIgnored(target, live *unstructured.Unstructured) *unstructured.Unstructured {
 	if target == nil || live == nil {
 		return target
 	}
 	target = target.DeepCopy()
-	for _, field := range rules.fields(target) {
+	for _, field := range rules.ignoredFields(target) {
 		unstructured.RemoveNestedField(target.Object, field...)
 		value, found, err := unstructured.NestedFieldCopy(live.Object, field...)
 		if err != nil || !found {
 			continue
 		}
-		// It fails where the target has something else on the way there, which the
-		// sync is to say.
+		// This fails if a parent field of the target is not a map. The sync reports that.
 		_ = unstructured.SetNestedField(target.Object, value, field...)
 	}
 	return target

@@ -1,6 +1,5 @@
-// Command argocd-sync compares a directory of manifests with a cluster, or syncs
-// them to it, as Argo CD does with an Application: by its own engine, with its
-// defaults.
+// Command argocd-sync compares a directory of manifests with a cluster, or syncs the
+// manifests to the cluster. It uses the engine and the defaults of Argo CD.
 package main
 
 import (
@@ -17,16 +16,16 @@ import (
 )
 
 type options struct {
-	kubeconfig, manifests   string
-	name, namespace         string
-	serverSide, prune       bool
-	respectIgnored, compare bool
-	ignored                 ignoreRules
-	health                  healthScripts
+	kubeconfig, manifests    string
+	name, namespace          string
+	serverSide, prune        bool
+	respectIgnored, diffOnly bool
+	ignoreDifferences        ignoreRules
+	health                   healthScripts
 }
 
 func main() {
-	// What goes wrong is an error, too.
+	// Each failure is also returned as an error.
 	klog.SetLogger(logr.Discard())
 	document, err := run(parse())
 	cli.Exit(document, err)
@@ -34,28 +33,28 @@ func main() {
 
 func parse() options {
 	o := options{health: healthScripts{}}
-	flag.StringVar(&o.kubeconfig, "kubeconfig", "", "of the destination")
-	flag.StringVar(&o.manifests, "manifests", "", "directory of *.yaml")
-	flag.StringVar(&o.name, "app", "", "name of the Application")
+	flag.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig `file` of the destination")
+	flag.StringVar(&o.manifests, "manifests", "", "`directory` with *.yaml files")
+	flag.StringVar(&o.name, "app", "", "`name` of the Application")
 	flag.StringVar(&o.namespace, "namespace", "default", "spec.destination.namespace")
 	flag.BoolVar(&o.serverSide, "server-side", false, "sync option ServerSideApply=true")
-	flag.BoolVar(&o.prune, "prune", false, "delete what the Application no longer has")
-	flag.BoolVar(&o.compare, "diff", false, "compare only")
+	flag.BoolVar(&o.prune, "prune", false, "delete objects that are no longer in the Application")
+	flag.BoolVar(&o.diffOnly, "diff", false, "only compare")
 	flag.BoolVar(&o.respectIgnored, "respect-ignore-differences", false, "sync option RespectIgnoreDifferences=true")
-	flag.Func("ignore-differences", "file with the list spec.ignoreDifferences", func(path string) error {
-		return cli.Unmarshal(path, &o.ignored)
+	flag.Func("ignore-differences", "`file` with the list spec.ignoreDifferences", func(path string) error {
+		return cli.Unmarshal(path, &o.ignoreDifferences)
 	})
-	flag.Func("health-lua", "GROUP_KIND=FILE, as in resource.customizations.health.GROUP_KIND; repeatable", o.health.add)
+	flag.Func("health-lua", "GROUP_KIND=FILE, as in resource.customizations.health.GROUP_KIND; repeatable", o.health.addFlag)
 	cli.Parse("kubeconfig", "manifests", "app")
 	return o
 }
 
 func run(o options) (*report, error) {
-	// kubectl's code caches on disk what an API server serves, by its address. Those
-	// of the test clusters are soon another's.
+	// kubectl caches discovery on disk, by the address of the API server. Test clusters
+	// reuse addresses, so each run needs its own cache.
 	dir, err := os.MkdirTemp("", "argocd-sync-")
 	if err != nil {
-		return nil, fmt.Errorf("making a cache directory: %w", err)
+		return nil, fmt.Errorf("creating a cache directory: %w", err)
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
 	if err := os.Setenv("KUBECACHEDIR", dir); err != nil {
@@ -65,11 +64,11 @@ func run(o options) (*report, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.compare {
+	if o.diffOnly {
 		return app.report(nil)
 	}
 	results, syncErr := app.sync()
-	if err := app.reread(); err != nil {
+	if err := app.refresh(); err != nil {
 		return nil, errors.Join(syncErr, err)
 	}
 	report, err := app.report(results)
@@ -79,11 +78,11 @@ func run(o options) (*report, error) {
 	return report, nil
 }
 
-// add is what a flag GROUP_KIND=FILE does.
-func (s healthScripts) add(value string) error {
+// addFlag adds the script of a flag GROUP_KIND=FILE.
+func (s healthScripts) addFlag(value string) error {
 	groupKind, path, found := strings.Cut(value, "=")
 	if !found {
-		return fmt.Errorf("%q is not GROUP_KIND=FILE", value)
+		return fmt.Errorf("invalid value %q: must be GROUP_KIND=FILE", value)
 	}
 	script, err := os.ReadFile(path)
 	if err != nil {

@@ -17,11 +17,11 @@ import (
 	"github.com/securitybaseline/operator/test/gitops/internal/cli"
 )
 
-// report is how things are after the sync.
+// report is the state after the sync.
 type report struct {
 	Resources []resource `json:"resources"`
-	// Diffs are, for what is OutOfSync, the merge patches from what is live to what a
-	// sync would make of it, by group/kind/namespace/name.
+	// Diffs are merge patches from the live objects that are OutOfSync to the result of
+	// a sync, by group/kind/namespace/name.
 	Diffs map[string]json.RawMessage `json:"diffs"`
 }
 
@@ -30,16 +30,16 @@ type resource struct {
 	Kind      string `json:"kind"`
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
-	// Sync is Synced or OutOfSync; empty for what is gone.
+	// Sync is Synced or OutOfSync. It is empty for deleted objects.
 	Sync          string                  `json:"sync"`
 	Health        health.HealthStatusCode `json:"health"`
 	HealthMessage string                  `json:"healthMessage"`
-	// Result is what the sync did, Message what it said.
+	// Result is the result of the sync, and Message its message.
 	Result  common.ResultCode `json:"result"`
 	Message string            `json:"message"`
 }
 
-// report compares what is live, and adds what a sync did.
+// report compares the live objects with the targets, and adds the results of a sync.
 func (a *application) report(results []common.ResourceSyncResult) (*report, error) {
 	reconciled, err := a.reconcile()
 	if err != nil {
@@ -52,10 +52,10 @@ func (a *application) report(results []common.ResourceSyncResult) (*report, erro
 	report := &report{Resources: []resource{}, Diffs: map[string]json.RawMessage{}}
 	for i, target := range reconciled.Target {
 		live := reconciled.Live[i]
-		if !owns(target, live) {
+		if !isOwned(target, live) {
 			continue
 		}
-		key, entry := a.entry(target, live, diffs.Diffs[i].Modified)
+		key, entry := a.resourceEntry(target, live, diffs.Diffs[i].Modified)
 		if target != nil && live != nil && diffs.Diffs[i].Modified {
 			if report.Diffs[key.String()], err = cli.MergePatch(diffs.Diffs[i].NormalizedLive, diffs.Diffs[i].PredictedLive); err != nil {
 				return nil, err
@@ -64,7 +64,7 @@ func (a *application) report(results []common.ResourceSyncResult) (*report, erro
 		report.Resources = append(report.Resources, entry)
 	}
 	for _, result := range results {
-		report.add(a.unscoped(result.ResourceKey), result)
+		report.add(a.withoutNamespaceIfClusterScoped(result.ResourceKey), result)
 	}
 	slices.SortFunc(report.Resources, func(a, b resource) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
@@ -72,11 +72,11 @@ func (a *application) report(results []common.ResourceSyncResult) (*report, erro
 	return report, nil
 }
 
-// diff compares as Argo CD does by default, which since 3.6 is server-side if the
-// sync is.
+// diff compares with the defaults of Argo CD. Since version 3.6, the diff is server-side
+// if the sync is.
 func (a *application) diff(reconciled sync.ReconciliationResult) (*diff.DiffResultList, error) {
 	options := []diff.Option{
-		diff.WithNormalizer(a.ignored), diff.WithManager(manager),
+		diff.WithNormalizer(a.ignoreDifferences), diff.WithManager(fieldManager),
 		diff.WithGVKParser(a.cluster.GetGVKParser()), diff.WithLogr(logr.Discard()),
 	}
 	if a.serverSide {
@@ -90,7 +90,7 @@ func (a *application) diff(reconciled sync.ReconciliationResult) (*diff.DiffResu
 	return diff.DiffArray(reconciled.Target, reconciled.Live, options...)
 }
 
-func (a *application) entry(target, live *unstructured.Unstructured, modified bool) (kube.ResourceKey, resource) {
+func (a *application) resourceEntry(target, live *unstructured.Unstructured, modified bool) (kube.ResourceKey, resource) {
 	object := live
 	if object == nil {
 		object = target
@@ -104,23 +104,23 @@ func (a *application) entry(target, live *unstructured.Unstructured, modified bo
 		entry.Health = health.HealthStatusMissing
 		return key, entry
 	}
-	// An error is in the status too.
+	// The status includes the error.
 	if status, _ := health.GetResourceHealth(live, a.health); status != nil {
 		entry.Health, entry.HealthMessage = status.Status, status.Message
 	}
 	return key, entry
 }
 
-// unscoped takes the namespace of the destination, which a sync gives everything, from
-// the key of what has none.
-func (a *application) unscoped(key kube.ResourceKey) kube.ResourceKey {
+// withoutNamespaceIfClusterScoped removes the namespace from the key of a cluster-scoped
+// object. A sync sets the namespace of the destination in all keys.
+func (a *application) withoutNamespaceIfClusterScoped(key kube.ResourceKey) kube.ResourceKey {
 	if !kube.IsNamespacedOrUnknown(a.cluster, key.GroupKind()) {
 		key.Namespace = ""
 	}
 	return key
 }
 
-// add adds what the sync did, also to what is gone.
+// add adds the result of the sync, including for deleted objects.
 func (r *report) add(key kube.ResourceKey, result common.ResourceSyncResult) {
 	i := slices.IndexFunc(r.Resources, func(e resource) bool {
 		return kube.NewResourceKey(e.Group, e.Kind, e.Namespace, e.Name) == key

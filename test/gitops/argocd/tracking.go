@@ -7,13 +7,13 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// trackingID marks an object as an Application's, by default since Argo CD 3:
-// NAME:GROUP/KIND:NAMESPACE/NAME.
+// trackingID is the annotation that assigns an object to an Application, the default
+// since Argo CD 3. Its value is NAME:GROUP/KIND:NAMESPACE/NAME.
 const trackingID = "argocd.argoproj.io/tracking-id"
 
-// track marks an object as the Application's. The id of what has no namespace names
-// that of the Application's destination.
-func track(object *unstructured.Unstructured, app, destination string) {
+// setTrackingID assigns an object to the Application. For a cluster-scoped object, the
+// tracking ID contains the namespace of the Application's destination.
+func setTrackingID(object *unstructured.Unstructured, app, destination string) {
 	if kube.IsCRD(object) {
 		return
 	}
@@ -29,17 +29,18 @@ func track(object *unstructured.Unstructured, app, destination string) {
 	object.SetAnnotations(annotations)
 }
 
-// tracked returns whose an object is, and whether the mark is meant for it: another
-// may have copied it.
-func tracked(object *unstructured.Unstructured) (app string, itself bool) {
+// parseTrackingID returns the Application of an object, and whether the tracking ID
+// matches the object. It does not match if the annotation was copied from another
+// object.
+func parseTrackingID(object *unstructured.Unstructured) (app string, matches bool) {
 	parts := strings.SplitN(object.GetAnnotations()[trackingID], ":", 3)
 	if len(parts) != 3 {
 		return "", false
 	}
 	namespace, name, _ := strings.Cut(parts[2], "/")
-	itself = parts[1] == groupKind(object) && name == object.GetName() &&
+	matches = parts[1] == groupKind(object) && name == object.GetName() &&
 		(object.GetNamespace() == "" || object.GetNamespace() == namespace)
-	return parts[0], itself
+	return parts[0], matches
 }
 
 func groupKind(object *unstructured.Unstructured) string {
@@ -47,12 +48,12 @@ func groupKind(object *unstructured.Unstructured) string {
 	return gvk.Group + "/" + gvk.Kind
 }
 
-// owns tells whether a pair is the Application's to sync: not what only copied its
-// mark.
-func owns(target, live *unstructured.Unstructured) bool {
+// isOwned reports whether the Application syncs this pair. It does not sync live objects
+// with a copied tracking ID.
+func isOwned(target, live *unstructured.Unstructured) bool {
 	if target != nil || live == nil {
 		return true
 	}
-	_, itself := tracked(live)
-	return itself
+	_, matches := parseTrackingID(live)
+	return matches
 }

@@ -34,8 +34,8 @@ const (
 	namespace  = "flux-system"
 	// concurrency is the default of --concurrent-ssa.
 	concurrency = 4
-	// pollInterval is how often health is looked at. The controller does every five
-	// seconds, for which a test would wait.
+	// pollInterval is the interval of the health checks. The controller checks every
+	// five seconds, which is too long for a test.
 	pollInterval = time.Second
 )
 
@@ -69,15 +69,15 @@ func newKustomization(o options) (*kustomization, error) {
 func (k *kustomization) connect(config *rest.Config) error {
 	httpClient, err := rest.HTTPClientFor(config)
 	if err != nil {
-		return fmt.Errorf("making an HTTP client: %w", err)
+		return fmt.Errorf("creating an HTTP client: %w", err)
 	}
 	mapper, err := apiutil.NewDynamicRESTMapper(config, httpClient)
 	if err != nil {
-		return fmt.Errorf("making a mapper: %w", err)
+		return fmt.Errorf("creating a REST mapper: %w", err)
 	}
 	k.client, err = client.New(config, client.Options{HTTPClient: httpClient, Mapper: mapper})
 	if err != nil {
-		return fmt.Errorf("making a client: %w", err)
+		return fmt.Errorf("creating a client: %w", err)
 	}
 	poller := polling.NewStatusPoller(k.client, mapper, polling.Options{
 		ClusterReaderFactory: engine.ClusterReaderFactoryFunc(clusterreader.NewDirectClusterReader),
@@ -93,11 +93,12 @@ func (k *kustomization) applyOptions() ssa.ApplyOptions {
 	options.ExclusionSelector = map[string]string{group + "/reconcile": disabled, group + "/ssa": "Ignore"}
 	options.IfNotPresentSelector = map[string]string{group + "/ssa": "IfNotPresent"}
 	options.ForceSelector = map[string]string{group + "/force": "enabled"}
-	options.DriftIgnoreRules = k.ignored
+	options.DriftIgnoreRules = k.ignoreRules
 	options.Cleanup = ssa.ApplyCleanupOptions{
 		Annotations: []string{corev1.LastAppliedConfigAnnotation, group + "/checksum", "fluxcd.io/sync-checksum"},
 		Labels:      []string{"fluxcd.io/sync-gc-mark"},
-		// What these own becomes the controller's, and goes if git does not have it.
+		// The controller takes over the fields of these managers, and removes those that
+		// are not in git.
 		FieldManagers: []ssa.FieldManager{
 			{Name: "kubectl", OperationType: metav1.ManagedFieldsOperationApply},
 			{Name: "kubectl", OperationType: metav1.ManagedFieldsOperationUpdate},
@@ -129,8 +130,8 @@ type inventoryEntry struct {
 	Version string `json:"v"`
 }
 
-// stale returns what the inventory has and is not among these.
-func (k *kustomization) stale(current object.ObjMetadataSet) (stale []*unstructured.Unstructured, err error) {
+// staleObjects returns the objects in the inventory that are not among the current ones.
+func (k *kustomization) staleObjects(current object.ObjMetadataSet) (stale []*unstructured.Unstructured, err error) {
 	if k.inventory == "" {
 		return nil, nil
 	}
@@ -146,19 +147,20 @@ func (k *kustomization) stale(current object.ObjMetadataSet) (stale []*unstructu
 		if current.Contains(id) {
 			continue
 		}
-		gone := &unstructured.Unstructured{}
-		gone.SetGroupVersionKind(id.GroupKind.WithVersion(entry.Version))
-		gone.SetNamespace(id.Namespace)
-		gone.SetName(id.Name)
-		stale = append(stale, gone)
+		removed := &unstructured.Unstructured{}
+		removed.SetGroupVersionKind(id.GroupKind.WithVersion(entry.Version))
+		removed.SetNamespace(id.Namespace)
+		removed.SetName(id.Name)
+		stale = append(stale, removed)
 	}
 	return stale, nil
 }
 
-// replaceInventory writes what was applied and, if it is to prune, deletes what was
-// before and still bears the Kustomization's labels.
+// replaceInventory writes the applied objects to the inventory. With prune, it deletes
+// the objects that were in the inventory before and still have the Kustomization's
+// labels.
 func (k *kustomization) replaceInventory(ctx context.Context, applied *ssa.ChangeSet) (pruned *ssa.ChangeSet, err error) {
-	stale, err := k.stale(applied.ToObjMetadataSet())
+	stale, err := k.staleObjects(applied.ToObjMetadataSet())
 	if err != nil {
 		return nil, err
 	}
@@ -171,7 +173,7 @@ func (k *kustomization) replaceInventory(ctx context.Context, applied *ssa.Chang
 			},
 		})
 		if err != nil {
-			// The inventory stays, for the next run to try again.
+			// Keep the inventory, so that the next run tries again.
 			return pruned, err
 		}
 	}
@@ -196,7 +198,8 @@ func (k *kustomization) writeInventory(applied *ssa.ChangeSet) error {
 	return nil
 }
 
-// waitFor waits until everything that was not skipped is current, or one has failed.
+// waitFor waits until all objects that were not skipped are current. It fails as soon as
+// one has failed.
 func (k *kustomization) waitFor(applied *ssa.ChangeSet) error {
 	if k.wait == 0 {
 		return nil

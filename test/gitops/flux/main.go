@@ -1,6 +1,6 @@
-// Command flux-sync compares a directory of manifests with a cluster, or applies
-// them to it, as Flux's kustomize-controller does with a Kustomization: by its own
-// library, with its options.
+// Command flux-sync compares a directory of manifests with a cluster, or applies the
+// manifests to the cluster. It uses the library and the options of Flux's
+// kustomize-controller.
 package main
 
 import (
@@ -29,12 +29,13 @@ import (
 type options struct {
 	kubeconfig, manifests, inventory string
 	name                             string
-	prune, compare                   bool
+	prune, diffOnly                  bool
 	wait                             time.Duration
-	ignored                          []jsondiff.IgnoreRule
+	ignoreRules                      []jsondiff.IgnoreRule
 }
 
-// report is what was, or with --diff would be, done, and how things are then.
+// report has the changes, or with --diff the expected changes, and the health
+// afterwards.
 type report struct {
 	Changes []change `json:"changes"`
 	Health  []health `json:"health"`
@@ -43,7 +44,7 @@ type report struct {
 type change struct {
 	Subject string     `json:"subject"`
 	Action  ssa.Action `json:"action"`
-	// Diff is the merge patch from what is live to what it would become.
+	// Diff is the merge patch from the live object to the applied one.
 	Diff json.RawMessage `json:"diff,omitempty"`
 }
 
@@ -60,21 +61,21 @@ func main() {
 }
 
 func parse() (o options) {
-	flag.StringVar(&o.kubeconfig, "kubeconfig", "", "of the cluster")
-	flag.StringVar(&o.manifests, "manifests", "", "directory of *.yaml")
-	flag.StringVar(&o.name, "name", "", "name of the Kustomization, in flux-system")
-	flag.StringVar(&o.inventory, "inventory", "", "file that keeps its status.inventory from run to run")
-	flag.BoolVar(&o.prune, "prune", false, "spec.prune: delete what was applied before and is not any more")
-	flag.BoolVar(&o.compare, "diff", false, "compare only")
-	flag.DurationVar(&o.wait, "wait", 0, "spec.wait, with this spec.timeout")
-	flag.Func("ignore", "file with the list spec.ignore", func(path string) error {
+	flag.StringVar(&o.kubeconfig, "kubeconfig", "", "kubeconfig `file` of the cluster")
+	flag.StringVar(&o.manifests, "manifests", "", "`directory` with *.yaml files")
+	flag.StringVar(&o.name, "name", "", "`name` of the Kustomization, in flux-system")
+	flag.StringVar(&o.inventory, "inventory", "", "`file` that stores status.inventory between runs")
+	flag.BoolVar(&o.prune, "prune", false, "spec.prune: delete objects that were applied before and are no longer in the manifests")
+	flag.BoolVar(&o.diffOnly, "diff", false, "only compare")
+	flag.DurationVar(&o.wait, "wait", 0, "spec.wait with this spec.timeout")
+	flag.Func("ignore", "`file` with the list spec.ignore", func(path string) error {
 		var rules []struct {
 			Paths  []string
 			Target *jsondiff.Selector
 		}
 		err := cli.Unmarshal(path, &rules)
 		for _, rule := range rules {
-			o.ignored = append(o.ignored, jsondiff.IgnoreRule{Paths: rule.Paths, Selector: rule.Target})
+			o.ignoreRules = append(o.ignoreRules, jsondiff.IgnoreRule{Paths: rule.Paths, Selector: rule.Target})
 		}
 		return err
 	})
@@ -87,11 +88,11 @@ func run(ctx context.Context, o options) (*report, error) {
 	if err != nil {
 		return nil, err
 	}
-	act := k.sync
-	if o.compare {
-		act = k.diff
+	action := k.sync
+	if o.diffOnly {
+		action = k.diff
 	}
-	report, syncErr := act(ctx)
+	report, syncErr := action(ctx)
 	if syncErr != nil {
 		syncErr = fmt.Errorf("syncing %s: %w", o.name, syncErr)
 	}
@@ -99,7 +100,7 @@ func run(ctx context.Context, o options) (*report, error) {
 	return report, errors.Join(syncErr, err)
 }
 
-// sync applies, prunes and waits, each if what is before it succeeded.
+// sync applies, prunes and waits. It stops at the first error.
 func (k *kustomization) sync(ctx context.Context) (*report, error) {
 	report := &report{Changes: []change{}, Health: []health{}}
 	applied, err := k.manager.ApplyAllStaged(ctx, k.objects, k.applyOptions())
@@ -115,11 +116,11 @@ func (k *kustomization) sync(ctx context.Context) (*report, error) {
 	return report, k.waitFor(applied)
 }
 
-// diff says of everything what would become of it.
+// diff reports how a sync would change each object.
 func (k *kustomization) diff(ctx context.Context) (*report, error) {
 	report := &report{Changes: []change{}, Health: []health{}}
-	for _, wanted := range k.objects {
-		entry, live, merged, err := k.manager.Diff(ctx, wanted, k.diffOptions())
+	for _, desired := range k.objects {
+		entry, live, merged, err := k.manager.Diff(ctx, desired, k.diffOptions())
 		if err != nil {
 			return report, err
 		}
@@ -134,9 +135,9 @@ func (k *kustomization) diff(ctx context.Context) (*report, error) {
 	if !k.prune {
 		return report, nil
 	}
-	stale, err := k.stale(object.UnstructuredSetToObjMetadataSet(k.objects))
-	for _, gone := range stale {
-		report.Changes = append(report.Changes, change{Subject: ssautils.FmtUnstructured(gone), Action: ssa.DeletedAction})
+	stale, err := k.staleObjects(object.UnstructuredSetToObjMetadataSet(k.objects))
+	for _, removed := range stale {
+		report.Changes = append(report.Changes, change{Subject: ssautils.FmtUnstructured(removed), Action: ssa.DeletedAction})
 	}
 	return report, err
 }
@@ -144,22 +145,22 @@ func (k *kustomization) diff(ctx context.Context) (*report, error) {
 func mergePatch(live, merged *unstructured.Unstructured) (json.RawMessage, error) {
 	from, err := live.MarshalJSON()
 	if err != nil {
-		return nil, fmt.Errorf("encoding what is live: %w", err)
+		return nil, fmt.Errorf("encoding the live object: %w", err)
 	}
 	to, err := merged.MarshalJSON()
 	if err != nil {
-		return nil, fmt.Errorf("encoding what would be: %w", err)
+		return nil, fmt.Errorf("encoding the merged object: %w", err)
 	}
 	return cli.MergePatch(from, to)
 }
 
-// health adds what kstatus says of everything.
+// health adds the status of each object, from kstatus.
 func (k *kustomization) health(ctx context.Context, report *report) error {
-	for _, wanted := range k.objects {
+	for _, desired := range k.objects {
 		live := &unstructured.Unstructured{}
-		live.SetGroupVersionKind(wanted.GroupVersionKind())
-		entry := health{Subject: ssautils.FmtUnstructured(wanted), Status: status.NotFoundStatus}
-		err := k.client.Get(ctx, client.ObjectKeyFromObject(wanted), live)
+		live.SetGroupVersionKind(desired.GroupVersionKind())
+		entry := health{Subject: ssautils.FmtUnstructured(desired), Status: status.NotFoundStatus}
+		err := k.client.Get(ctx, client.ObjectKeyFromObject(desired), live)
 		switch {
 		case err == nil:
 			result, err := status.Compute(live)

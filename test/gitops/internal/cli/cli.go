@@ -1,4 +1,4 @@
-// Package cli is what both commands begin and end with.
+// Package cli has what both commands share: flags, input files and output.
 package cli
 
 import (
@@ -16,20 +16,20 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// Parse parses the flags, of which these are required.
+// Parse parses the flags. It exits with status 2 if a required flag is missing.
 func Parse(required ...string) {
 	flag.Parse()
 	for _, name := range required {
 		if flag.Lookup(name).Value.String() != "" {
 			continue
 		}
-		fmt.Fprintf(os.Stderr, "--%s is missing\n", name)
+		fmt.Fprintf(os.Stderr, "flag --%s is required\n", name)
 		flag.Usage()
 		os.Exit(2)
 	}
 }
 
-// Kubeconfig reads a kubeconfig. The API server's own limits suffice.
+// Kubeconfig reads a kubeconfig. The client has no rate limit.
 func Kubeconfig(path string) (*rest.Config, error) {
 	config, err := clientcmd.BuildConfigFromFlags("", path)
 	if err != nil {
@@ -41,8 +41,7 @@ func Kubeconfig(path string) (*rest.Config, error) {
 
 // Manifests returns the YAML files of a directory as one stream of documents.
 func Manifests(dir string) ([]byte, error) {
-	// A directory that is not there must not look as one with nothing in it, which
-	// prunes everything.
+	// A missing directory must be an error. As an empty one, it would prune everything.
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, fmt.Errorf("listing the manifests: %w", err)
@@ -61,7 +60,7 @@ func Manifests(dir string) ([]byte, error) {
 	return bytes.Join(files, []byte("\n---\n")), nil
 }
 
-// Unmarshal reads a file of YAML or JSON into what into points to, strictly.
+// Unmarshal decodes a YAML or JSON file into a value. Unknown fields are an error.
 func Unmarshal(path string, into any) error {
 	file, err := os.ReadFile(path)
 	if err != nil {
@@ -73,7 +72,7 @@ func Unmarshal(path string, into any) error {
 	return nil
 }
 
-// MergePatch is the JSON merge patch that makes from into to.
+// MergePatch returns the JSON merge patch that changes from into to.
 func MergePatch(from, to []byte) (json.RawMessage, error) {
 	patch, err := jsonpatch.CreateMergePatch(from, to)
 	if err != nil {
@@ -82,7 +81,7 @@ func MergePatch(from, to []byte) (json.RawMessage, error) {
 	return patch, nil
 }
 
-// Exit prints the document, also if something failed, and ends.
+// Exit prints the document, even after a failure, and exits.
 func Exit(document any, err error) {
 	encoder := json.NewEncoder(os.Stdout)
 	encoder.SetIndent("", "  ")

@@ -2,115 +2,18 @@ package main
 
 import (
 	"bufio"
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"github.com/securitybaseline/operator/api/v1alpha1"
 )
 
-// What the namespaces are labelled with, and the baselines select by.
-const (
-	governedLabel = "chaos.example.com/governed"
-	tierLabel     = "chaos.example.com/tier"
-	extraLabel    = "chaos.example.com/extra"
-)
-
-// Names of the baselines.
-const (
-	floorBaseline  = "floor"
-	strictBaseline = "strict"
-	extraBaseline  = "extra"
-	trialBaseline  = "trial"
-)
-
-// baselineYAML is each baseline. Both floor and strict deny, so that no namespace is
-// ever without; which of them governs changes with their priorities. What extra gave is
-// removed with it. trial only audits. The level that strict asks for is enforced when the
-// pods meet it, those of the others at once.
-var baselineYAML = map[string]string{
-	floorBaseline: `
-apiVersion: securitybaseline.io/v1alpha1
-kind: SecurityBaseline
-metadata: {name: floor}
-spec:
-  namespaceSelector: {matchLabels: {chaos.example.com/governed: "true"}}
-  podSecurity: {enforce: baseline}
-  network:
-    defaultDeny: [Ingress, Egress]
-    policies:
-    - name: from-gateway
-      spec:
-        ingress: [{from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: gateway}}}], ports: [{port: 8080}]}]
-  rbac:
-    roleBindings:
-    - {name: team, roleRef: {kind: ClusterRole, name: view}, subjects: [{kind: Group, name: team}]}
-  serviceAccounts: {automountDefaultToken: false}
-  resources:
-    limitRange: {limits: [{type: Container, default: {memory: 256Mi}, defaultRequest: {memory: 64Mi}}]}
-`,
-	strictBaseline: `
-apiVersion: securitybaseline.io/v1alpha1
-kind: SecurityBaseline
-metadata: {name: strict}
-spec:
-  priority: 10
-  namespaceSelector: {matchLabels: {chaos.example.com/tier: strict}}
-  podSecurity: {enforce: restricted, rollout: WhenClean}
-  network:
-    defaultDeny: [Ingress, Egress]
-    allow: {dns: false, sameNamespace: true}
-  rbac:
-    roleBindings:
-    - {name: team, roleRef: {kind: ClusterRole, name: edit}, subjects: [{kind: Group, name: team}]}
-`,
-	extraBaseline: `
-apiVersion: securitybaseline.io/v1alpha1
-kind: SecurityBaseline
-metadata: {name: extra}
-spec:
-  priority: 20
-  deletionPolicy: Remove
-  namespaceSelector: {matchLabels: {chaos.example.com/extra: "true"}}
-  network:
-    defaultDeny: [Ingress, Egress]
-    policies:
-    - name: from-mesh
-      spec: {ingress: [{from: [{namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: mesh}}}]}]}
-  resources:
-    quota: {hard: {pods: "100"}}
-`,
-	trialBaseline: `
-apiVersion: securitybaseline.io/v1alpha1
-kind: SecurityBaseline
-metadata: {name: trial}
-spec:
-  mode: Audit
-  priority: 99
-  namespaceSelector: {matchLabels: {chaos.example.com/governed: "true"}}
-  podSecurity: {enforce: restricted}
-  network: {defaultDeny: [Ingress]}
-`,
-}
-
-// selects says which namespaces a baseline governs something in.
-var selects = map[string]func(labels map[string]string) bool{
-	floorBaseline:  func(labels map[string]string) bool { return labels[governedLabel] == yes },
-	strictBaseline: func(labels map[string]string) bool { return labels[tierLabel] == strictBaseline },
-	extraBaseline:  func(labels map[string]string) bool { return labels[extraLabel] == yes },
-}
-
-const yes = "true"
-
-// wantedYAML is what each baseline that enforces gives a namespace, written down by
-// hand: what the operator's own code would say is not asked.
-var wantedYAML = map[string]string{
+// expectedYAML holds the objects that each enforcing baseline creates in a namespace.
+// They are written by hand, so that the check does not depend on the operator's code.
+var expectedYAML = map[string]string{
 	floorBaseline: `
 kind: NetworkPolicy
 apiVersion: networking.k8s.io/v1
@@ -231,13 +134,13 @@ spec: {hard: {pods: "100"}}
 `,
 }
 
-// controlLabel is how the objects above say which control they are of.
+// controlLabel is the control that an expected object belongs to.
 const controlLabel = "securitybaseline.io/control"
 
-// wanted is what each baseline gives under each control.
-var wanted = func() map[string]map[string][]client.Object {
+// expectedObjects holds the expected objects by baseline and control.
+var expectedObjects = func() map[string]map[string][]client.Object {
 	all := map[string]map[string][]client.Object{}
-	for name, text := range wantedYAML {
+	for name, text := range expectedYAML {
 		all[name] = map[string][]client.Object{}
 		documents := yaml.NewYAMLReader(bufio.NewReader(strings.NewReader(text)))
 		for {
@@ -247,7 +150,7 @@ var wanted = func() map[string]map[string][]client.Object {
 			}
 			object, err := decode(document)
 			if err != nil {
-				panic(fmt.Sprintf("what baseline %s gives: %v", name, err))
+				panic(fmt.Sprintf("reading the expected objects of baseline %s: %v", name, err))
 			}
 			control := object.GetLabels()[controlLabel]
 			all[name][control] = append(all[name][control], object)
@@ -255,18 +158,3 @@ var wanted = func() map[string]map[string][]client.Object {
 	}
 	return all
 }()
-
-// enforcing are the baselines that govern something in a namespace, the first one
-// first: that of the highest priority, then the oldest, then by name.
-func enforcing(baselines []*v1alpha1.SecurityBaseline, labels map[string]string) []*v1alpha1.SecurityBaseline {
-	var all []*v1alpha1.SecurityBaseline
-	for _, baseline := range baselines {
-		if is := selects[baseline.Name]; is != nil && is(labels) && baseline.DeletionTimestamp.IsZero() {
-			all = append(all, baseline)
-		}
-	}
-	slices.SortFunc(all, func(a, b *v1alpha1.SecurityBaseline) int {
-		return cmp.Or(cmp.Compare(b.Spec.Priority, a.Spec.Priority), a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
-	})
-	return all
-}
