@@ -4,6 +4,7 @@ CONTROLLER_TOOLS_VERSION ?= v0.23.0
 KUSTOMIZE_VERSION ?= v5.8.1
 CRD_REF_DOCS_VERSION ?= v0.3.0
 GOLANGCI_LINT_VERSION ?= v2.15.0
+KUBE_API_LINTER_VERSION ?= v0.0.0-20260716143926-092fe0c72997
 HELM_VERSION ?= v4.3.1
 PROMTOOL_VERSION ?= v0.316.0
 PROMETHEUS_OPERATOR_VERSION ?= v0.95.1
@@ -33,6 +34,7 @@ CONTROLLER_GEN := $(LOCALBIN)/controller-gen-$(CONTROLLER_TOOLS_VERSION)
 CRD_REF_DOCS := $(LOCALBIN)/crd-ref-docs-$(CRD_REF_DOCS_VERSION)
 KUSTOMIZE := $(LOCALBIN)/kustomize-$(KUSTOMIZE_VERSION)
 GOLANGCI_LINT := $(LOCALBIN)/golangci-lint-$(GOLANGCI_LINT_VERSION)
+KUBE_API_LINTER := $(LOCALBIN)/golangci-lint-kube-api-linter-$(KUBE_API_LINTER_VERSION)
 HELM := $(LOCALBIN)/helm-$(HELM_VERSION)
 PROMTOOL := $(LOCALBIN)/promtool-$(PROMTOOL_VERSION)
 ACTIONLINT := $(LOCALBIN)/actionlint-$(ACTIONLINT_VERSION)
@@ -86,8 +88,9 @@ vet: ## Run go vet.
 	go vet ./...
 
 .PHONY: lint
-lint: $(GOLANGCI_LINT) $(ACTIONLINT) ## Run golangci-lint, and actionlint on the workflows.
+lint: $(GOLANGCI_LINT) $(KUBE_API_LINTER) $(ACTIONLINT) ## Run golangci-lint, kube-api-linter on the API, and actionlint on the workflows.
 	$(GOLANGCI_LINT) run
+	$(KUBE_API_LINTER) run --config .golangci-kal.yml ./api/...
 	cd test/fuzz && $(GOLANGCI_LINT) run
 	$(ACTIONLINT)
 
@@ -258,3 +261,7 @@ $(GOVULNCHECK):
 
 $(GOLANGCI_LINT):
 	$(call go-install-tool,$@,github.com/golangci/golangci-lint/v2/cmd/golangci-lint,$(GOLANGCI_LINT_VERSION))
+
+# kube-api-linter comes as a golangci-lint of its own, at the version that it requires.
+$(KUBE_API_LINTER):
+	$(call go-install-tool,$@,sigs.k8s.io/kube-api-linter/cmd/golangci-lint-kube-api-linter,$(KUBE_API_LINTER_VERSION))

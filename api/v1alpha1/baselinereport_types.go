@@ -104,20 +104,24 @@ type ReportSummary struct {
 // ObservedBaseline is a baseline that selects the namespace.
 type ObservedBaseline struct {
 	// name is the name of the baseline.
+	// +required
 	Name string `json:"name"`
 
 	// generation is the generation of the baseline's spec that the operator
 	// evaluated.
+	// +required
 	Generation int64 `json:"generation"`
 }
 
 // ControlReport is the state of one control of one baseline.
 type ControlReport struct {
 	// name is the name of the control.
+	// +required
 	Name ControlName `json:"name"`
 
 	// baseline is the name of the baseline that governs the control in this
 	// namespace, audits it, or excepts the namespace from it.
+	// +required
 	Baseline string `json:"baseline"`
 
 	// mode is the mode of the baseline, Enforce or Audit.
@@ -125,6 +129,7 @@ type ControlReport struct {
 	Mode Mode `json:"mode,omitempty"`
 
 	// state is the state of the control.
+	// +required
 	State State `json:"state"`
 
 	// message describes what is wrong and what to do about it.
@@ -177,9 +182,11 @@ func (c *ControlReport) IsGoverning() bool {
 // Change is what Enforce would do to one object.
 type Change struct {
 	// object is the object, as Kind/name.
+	// +required
 	Object string `json:"object"`
 
 	// action is what Enforce would do: Create, Configure, Replace or Remove.
+	// +required
 	Action ChangeAction `json:"action"`
 
 	// fields lists the fields that differ. It is empty if Enforce would create or
@@ -210,6 +217,7 @@ const (
 // FieldDifference is a field whose value differs from the baseline.
 type FieldDifference struct {
 	// path is the path of the field.
+	// +required
 	Path string `json:"path"`
 
 	// expected is the value that the baseline declares, as JSON of at most 256
@@ -227,9 +235,11 @@ type FieldDifference struct {
 // ActiveException is an exception that turns a control off in a namespace.
 type ActiveException struct {
 	// name is the name of the exception.
+	// +required
 	Name string `json:"name"`
 
 	// reason explains why the exception exists.
+	// +required
 	Reason string `json:"reason"`
 
 	// expirationTime is when the control applies again. If it is absent, the
@@ -241,12 +251,15 @@ type ActiveException struct {
 // InventoryEntry is an object as the operator applied it.
 type InventoryEntry struct {
 	// object is the object, as Kind/name.
+	// +required
 	Object string `json:"object"`
 
 	// uid is the UID of the object. A recreated object with the same name has
 	// another UID.
+	// +required
 	UID types.UID `json:"uid"`
 
 	// revision is a fingerprint of what the operator applied.
+	// +required
 	Revision string `json:"revision"`
 }

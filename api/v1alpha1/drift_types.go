@@ -8,15 +8,19 @@ import (
 type Drift struct {
 	// detectionTime is when the operator detected the drift. If the drift
 	// recurred, it is the most recent time.
+	// +required
 	DetectionTime metav1.Time `json:"detectionTime"`
 
 	// control is the name of the control.
+	// +required
 	Control ControlName `json:"control"`
 
 	// baseline is the name of the baseline that governs the control.
+	// +required
 	Baseline string `json:"baseline"`
 
 	// object is the object, as Kind/name.
+	// +required
 	Object string `json:"object"`
 
 	// fields lists the fields that differed. It is empty if the object was
@@ -41,6 +45,7 @@ type Drift struct {
 	ChangeTime *metav1.Time `json:"changeTime,omitempty"`
 
 	// action is what the operator did: Created, Configured, Replaced or Reported.
+	// +required
 	Action DriftAction `json:"action"`
 
 	// count is how often the drift occurred with less than five minutes between

@@ -16,7 +16,7 @@ type Exception struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
 	// +kubebuilder:validation:XValidation:rule="!format.dns1123Label().validate(self).hasValue()",message="exceptions[].name must be lowercase letters, digits or '-', beginning and ending with a letter or digit"
-	Name string `json:"name"`
+	Name string `json:"name,omitempty"`
 
 	// namespaces lists the names of the namespaces that the exception covers.
 	// Patterns are not supported.
@@ -26,20 +26,20 @@ type Exception struct {
 	// +kubebuilder:validation:items:MaxLength=63
 	// +kubebuilder:validation:items:XValidation:rule="!format.dns1123Label().validate(self).hasValue()",message="exceptions[].namespaces must hold names of namespaces; patterns are not supported"
 	// +kubebuilder:validation:XValidation:rule="size(self) > 0",message="exceptions[].namespaces is empty; list the namespaces that the exception covers"
-	Namespaces []string `json:"namespaces"`
+	Namespaces []string `json:"namespaces,omitempty"`
 
 	// controls lists the controls that the exception turns off. Example: [Images].
 	// +required
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=8
 	// +kubebuilder:validation:XValidation:rule="size(self) > 0",message="exceptions[].controls is empty; list the controls that the exception turns off"
-	Controls []ControlName `json:"controls"`
+	Controls []ControlName `json:"controls,omitempty"`
 
 	// reason explains why the exception exists. It has at least 10 characters.
 	// +required
 	// +kubebuilder:validation:MaxLength=1024
 	// +kubebuilder:validation:XValidation:rule="size(self) >= 10",message="exceptions[].reason must have at least 10 characters; explain why the exception exists"
-	Reason string `json:"reason"`
+	Reason string `json:"reason,omitempty"`
 
 	// expirationTime is when the exception expires and the controls apply again,
 	// as an RFC 3339 time in whole seconds with a time zone, such as

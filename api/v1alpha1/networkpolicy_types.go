@@ -128,7 +128,7 @@ type IPBlock struct {
 	// +required
 	// +kubebuilder:validation:MaxLength=43
 	// +kubebuilder:validation:XValidation:rule="isCIDR(self) && string(cidr(self).masked()) == self",message="ipBlock.cidr must be an address range such as 10.0.0.0/8 or 2001:db8::/64, in its shortest form and without bits beyond the prefix; for one address, add /32 or /128"
-	CIDR string `json:"cidr"`
+	CIDR string `json:"cidr,omitempty"`
 
 	// except lists ranges within cidr that are not part of the block.
 	// +optional

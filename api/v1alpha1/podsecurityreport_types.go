@@ -6,6 +6,7 @@ package v1alpha1
 type PodSecurityReport struct {
 	// level is the level and the version of the standards that the pods were
 	// compared with, such as restricted:latest.
+	// +required
 	Level string `json:"level"`
 
 	// enforced is the highest level and version that the namespace has reached so
@@ -39,8 +40,10 @@ type PodSecurityReport struct {
 type PodViolation struct {
 	// pods names one pod and the number of other pods that violate the level in
 	// the same way, in the format of the API server.
+	// +required
 	Pods string `json:"pods"`
 
 	// reasons describes what the pods violate, and with which fields.
+	// +required
 	Reasons string `json:"reasons"`
 }

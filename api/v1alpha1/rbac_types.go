@@ -36,12 +36,12 @@ type NamedRoleBinding struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=235
 	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="rbac.roleBindings[].name must be lowercase letters, digits, '-' or '.', beginning and ending with a letter or digit, because the RoleBinding is named security-baseline-NAME"
-	Name string `json:"name"`
+	Name string `json:"name,omitempty"`
 
 	// roleRef is the role to grant. The operator itself needs permission to bind
 	// it.
 	// +required
-	RoleRef RoleRef `json:"roleRef"`
+	RoleRef RoleRef `json:"roleRef,omitzero"`
 
 	// subjects lists the users, groups and ServiceAccounts that get the role.
 	// +optional
@@ -72,14 +72,14 @@ type RoleRef struct {
 	// namespace.
 	// +required
 	// +kubebuilder:validation:Enum=Role;ClusterRole
-	Kind string `json:"kind"`
+	Kind string `json:"kind,omitempty"`
 
 	// name is the name of the role, such as view.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:XValidation:rule="self != '.' && self != '..' && !self.contains('/') && !self.contains('%')",message="roleRef.name must be the name of a role, without '/' and '%'"
-	Name string `json:"name"`
+	Name string `json:"name,omitempty"`
 }
 
 // Subject is a user, a group or a ServiceAccount.
@@ -98,13 +98,13 @@ type Subject struct {
 	// kind is User, Group or ServiceAccount.
 	// +required
 	// +kubebuilder:validation:Enum=User;Group;ServiceAccount
-	Kind string `json:"kind"`
+	Kind string `json:"kind,omitempty"`
 
 	// name is the name of the user, group or ServiceAccount.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=256
-	Name string `json:"name"`
+	Name string `json:"name,omitempty"`
 
 	// namespace is the namespace of the ServiceAccount. It is required for the
 	// kind ServiceAccount and forbidden for the other kinds.
@@ -123,7 +123,7 @@ type SubjectFrom struct {
 	// kind is User or Group.
 	// +required
 	// +kubebuilder:validation:Enum=User;Group
-	Kind string `json:"kind"`
+	Kind string `json:"kind,omitempty"`
 
 	// prefix is put before the value of the label. Defaults to no prefix.
 	// +optional
@@ -137,5 +137,5 @@ type SubjectFrom struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=317
 	// +kubebuilder:validation:XValidation:rule="!format.qualifiedName().validate(self).hasValue()",message="subjectsFrom[].label must be the key of a label, such as team or example.com/team"
-	Label string `json:"label"`
+	Label string `json:"label,omitempty"`
 }

@@ -35,7 +35,7 @@ type LimitRangeSpec struct {
 	// +listMapKey=type
 	// +kubebuilder:validation:MaxItems=3
 	// +kubebuilder:validation:XValidation:rule="size(self) > 0",message="resources.limitRange.limits is empty; add a limit or remove limitRange"
-	Limits []LimitRangeItem `json:"limits"`
+	Limits []LimitRangeItem `json:"limits,omitempty"`
 }
 
 // LimitRangeItem limits what a container, a pod or a PersistentVolumeClaim can
@@ -57,7 +57,7 @@ type LimitRangeItem struct {
 	// type is what the limits apply to: Container, Pod or PersistentVolumeClaim.
 	// +required
 	// +kubebuilder:validation:Enum=Container;Pod;PersistentVolumeClaim
-	Type corev1.LimitType `json:"type"`
+	Type corev1.LimitType `json:"type,omitempty"`
 
 	// max is the highest allowed limit of each resource.
 	// +optional
@@ -106,7 +106,7 @@ type ResourceQuotaSpec struct {
 	// +kubebuilder:validation:XValidation:rule="size(self) > 0",message="resources.quota.hard is empty; add a resource or remove quota"
 	// +kubebuilder:validation:XValidation:rule="self.all(k, k in ['pods', 'services', 'secrets', 'configmaps', 'persistentvolumeclaims', 'replicationcontrollers', 'resourcequotas', 'services.loadbalancers', 'services.nodeports', 'cpu', 'memory', 'ephemeral-storage', 'requests.cpu', 'requests.memory', 'requests.storage', 'requests.ephemeral-storage', 'limits.cpu', 'limits.memory', 'limits.ephemeral-storage'] || k.matches('^(requests[.])?hugepages-[1-9][0-9]{0,5}[KMGT]i$') || (k.contains('/') && !format.qualifiedName().validate(k).hasValue()))",message="resources.quota.hard must name resources that Kubernetes can count, such as pods, requests.cpu, limits.memory, count/deployments.apps or requests.example.com/gpu"
 	// +kubebuilder:validation:XValidation:rule="self.all(k, !(k in ['pods', 'services', 'secrets', 'configmaps', 'persistentvolumeclaims', 'replicationcontrollers', 'resourcequotas', 'services.loadbalancers', 'services.nodeports'] || (k.contains('/') && !k.startsWith('requests.'))) || (quantity(string(self[k])).isInteger() && quantity(string(self[k])).compareTo(quantity('9P')) <= 0))",message="resources.quota.hard must have whole numbers for objects and for names with a '/'"
-	Hard corev1.ResourceList `json:"hard"`
+	Hard corev1.ResourceList `json:"hard,omitempty"`
 
 	// scopes limits the quota to the pods that match all of these scopes. If it is
 	// absent, the quota counts everything.
@@ -144,13 +144,13 @@ type ScopedResourceSelectorRequirement struct {
 	// NotBestEffort, PriorityClass or CrossNamespacePodAffinity.
 	// +required
 	// +kubebuilder:validation:Enum=Terminating;NotTerminating;BestEffort;NotBestEffort;PriorityClass;CrossNamespacePodAffinity
-	ScopeName corev1.ResourceQuotaScope `json:"scopeName"`
+	ScopeName corev1.ResourceQuotaScope `json:"scopeName,omitempty"`
 
 	// operator compares the scope with values: In, NotIn, Exists or DoesNotExist.
 	// For scopes other than PriorityClass, it must be Exists.
 	// +required
 	// +kubebuilder:validation:Enum=In;NotIn;Exists;DoesNotExist
-	Operator corev1.ScopeSelectorOperator `json:"operator"`
+	Operator corev1.ScopeSelectorOperator `json:"operator,omitempty"`
 
 	// values are the names of PriorityClasses for the operators In and NotIn.
 	// +optional

@@ -43,7 +43,7 @@ type SecurityBaseline struct {
 	// baseline yet.
 	// +optional
 	// +kubebuilder:default:={"observedGeneration":-1}
-	Status SecurityBaselineStatus `json:"status,omitempty"`
+	Status SecurityBaselineStatus `json:"status,omitzero"`
 }
 
 // SecurityBaselineList is a list of SecurityBaselines.

@@ -9,5 +9,5 @@ type ServiceAccounts struct {
 	// https://kubernetes.io/docs/tasks/configure-pod-container/configure-service-account/#opt-out-of-api-credential-automounting
 	// +required
 	// +kubebuilder:validation:XValidation:rule="!self",message="serviceAccounts.automountDefaultToken must be false, because true is already the default in Kubernetes; set it to false or remove serviceAccounts"
-	AutomountDefaultToken *bool `json:"automountDefaultToken"`
+	AutomountDefaultToken *bool `json:"automountDefaultToken,omitempty"`
 }

@@ -36,11 +36,6 @@ const (
 // SecurityBaselineStatus reports what the operator observes. Its size does not
 // grow with the size of the cluster.
 type SecurityBaselineStatus struct {
-	// observedGeneration is the generation of the spec that this status describes.
-	// It is -1 before the first evaluation.
-	// +optional
-	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-
 	// conditions are Ready, Drifted and Compliant; NewNamespacesHardened if the
 	// baseline labels new namespaces; and Reconciling and Stalled while they are
 	// true.
@@ -48,6 +43,11 @@ type SecurityBaselineStatus struct {
 	// +listType=map
 	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
+
+	// observedGeneration is the generation of the spec that this status describes.
+	// It is -1 before the first evaluation.
+	// +optional
+	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
 	// namespaces counts the selected namespaces by state.
 	// +optional
@@ -114,6 +114,7 @@ type SecurityBaselineStatus struct {
 type ClusterAdminStatus struct {
 	// state is Compliant or Violating, or Failed if the operator could not create
 	// the admission policy.
+	// +required
 	State State `json:"state"`
 
 	// violatingBindingsTotal is the number of bindings that grant all permissions
@@ -126,6 +127,7 @@ type ClusterAdminStatus struct {
 // can read only one object, the baseline.
 type AdmissionStatus struct {
 	// operator is the user name of the operator. The guard allows its changes.
+	// +required
 	Operator string `json:"operator"`
 
 	// guardedLabels lists the keys of the labels by which any baseline selects
@@ -169,10 +171,12 @@ type AdmissionStatus struct {
 // HigherPrecedenceBaseline is a baseline with a higher precedence.
 type HigherPrecedenceBaseline struct {
 	// name is the name of the baseline.
+	// +required
 	Name string `json:"name"`
 
 	// controls lists the controls that the baseline governs and that this baseline
 	// declares as well.
+	// +required
 	// +listType=set
 	Controls []ControlName `json:"controls"`
 
@@ -191,14 +195,17 @@ type HigherPrecedenceBaseline struct {
 // ExceptionStatus summarizes the exceptions of a baseline.
 type ExceptionStatus struct {
 	// active is the number of active exceptions.
+	// +required
 	Active int32 `json:"active"`
 
 	// expired is the number of expired exceptions. You can remove them.
+	// +required
 	Expired int32 `json:"expired"`
 
 	// unmatched is the number of active exceptions that name a namespace that the
 	// baseline does not select, or a control that it does not declare. The cause
 	// may be a typing error.
+	// +required
 	Unmatched int32 `json:"unmatched"`
 
 	// findings lists the unmatched exceptions and the reasons, at most 20 of at
@@ -268,6 +275,7 @@ type NamespaceCounts struct {
 // ControlCounts counts the selected namespaces for one control.
 type ControlCounts struct {
 	// name is the name of the control.
+	// +required
 	Name ControlName `json:"name"`
 
 	StateCounts `json:",inline"`
@@ -282,9 +290,11 @@ type Violation struct {
 	Namespace string `json:"namespace,omitempty"`
 
 	// control is the name of the control.
+	// +required
 	Control ControlName `json:"control"`
 
 	// state is the state of the control.
+	// +required
 	State State `json:"state"`
 
 	// message describes what is wrong and what to do, in at most 256 bytes. The
@@ -296,6 +306,7 @@ type Violation struct {
 // NamespacedDrift is a Drift and its namespace.
 type NamespacedDrift struct {
 	// namespace is the name of the namespace.
+	// +required
 	Namespace string `json:"namespace"`
 
 	Drift `json:",inline"`
