@@ -65,9 +65,9 @@ type SecurityBaselineList struct {
 // +kubebuilder:validation:XValidation:rule="has(self.podSecurity) || has(self.network) || has(self.rbac) || has(self.serviceAccounts) || has(self.resources) || has(self.images) || has(self.workloads) || has(self.guard)",message="spec declares no control, so it would do nothing; add at least one of podSecurity, network, rbac, serviceAccounts, resources, images, workloads, guard"
 type SecurityBaselineSpec struct {
 	// mode selects whether the baseline is enforced (Enforce, the default) or only
-	// evaluated and reported (Audit). In Audit mode, the operator writes nothing
-	// into the selected namespaces and reports what Enforce would change. A
-	// baseline in Audit mode never overrides a baseline that enforces.
+	// evaluated and reported (Audit). In Audit mode, the operator changes nothing
+	// in the selected namespaces; their BaselineReports list what Enforce would
+	// change. A baseline in Audit mode never overrides a baseline that enforces.
 	// +optional
 	// +kubebuilder:default=Enforce
 	Mode Mode `json:"mode,omitempty"`

@@ -13,9 +13,9 @@ import (
 // controls it declares. A control is declared if its section is present.
 type SecurityBaselineSpecApplyConfiguration struct {
 	// mode selects whether the baseline is enforced (Enforce, the default) or only
-	// evaluated and reported (Audit). In Audit mode, the operator writes nothing
-	// into the selected namespaces and reports what Enforce would change. A
-	// baseline in Audit mode never overrides a baseline that enforces.
+	// evaluated and reported (Audit). In Audit mode, the operator changes nothing
+	// in the selected namespaces; their BaselineReports list what Enforce would
+	// change. A baseline in Audit mode never overrides a baseline that enforces.
 	Mode *apiv1alpha1.Mode `json:"mode,omitempty"`
 	// priority decides which baseline governs a control if several baselines
 	// select a namespace and declare that control. The baseline with the highest
