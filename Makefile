@@ -4,6 +4,7 @@ CONTROLLER_TOOLS_VERSION ?= v0.23.0
 KUSTOMIZE_VERSION ?= v5.8.1
 CRD_REF_DOCS_VERSION ?= v0.3.0
 GOLANGCI_LINT_VERSION ?= v2.15.0
+KUBE_API_LINTER_VERSION ?= v0.0.0-20260716143926-092fe0c72997
 HELM_VERSION ?= v4.3.1
 PROMTOOL_VERSION ?= v0.316.0
 PROMETHEUS_OPERATOR_VERSION ?= v0.95.1
@@ -37,6 +38,7 @@ CONTROLLER_GEN := $(LOCALBIN)/controller-gen-$(CONTROLLER_TOOLS_VERSION)
 CRD_REF_DOCS := $(LOCALBIN)/crd-ref-docs-$(CRD_REF_DOCS_VERSION)
 KUSTOMIZE := $(LOCALBIN)/kustomize-$(KUSTOMIZE_VERSION)
 GOLANGCI_LINT := $(LOCALBIN)/golangci-lint-$(GOLANGCI_LINT_VERSION)
+KUBE_API_LINTER := $(LOCALBIN)/golangci-lint-kube-api-linter-$(KUBE_API_LINTER_VERSION)
 HELM := $(LOCALBIN)/helm-$(HELM_VERSION)
 PROMTOOL := $(LOCALBIN)/promtool-$(PROMTOOL_VERSION)
 ACTIONLINT := $(LOCALBIN)/actionlint-$(ACTIONLINT_VERSION)
@@ -64,6 +66,7 @@ help: ## Show this help.
 manifests: $(CONTROLLER_GEN) ## Generate the CRDs, the ClusterRole and the repeated parts of the policies.
 	$(CONTROLLER_GEN) crd paths="./api/..." output:crd:artifacts:config=config/crd/bases
 	@for crd in config/crd/bases/*.yaml; do sed -E -f config/crd/bounds.sed $$crd > $$crd.new && mv $$crd.new $$crd; done
+	go run ./config/crd/internal/fill config/crd/bases/*.yaml
 	$(CONTROLLER_GEN) rbac:roleName=manager paths="./controllers/..." output:rbac:artifacts:config=config/rbac
 	go generate ./config/policies
 
@@ -74,6 +77,7 @@ generate: $(CONTROLLER_GEN) ## Generate DeepCopy methods and apply configuration
 .PHONY: reference
 reference: $(CRD_REF_DOCS) ## Generate docs/api.md from the types.
 	@$(CRD_REF_DOCS) --source-path=api/v1alpha1 --config=docs/.crd-ref-docs.yaml --renderer=markdown --output-path=docs/api.md --log-level=ERROR
+	@go run ./config/crd/internal/fill docs/api.md
 
 .PHONY: chart
 chart: ## Copy the files that the Helm chart shares with config/.
@@ -92,8 +96,9 @@ vet: ## Run go vet.
 	go vet ./...
 
 .PHONY: lint
-lint: $(GOLANGCI_LINT) $(ACTIONLINT) ## Run golangci-lint, actionlint on the workflows, and make prose.
+lint: $(GOLANGCI_LINT) $(KUBE_API_LINTER) $(ACTIONLINT) ## Run golangci-lint, kube-api-linter on the API, actionlint on the workflows, and make prose.
 	$(GOLANGCI_LINT) run
+	$(KUBE_API_LINTER) run --config .golangci-kal.yml ./api/...
 	cd test/fuzz && $(GOLANGCI_LINT) run
 	$(ACTIONLINT)
 	@$(MAKE) --no-print-directory prose
@@ -278,3 +283,7 @@ $(VALE):
 
 $(GOLANGCI_LINT):
 	$(call go-install-tool,$@,github.com/golangci/golangci-lint/v2/cmd/golangci-lint,$(GOLANGCI_LINT_VERSION))
+
+# kube-api-linter comes as a golangci-lint of its own, at the version that it requires.
+$(KUBE_API_LINTER):
+	$(call go-install-tool,$@,sigs.k8s.io/kube-api-linter/cmd/golangci-lint-kube-api-linter,$(KUBE_API_LINTER_VERSION))

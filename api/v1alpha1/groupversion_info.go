@@ -1,5 +1,5 @@
-// Package v1alpha1 holds the API of group securitybaseline.io: what a baseline
-// may say, what is refused at kubectl apply, and what the operator reports.
+// Package v1alpha1 defines the API group securitybaseline.io: SecurityBaseline,
+// with the rules by which the API server validates it, and BaselineReport.
 //
 // +kubebuilder:object:generate=true
 // +kubebuilder:ac:generate=true
@@ -16,10 +16,10 @@ var (
 	// GroupVersion is the group and version of the objects in this package.
 	GroupVersion = schema.GroupVersion{Group: "securitybaseline.io", Version: "v1alpha1"}
 
-	// SchemeGroupVersion is GroupVersion under the name that generated code uses.
+	// SchemeGroupVersion is GroupVersion with the name that generated code expects.
 	SchemeGroupVersion = GroupVersion
 
-	// SchemeBuilder collects what AddToScheme adds.
+	// SchemeBuilder registers the types of this package.
 	SchemeBuilder = runtime.NewSchemeBuilder(func(s *runtime.Scheme) error {
 		s.AddKnownTypes(GroupVersion,
 			&SecurityBaseline{}, &SecurityBaselineList{},

@@ -3,42 +3,42 @@ package v1alpha1
 import (
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// The types below are networking.k8s.io/v1's, field for field, so that any
-// NetworkPolicySpec can be pasted. They are written out because what Kubernetes
-// would refuse in every namespace must be refused once, at kubectl apply, and
-// CEL rules on lists need the lists to be bounded, which upstream's are not.
-// NetworkPolicySpec.ToUpstream converts them: it stops compiling when a field
-// differs in name or type.
+// The types in this file copy networking.k8s.io/v1 field by field, so that you
+// can paste any NetworkPolicySpec. They are copies for two reasons: a spec that
+// Kubernetes would reject in every namespace must be rejected once, at kubectl
+// apply, and CEL rules on lists need bounded lists, which the upstream types do
+// not have. NetworkPolicySpec.ToUpstream converts them; it does not compile if a
+// field differs in name or type.
 
 // NetworkPolicySpec is a complete networking.k8s.io/v1 NetworkPolicySpec.
 // https://kubernetes.io/docs/concepts/services-networking/network-policies/
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.policyTypes) || size(self.policyTypes) == 0 || !has(self.ingress) || size(self.ingress) == 0 || 'Ingress' in self.policyTypes",message="spec.ingress has rules but spec.policyTypes leaves Ingress out, so they would have no effect; add Ingress to policyTypes or remove the rules"
-// +kubebuilder:validation:XValidation:rule="!has(self.policyTypes) || size(self.policyTypes) == 0 || !has(self.egress) || size(self.egress) == 0 || 'Egress' in self.policyTypes",message="spec.egress has rules but spec.policyTypes leaves Egress out, so they would have no effect; add Egress to policyTypes or remove the rules"
+// +kubebuilder:validation:XValidation:rule="!has(self.policyTypes) || size(self.policyTypes) == 0 || !has(self.ingress) || size(self.ingress) == 0 || 'Ingress' in self.policyTypes",message="spec.ingress has rules but spec.policyTypes does not contain Ingress, so they would have no effect; add Ingress to policyTypes or remove the rules"
+// +kubebuilder:validation:XValidation:rule="!has(self.policyTypes) || size(self.policyTypes) == 0 || !has(self.egress) || size(self.egress) == 0 || 'Egress' in self.policyTypes",message="spec.egress has rules but spec.policyTypes does not contain Egress, so they would have no effect; add Egress to policyTypes or remove the rules"
 type NetworkPolicySpec struct {
-	// The pods that the policy is about; empty or absent means all pods of the
-	// namespace.
+	// podSelector selects the pods that the policy applies to. If it is empty or
+	// absent, the policy applies to all pods of the namespace.
 	// +optional
 	PodSelector LabelSelector `json:"podSelector,omitempty"`
 
-	// Which traffic to these pods is allowed.
+	// ingress lists the traffic that is allowed to the selected pods.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=8
 	Ingress []NetworkPolicyIngressRule `json:"ingress,omitempty"`
 
-	// Which traffic from these pods is allowed.
+	// egress lists the traffic that is allowed from the selected pods.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=8
 	Egress []NetworkPolicyEgressRule `json:"egress,omitempty"`
 
-	// The directions, Ingress, Egress or both, that the policy is about. Where
-	// absent: Ingress, and Egress if there are egress rules, as in Kubernetes.
+	// policyTypes lists the directions, Ingress, Egress or both, that the policy
+	// applies to. As in Kubernetes, it defaults to Ingress, and to Ingress and
+	// Egress if the policy has egress rules.
 	// +optional
 	// +listType=set
 	// +kubebuilder:validation:MaxItems=2
@@ -47,13 +47,13 @@ type NetworkPolicySpec struct {
 
 // NetworkPolicyIngressRule allows traffic to the selected pods.
 type NetworkPolicyIngressRule struct {
-	// The ports that are allowed; all, if empty.
+	// ports lists the allowed ports. If it is empty, all ports are allowed.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
 	Ports []NetworkPolicyPort `json:"ports,omitempty"`
 
-	// The sources that are allowed; all, if empty.
+	// from lists the allowed sources. If it is empty, all sources are allowed.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
@@ -62,13 +62,14 @@ type NetworkPolicyIngressRule struct {
 
 // NetworkPolicyEgressRule allows traffic from the selected pods.
 type NetworkPolicyEgressRule struct {
-	// The ports that are allowed; all, if empty.
+	// ports lists the allowed ports. If it is empty, all ports are allowed.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
 	Ports []NetworkPolicyPort `json:"ports,omitempty"`
 
-	// The destinations that are allowed; all, if empty.
+	// to lists the allowed destinations. If it is empty, all destinations are
+	// allowed.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
@@ -77,56 +78,59 @@ type NetworkPolicyEgressRule struct {
 
 // NetworkPolicyPort is a port, or a range of ports.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.endPort) || (has(self.port) && type(self.port) == int && self.endPort >= self.port)",message="endPort needs a numeric port that is not greater than it"
+// +kubebuilder:validation:XValidation:rule="!has(self.endPort) || (has(self.port) && type(self.port) == int && self.endPort >= self.port)",message="endPort needs a numeric port that is not greater than endPort"
 type NetworkPolicyPort struct {
-	// TCP if absent.
+	// protocol is TCP, UDP or SCTP. Defaults to TCP.
 	// +optional
 	// +kubebuilder:validation:Enum=TCP;UDP;SCTP
 	Protocol *corev1.Protocol `json:"protocol,omitempty"`
 
-	// A number, or the name of a port of the pods; every port if absent.
+	// port is a port number, or the name of a container port such as metrics. If
+	// it is absent, all ports are allowed.
 	// +optional
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:MaxLength=15
 	// +kubebuilder:validation:XValidation:rule="type(self) == int ? self >= 1 && self <= 65535 : self.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$') && self.matches('[a-z]') && !self.contains('--')",message="port must be a number from 1 to 65535 or the name of a container's port: at most 15 lowercase letters, digits and '-'"
 	Port *intstr.IntOrString `json:"port,omitempty"`
 
-	// The last port of a range that begins at port.
+	// endPort is the last port of a range that begins at port, which must then be
+	// a number.
 	// +optional
 	// +kubebuilder:validation:Maximum=65535
 	EndPort *int32 `json:"endPort,omitempty"`
 }
 
-// NetworkPolicyPeer is a source or a destination.
+// NetworkPolicyPeer is a source or a destination of traffic.
 //
-// +kubebuilder:validation:XValidation:rule="has(self.podSelector) || has(self.namespaceSelector) || has(self.ipBlock)",message="a peer must state podSelector, namespaceSelector or ipBlock; for every peer, leave the whole list out"
-// +kubebuilder:validation:XValidation:rule="!has(self.ipBlock) || (!has(self.podSelector) && !has(self.namespaceSelector))",message="a peer must not state ipBlock together with podSelector or namespaceSelector; make two peers of it"
+// +kubebuilder:validation:XValidation:rule="has(self.podSelector) || has(self.namespaceSelector) || has(self.ipBlock)",message="a peer must set podSelector, namespaceSelector or ipBlock; to allow every peer, omit the list"
+// +kubebuilder:validation:XValidation:rule="!has(self.ipBlock) || (!has(self.podSelector) && !has(self.namespaceSelector))",message="a peer must not set ipBlock together with podSelector or namespaceSelector; split it into two peers"
 type NetworkPolicyPeer struct {
-	// Pods by their labels, in the namespaces that namespaceSelector selects, or
-	// in the policy's own.
+	// podSelector selects pods by their labels, in the namespaces that
+	// namespaceSelector selects. Without namespaceSelector, it selects pods in the
+	// namespace of the policy.
 	// +optional
 	PodSelector *LabelSelector `json:"podSelector,omitempty"`
 
-	// Namespaces by their labels.
+	// namespaceSelector selects namespaces by their labels.
 	// +optional
 	NamespaceSelector *LabelSelector `json:"namespaceSelector,omitempty"`
 
-	// A range of addresses.
+	// ipBlock is a range of addresses. It cannot be combined with the selectors.
 	// +optional
 	IPBlock *IPBlock `json:"ipBlock,omitempty"`
 }
 
-// IPBlock is a range of addresses, with holes.
+// IPBlock is a range of addresses, without the ranges in except.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.except) || self.except.all(e, e != self.cidr && cidr(self.cidr).containsCIDR(e))",message="ipBlock.except must hold address ranges within ipBlock.cidr and smaller than it"
 type IPBlock struct {
-	// The range, such as 10.0.0.0/8 or 2001:db8::/64.
+	// cidr is the range, such as 10.0.0.0/8 or 2001:db8::/64.
 	// +required
 	// +kubebuilder:validation:MaxLength=43
 	// +kubebuilder:validation:XValidation:rule="isCIDR(self) && string(cidr(self).masked()) == self",message="ipBlock.cidr must be an address range such as 10.0.0.0/8 or 2001:db8::/64, in its shortest form and without bits beyond the prefix; for one address, add /32 or /128"
-	CIDR string `json:"cidr"`
+	CIDR string `json:"cidr,omitempty"`
 
-	// Ranges within it that are left out.
+	// except lists ranges within cidr that are not part of the block.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=8
@@ -135,53 +139,8 @@ type IPBlock struct {
 	Except []string `json:"except,omitempty"`
 }
 
-// LabelSelector selects objects by their labels; an empty one selects all.
-// https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/
-//
-// +structType=atomic
-type LabelSelector struct {
-	// Labels that must have these values.
-	// +optional
-	// +kubebuilder:validation:MaxProperties=16
-	// +kubebuilder:validation:XValidation:rule="self.all(k, !format.qualifiedName().validate(k).hasValue())",message="matchLabels must hold valid label keys, such as app or example.com/app"
-	MatchLabels map[string]LabelValue `json:"matchLabels,omitempty"`
-
-	// Further requirements, all of which must hold.
-	// +optional
-	// +listType=atomic
-	// +kubebuilder:validation:MaxItems=8
-	MatchExpressions []LabelSelectorRequirement `json:"matchExpressions,omitempty"`
-}
-
-// LabelValue is the value of a label.
-//
-// +kubebuilder:validation:MaxLength=63
-// +kubebuilder:validation:Pattern=`^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$`
-type LabelValue string
-
-// LabelSelectorRequirement is a requirement on one label.
-//
-// +kubebuilder:validation:XValidation:rule="self.operator in ['In', 'NotIn'] ? has(self.values) && size(self.values) > 0 : !has(self.values) || size(self.values) == 0",message="operators In and NotIn need values, Exists and DoesNotExist must have none"
-type LabelSelectorRequirement struct {
-	// The label's key.
-	// +required
-	// +kubebuilder:validation:MaxLength=317
-	// +kubebuilder:validation:Pattern=`^([a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*/)?([A-Za-z0-9][-A-Za-z0-9_.]{0,61})?[A-Za-z0-9]$`
-	Key string `json:"key"`
-
-	// +required
-	// +kubebuilder:validation:Enum=In;NotIn;Exists;DoesNotExist
-	Operator metav1.LabelSelectorOperator `json:"operator"`
-
-	// +optional
-	// +listType=atomic
-	// +kubebuilder:validation:MaxItems=64
-	// +kubebuilder:validation:items:MaxLength=63
-	// +kubebuilder:validation:items:Pattern=`^(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?$`
-	Values []string `json:"values,omitempty"`
-}
-
-// ToUpstream returns the spec as Kubernetes' own type, sharing no memory with it.
+// ToUpstream returns the spec as the Kubernetes type. It shares no memory with
+// the receiver.
 func (s *NetworkPolicySpec) ToUpstream() networkingv1.NetworkPolicySpec {
 	in := s.DeepCopy()
 	out := networkingv1.NetworkPolicySpec{PodSelector: *in.PodSelector.ToUpstream()}
@@ -201,6 +160,7 @@ func (s *NetworkPolicySpec) ToUpstream() networkingv1.NetworkPolicySpec {
 	return out
 }
 
+// portsToUpstream keeps nil as nil.
 func portsToUpstream(ports []NetworkPolicyPort) []networkingv1.NetworkPolicyPort {
 	if ports == nil {
 		return nil
@@ -212,6 +172,7 @@ func portsToUpstream(ports []NetworkPolicyPort) []networkingv1.NetworkPolicyPort
 	return out
 }
 
+// peersToUpstream keeps nil as nil.
 func peersToUpstream(peers []NetworkPolicyPeer) []networkingv1.NetworkPolicyPeer {
 	if peers == nil {
 		return nil
@@ -223,25 +184,6 @@ func peersToUpstream(peers []NetworkPolicyPeer) []networkingv1.NetworkPolicyPeer
 			NamespaceSelector: peer.NamespaceSelector.ToUpstream(),
 			IPBlock:           (*networkingv1.IPBlock)(peer.IPBlock),
 		})
-	}
-	return out
-}
-
-// ToUpstream returns the selector as Kubernetes' own type; nil stays nil, which
-// selects nothing.
-func (s *LabelSelector) ToUpstream() *metav1.LabelSelector {
-	if s == nil {
-		return nil
-	}
-	out := &metav1.LabelSelector{}
-	if len(s.MatchLabels) > 0 {
-		out.MatchLabels = make(map[string]string, len(s.MatchLabels))
-	}
-	for key, value := range s.MatchLabels {
-		out.MatchLabels[key] = string(value)
-	}
-	for _, requirement := range s.MatchExpressions {
-		out.MatchExpressions = append(out.MatchExpressions, metav1.LabelSelectorRequirement(requirement))
 	}
 	return out
 }

@@ -5,8 +5,8 @@
 package v1alpha1
 
 import (
-	"k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
@@ -295,7 +295,7 @@ func (in *Drift) DeepCopyInto(out *Drift) {
 	}
 	if in.PreviousDetectionTimes != nil {
 		in, out := &in.PreviousDetectionTimes, &out.PreviousDetectionTimes
-		*out = make([]metav1.Time, len(*in))
+		*out = make([]v1.Time, len(*in))
 		for i := range *in {
 			(*in)[i].DeepCopyInto(&(*out)[i])
 		}
@@ -412,7 +412,7 @@ func (in *HigherPrecedenceBaseline) DeepCopyInto(out *HigherPrecedenceBaseline) 
 	}
 	if in.Requirements != nil {
 		in, out := &in.Requirements, &out.Requirements
-		*out = make([]metav1.LabelSelectorRequirement, len(*in))
+		*out = make([]v1.LabelSelectorRequirement, len(*in))
 		for i := range *in {
 			(*in)[i].DeepCopyInto(&(*out)[i])
 		}
@@ -857,7 +857,7 @@ func (in *NetworkPolicyPort) DeepCopyInto(out *NetworkPolicyPort) {
 	*out = *in
 	if in.Protocol != nil {
 		in, out := &in.Protocol, &out.Protocol
-		*out = new(v1.Protocol)
+		*out = new(corev1.Protocol)
 		**out = **in
 	}
 	if in.Port != nil {
@@ -1033,14 +1033,14 @@ func (in *ResourceQuotaSpec) DeepCopyInto(out *ResourceQuotaSpec) {
 	*out = *in
 	if in.Hard != nil {
 		in, out := &in.Hard, &out.Hard
-		*out = make(v1.ResourceList, len(*in))
+		*out = make(corev1.ResourceList, len(*in))
 		for key, val := range *in {
 			(*out)[key] = val.DeepCopy()
 		}
 	}
 	if in.Scopes != nil {
 		in, out := &in.Scopes, &out.Scopes
-		*out = make([]v1.ResourceQuotaScope, len(*in))
+		*out = make([]corev1.ResourceQuotaScope, len(*in))
 		copy(*out, *in)
 	}
 	if in.ScopeSelector != nil {
@@ -1274,7 +1274,7 @@ func (in *SecurityBaselineStatus) DeepCopyInto(out *SecurityBaselineStatus) {
 	*out = *in
 	if in.Conditions != nil {
 		in, out := &in.Conditions, &out.Conditions
-		*out = make([]metav1.Condition, len(*in))
+		*out = make([]v1.Condition, len(*in))
 		for i := range *in {
 			(*in)[i].DeepCopyInto(&(*out)[i])
 		}

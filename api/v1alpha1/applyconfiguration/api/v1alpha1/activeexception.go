@@ -9,11 +9,14 @@ import (
 // ActiveExceptionApplyConfiguration represents a declarative configuration of the ActiveException type for use
 // with apply.
 //
-// ExceptionInForce is an exception that takes a control out of a namespace.
+// ActiveException is an exception that turns a control off in a namespace.
 type ActiveExceptionApplyConfiguration struct {
-	Name   *string `json:"name,omitempty"`
+	// name is the name of the exception.
+	Name *string `json:"name,omitempty"`
+	// reason explains why the exception exists.
 	Reason *string `json:"reason,omitempty"`
-	// When the control is in force again; never, if absent.
+	// expirationTime is when the control applies again. If it is absent, the
+	// exception never expires.
 	ExpirationTime *v1.Time `json:"expirationTime,omitempty"`
 }
 

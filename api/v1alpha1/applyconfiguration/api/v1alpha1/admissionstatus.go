@@ -5,25 +5,26 @@ package v1alpha1
 // AdmissionStatusApplyConfiguration represents a declarative configuration of the AdmissionStatus type for use
 // with apply.
 //
-// AdmissionStatus is what admission policies cannot find out by themselves. They
-// read one object only: the baseline.
+// AdmissionStatus is what admission policies cannot find out themselves. They
+// can read only one object, the baseline.
 type AdmissionStatusApplyConfiguration struct {
-	// The user that the operator is: the guard lets it through.
+	// operator is the user name of the operator. The guard allows its changes.
 	Operator *string `json:"operator,omitempty"`
-	// The keys of the labels by which any baseline selects namespaces or names
-	// subjects: the guard protects them.
+	// guardedLabels lists the keys of the labels by which any baseline selects
+	// namespaces or names subjects. The guard protects them.
 	GuardedLabels []string `json:"guardedLabels,omitempty"`
-	// The namespaces that are never governed, so that none of them is given
-	// anything at its birth.
+	// protectedNamespaces lists the namespaces that are never governed. They get
+	// no labels at creation.
 	ProtectedNamespaces []string `json:"protectedNamespaces,omitempty"`
-	// The baselines with precedence over this one, and what they select: a new
-	// namespace gets from this one only what none of them governs.
+	// higherPrecedence lists the baselines with a higher precedence than this one,
+	// and what they select. A new namespace gets labels from this baseline only
+	// for the controls that none of them governs.
 	HigherPrecedence []HigherPrecedenceBaselineApplyConfiguration `json:"higherPrecedence,omitempty"`
-	// The names of the exceptions that are in force.
+	// exceptions lists the names of the active exceptions.
 	Exceptions []string `json:"exceptions,omitempty"`
-	// The roles with all verbs on all resources: of ClusterRoles the name, of Roles
-	// namespace/name. Present if this baseline governs rbac.clusterAdmin or audits
-	// it.
+	// privilegedRoles lists the roles with all verbs on all resources: NAME for a
+	// ClusterRole, NAMESPACE/NAME for a Role. It is present if this baseline
+	// governs or audits rbac.clusterAdmin.
 	PrivilegedRoles []string `json:"privilegedRoles,omitempty"`
 }
 

@@ -14,12 +14,14 @@ import (
 // BaselineReportApplyConfiguration represents a declarative configuration of the BaselineReport type for use
 // with apply.
 //
-// BaselineReport says what the baselines demand of the namespace that it is in,
-// whether that holds, and what drifted. The operator writes it and nobody else;
-// it is named security-baseline. It is also the operator's ledger: the status of
-// every SecurityBaseline is summed from the reports.
+// BaselineReport reports which controls apply to its namespace, whether the
+// namespace complies, and what drifted. Only the operator writes it; its name
+// is always security-baseline. It is also the operator's inventory: the
+// operator sums the status of each SecurityBaseline from the reports.
 type BaselineReportApplyConfiguration struct {
-	v1.TypeMetaApplyConfiguration        `json:""`
+	v1.TypeMetaApplyConfiguration `json:""`
+	// metadata is the standard object metadata.
+	// https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata
 	*v1.ObjectMetaApplyConfiguration     `json:"metadata,omitempty"`
 	BaselineReportDataApplyConfiguration `json:""`
 }

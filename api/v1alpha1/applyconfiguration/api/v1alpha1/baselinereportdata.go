@@ -9,19 +9,19 @@ import (
 // BaselineReportDataApplyConfiguration represents a declarative configuration of the BaselineReportData type for use
 // with apply.
 //
-// BaselineReportData is what a report says.
+// BaselineReportData is the content of a report.
 type BaselineReportDataApplyConfiguration struct {
-	// The worst state of the controls.
+	// state is the worst state of all controls.
 	State *apiv1alpha1.State `json:"state,omitempty"`
-	// What kubectl get shows.
+	// summary is what kubectl get shows.
 	Summary *ReportSummaryApplyConfiguration `json:"summary,omitempty"`
-	// The baselines that select this namespace, at the generation that was
-	// evaluated.
+	// observedBaselines lists the baselines that select this namespace, with the
+	// generation that the operator evaluated.
 	ObservedBaselines []ObservedBaselineApplyConfiguration `json:"observedBaselines,omitempty"`
-	// The controls in force, those that are audited and those that are excepted,
-	// and how they compare.
+	// controls lists the controls that apply, those that are audited and those
+	// that are excepted, with their state.
 	Controls []ControlReportApplyConfiguration `json:"controls,omitempty"`
-	// The last 20 drifts, newest first.
+	// drifts lists the last 20 drifts, newest first.
 	Drifts []DriftApplyConfiguration `json:"drifts,omitempty"`
 }
 

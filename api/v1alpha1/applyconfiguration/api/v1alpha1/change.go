@@ -11,10 +11,12 @@ import (
 //
 // Change is what Enforce would do to one object.
 type ChangeApplyConfiguration struct {
-	// The object, as Kind/name.
-	Object *string                   `json:"object,omitempty"`
+	// object is the object, as Kind/name.
+	Object *string `json:"object,omitempty"`
+	// action is what Enforce would do: Create, Configure, Replace or Remove.
 	Action *apiv1alpha1.ChangeAction `json:"action,omitempty"`
-	// The fields that differ; none where the object would be created or removed.
+	// fields lists the fields that differ. It is empty if Enforce would create or
+	// remove the object.
 	Fields []FieldDifferenceApplyConfiguration `json:"fields,omitempty"`
 }
 

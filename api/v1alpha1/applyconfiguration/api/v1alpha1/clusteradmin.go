@@ -9,14 +9,15 @@ import (
 // ClusterAdminApplyConfiguration represents a declarative configuration of the ClusterAdmin type for use
 // with apply.
 //
-// ClusterAdmin says who may hold all power over the cluster, or over a
-// namespace. Kubernetes' own bindings, of the group system:masters and of its
-// components, are never in question.
+// ClusterAdmin limits who may have all permissions in the cluster or in a
+// namespace. The bindings of Kubernetes itself, for the group system:masters
+// and the Kubernetes components, are always allowed.
 type ClusterAdminApplyConfiguration struct {
-	// Who may be bound. New bindings of anybody else are refused, existing ones
-	// are violations.
+	// allowedSubjects lists the subjects that may be bound. The API server denies
+	// new bindings of other subjects; existing ones are violations.
 	AllowedSubjects []SubjectApplyConfiguration `json:"allowedSubjects,omitempty"`
-	// Deny, the default, Warn or Audit.
+	// action is what the API server does with a new binding of a subject that is
+	// not allowed: Deny, the default, Warn or Audit.
 	Action *apiv1alpha1.Action `json:"action,omitempty"`
 }
 

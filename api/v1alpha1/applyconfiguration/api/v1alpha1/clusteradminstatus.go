@@ -9,11 +9,14 @@ import (
 // ClusterAdminStatusApplyConfiguration represents a declarative configuration of the ClusterAdminStatus type for use
 // with apply.
 //
-// ClusterAdminStatus says how it is with who may do everything.
+// ClusterAdminStatus summarizes compliance with spec.rbac.clusterAdmin in the
+// whole cluster.
 type ClusterAdminStatusApplyConfiguration struct {
-	// Compliant, Violating, or Failed where the policy could not be put in place.
+	// state is Compliant or Violating, or Failed if the operator could not create
+	// the admission policy.
 	State *apiv1alpha1.State `json:"state,omitempty"`
-	// How many bindings grant everything to somebody who is not allowed to hold it.
+	// violatingBindingsTotal is the number of bindings that grant all permissions
+	// to a subject that is not allowed.
 	ViolatingBindingsTotal *int32 `json:"violatingBindingsTotal,omitempty"`
 }
 

@@ -9,8 +9,9 @@ import (
 // ControlCountsApplyConfiguration represents a declarative configuration of the ControlCounts type for use
 // with apply.
 //
-// ControlCounts counts namespaces for one control.
+// ControlCounts counts the selected namespaces for one control.
 type ControlCountsApplyConfiguration struct {
+	// name is the name of the control.
 	Name                          *apiv1alpha1.ControlName `json:"name,omitempty"`
 	StateCountsApplyConfiguration `json:""`
 }

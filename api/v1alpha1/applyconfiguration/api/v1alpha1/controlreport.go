@@ -9,31 +9,36 @@ import (
 // ControlReportApplyConfiguration represents a declarative configuration of the ControlReport type for use
 // with apply.
 //
-// ControlReport is how one control of one baseline compares.
+// ControlReport is the state of one control of one baseline.
 type ControlReportApplyConfiguration struct {
+	// name is the name of the control.
 	Name *apiv1alpha1.ControlName `json:"name,omitempty"`
-	// The baseline that governs the control here, audits it or excepts this
-	// namespace from it.
+	// baseline is the name of the baseline that governs the control in this
+	// namespace, audits it, or excepts the namespace from it.
 	Baseline *string `json:"baseline,omitempty"`
-	// Enforce or Audit: the baseline's mode.
-	Mode  *apiv1alpha1.Mode  `json:"mode,omitempty"`
+	// mode is the mode of the baseline, Enforce or Audit.
+	Mode *apiv1alpha1.Mode `json:"mode,omitempty"`
+	// state is the state of the control.
 	State *apiv1alpha1.State `json:"state,omitempty"`
-	// What is wrong and what to do about it.
+	// message describes what is wrong and what to do about it.
 	Message *string `json:"message,omitempty"`
-	// What is worth knowing although it is compliant.
+	// findings lists observations that are not violations.
 	Findings []string `json:"findings,omitempty"`
-	// In Audit mode: what Enforce would do, at most 50 objects.
+	// changes lists, in Audit mode, what Enforce would do, for at most 50 objects.
 	Changes []ChangeApplyConfiguration `json:"changes,omitempty"`
-	// How many objects Enforce would change, listed or not.
+	// changesTotal is the number of objects that Enforce would change, whether or
+	// not changes lists them.
 	ChangesTotal *int32 `json:"changesTotal,omitempty"`
-	// The exception that takes the control out of this namespace.
+	// exception is the exception that turns the control off in this namespace.
 	Exception *ActiveExceptionApplyConfiguration `json:"exception,omitempty"`
-	// How the pods that run here compare to the wanted pod-security level.
+	// podSecurity compares the running pods with the expected Pod Security level.
 	PodSecurity *PodSecurityReportApplyConfiguration `json:"podSecurity,omitempty"`
-	// What was put in place: the operator's ledger. What differs from it while
-	// the baseline asks for the same was changed by someone: it is drift.
+	// inventory lists the managed objects as the operator applied them. If an
+	// object differs from its entry while the baseline is unchanged, the
+	// difference is drift.
 	Inventory []InventoryEntryApplyConfiguration `json:"inventory,omitempty"`
-	// How many drifts of this control were seen since the baseline governs it.
+	// driftsTotal is the number of drifts of this control that were detected since
+	// the baseline governs it.
 	DriftsTotal *int64 `json:"driftsTotal,omitempty"`
 }
 

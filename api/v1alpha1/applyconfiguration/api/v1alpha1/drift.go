@@ -10,29 +10,36 @@ import (
 // DriftApplyConfiguration represents a declarative configuration of the Drift type for use
 // with apply.
 //
-// Drift is a difference from a baseline that somebody made.
+// Drift is a difference from a baseline that another author caused.
 type DriftApplyConfiguration struct {
-	// When the operator saw it; the last time, if it came again.
-	DetectionTime *v1.Time                 `json:"detectionTime,omitempty"`
-	Control       *apiv1alpha1.ControlName `json:"control,omitempty"`
-	Baseline      *string                  `json:"baseline,omitempty"`
-	// The object, as Kind/name.
+	// detectionTime is when the operator detected the drift. If the drift
+	// recurred, it is the most recent time.
+	DetectionTime *v1.Time `json:"detectionTime,omitempty"`
+	// control is the name of the control.
+	Control *apiv1alpha1.ControlName `json:"control,omitempty"`
+	// baseline is the name of the baseline that governs the control.
+	Baseline *string `json:"baseline,omitempty"`
+	// object is the object, as Kind/name.
 	Object *string `json:"object,omitempty"`
-	// The fields that differed; none, where the object was gone.
+	// fields lists the fields that differed. It is empty if the object was
+	// deleted.
 	Fields []FieldDifferenceApplyConfiguration `json:"fields,omitempty"`
-	// Who changed the fields, by managedFields; empty where Kubernetes does not
-	// record it, as for a deletion or a field that was removed.
+	// manager is the field manager that changed the fields, from managedFields. It
+	// is empty if Kubernetes did not record it, for example for a deletion or a
+	// removed field.
 	Manager *string `json:"manager,omitempty"`
-	// How: Update or Apply, or Delete where the object was gone.
+	// operation is Update or Apply, or Delete if the object was deleted.
 	Operation *string `json:"operation,omitempty"`
-	// When, by managedFields, to the second; absent where Manager is.
+	// changeTime is when the field manager made the change, from managedFields and
+	// in whole seconds. It is absent if manager is empty.
 	ChangeTime *v1.Time `json:"changeTime,omitempty"`
-	// What the operator did about it.
+	// action is what the operator did: Created, Configured, Replaced or Reported.
 	Action *apiv1alpha1.DriftAction `json:"action,omitempty"`
-	// How often it came, with less than five minutes between one time and the
-	// next; absent if once.
+	// count is how often the drift occurred with less than five minutes between
+	// occurrences. It is absent if the drift occurred once.
 	Count *int64 `json:"count,omitempty"`
-	// The last two times before Time, newest first, if it came again.
+	// previousDetectionTimes lists the two times before detectionTime, newest
+	// first, if the drift recurred.
 	PreviousDetectionTimes []v1.Time `json:"previousDetectionTimes,omitempty"`
 }
 

@@ -10,21 +10,25 @@ import (
 // ExceptionApplyConfiguration represents a declarative configuration of the Exception type for use
 // with apply.
 //
-// Exception takes controls of the baseline that declares it out of namespaces,
-// as if the baseline did not declare them there. Another baseline that declares
-// them governs: an exception from one rule book is not one from all.
+// Exception turns controls of its baseline off in some namespaces, as if the
+// baseline did not declare them there. Another baseline that declares them then
+// governs: an exception covers only the baseline that contains it.
 type ExceptionApplyConfiguration struct {
-	// The exception's name.
+	// name identifies the exception within the baseline. It must be a DNS label,
+	// such as vendor-images.
 	Name *string `json:"name,omitempty"`
-	// The names of the namespaces.
+	// namespaces lists the names of the namespaces that the exception covers.
+	// Patterns are not supported.
 	Namespaces []string `json:"namespaces,omitempty"`
-	// The controls that are not in force there.
+	// controls lists the controls that the exception turns off. Example: [Images].
 	Controls []apiv1alpha1.ControlName `json:"controls,omitempty"`
-	// Why, for those who read it in a year.
+	// reason explains why the exception exists. It has at least 10 characters.
 	Reason *string `json:"reason,omitempty"`
-	// When the controls are in force again, to the second and with a time zone,
-	// such as 2030-01-31T18:00:00Z (RFC 3339). Never, if absent. The operator writes
-	// it down in UTC, in which its year must have four digits, too.
+	// expirationTime is when the exception expires and the controls apply again,
+	// as an RFC 3339 time in whole seconds with a time zone, such as
+	// 2030-01-31T18:00:00Z. If it is absent, the exception never expires. The
+	// operator records the time in UTC, so its year must have four digits in UTC
+	// as well.
 	ExpirationTime *v1.Time `json:"expirationTime,omitempty"`
 }
 

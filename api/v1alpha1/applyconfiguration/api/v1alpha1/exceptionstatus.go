@@ -9,18 +9,21 @@ import (
 // ExceptionStatusApplyConfiguration represents a declarative configuration of the ExceptionStatus type for use
 // with apply.
 //
-// ExceptionStatus says how it is with a baseline's exceptions.
+// ExceptionStatus summarizes the exceptions of a baseline.
 type ExceptionStatusApplyConfiguration struct {
-	// How many are in force.
+	// active is the number of active exceptions.
 	Active *int32 `json:"active,omitempty"`
-	// How many have expired; they may be removed.
+	// expired is the number of expired exceptions. You can remove them.
 	Expired *int32 `json:"expired,omitempty"`
-	// How many of those in force name a namespace that the baseline does not
-	// select, or a control that it does not declare: a typing error, perhaps.
+	// unmatched is the number of active exceptions that name a namespace that the
+	// baseline does not select, or a control that it does not declare. The cause
+	// may be a typing error.
 	Unmatched *int32 `json:"unmatched,omitempty"`
-	// Which these are and why: at most 20, of at most 256 bytes each.
+	// findings lists the unmatched exceptions and the reasons, at most 20 of at
+	// most 256 bytes each.
 	Findings []string `json:"findings,omitempty"`
-	// Events were emitted for what was due until then.
+	// lastAnnouncedTime is the time up to which the operator has emitted events
+	// about expiring and expired exceptions.
 	LastAnnouncedTime *v1.Time `json:"lastAnnouncedTime,omitempty"`
 }
 

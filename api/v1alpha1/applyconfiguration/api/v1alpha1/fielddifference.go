@@ -5,15 +5,16 @@ package v1alpha1
 // FieldDifferenceApplyConfiguration represents a declarative configuration of the FieldDifference type for use
 // with apply.
 //
-// FieldDifference is a field that differs from what the baseline asks for.
+// FieldDifference is a field whose value differs from the baseline.
 type FieldDifferenceApplyConfiguration struct {
-	// The path of the field.
+	// path is the path of the field.
 	Path *string `json:"path,omitempty"`
-	// What the baseline asks for, as JSON of at most 256 bytes, a string bare; of
-	// a list only the elements that were not found. Empty where the field is to be
-	// absent.
+	// expected is the value that the baseline declares, as JSON of at most 256
+	// bytes; strings have no quotes. For a list, it contains only the elements
+	// that are missing. It is empty if the field must be absent.
 	Expected *string `json:"expected,omitempty"`
-	// What was found, likewise: of a list only the elements that are not wanted.
+	// actual is the value that the operator found, in the same format. For a list,
+	// it contains only the elements that are not expected.
 	Actual *string `json:"actual,omitempty"`
 }
 

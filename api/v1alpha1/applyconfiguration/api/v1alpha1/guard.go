@@ -9,13 +9,14 @@ import (
 // GuardApplyConfiguration represents a declarative configuration of the Guard type for use
 // with apply.
 //
-// Guard lets only the operator, Kubernetes' own controllers and exempt subjects
-// change or delete what the operator wrote in a governed namespace, the labels
-// that it set on it, and the labels by which baselines select it or name
-// subjects.
+// Guard protects the managed objects in a governed namespace, the namespace
+// labels that the operator set, and the labels by which baselines select
+// namespaces or name subjects. Only the operator, Kubernetes' own controllers
+// and exempt subjects can change or delete them.
 type GuardApplyConfiguration struct {
-	// Who else may.
+	// exempt lists additional subjects that can change and delete them.
 	Exempt []SubjectApplyConfiguration `json:"exempt,omitempty"`
+	// action is what the API server does with a change that violates this control:
 	// Deny, the default, Warn or Audit.
 	Action *apiv1alpha1.Action `json:"action,omitempty"`
 }

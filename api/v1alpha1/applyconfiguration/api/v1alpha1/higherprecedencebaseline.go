@@ -10,14 +10,17 @@ import (
 // HigherPrecedenceBaselineApplyConfiguration represents a declarative configuration of the HigherPrecedenceBaseline type for use
 // with apply.
 //
-// Preceding is a baseline with precedence.
+// HigherPrecedenceBaseline is a baseline with a higher precedence.
 type HigherPrecedenceBaselineApplyConfiguration struct {
+	// name is the name of the baseline.
 	Name *string `json:"name,omitempty"`
-	// What it governs of what this one declares too.
+	// controls lists the controls that the baseline governs and that this baseline
+	// declares as well.
 	Controls []apiv1alpha1.ControlName `json:"controls,omitempty"`
-	// What its selector requires of a namespace's labels: all of it.
+	// requirements are what the baseline's selector requires of the labels of a
+	// namespace. A namespace must meet all of them.
 	Requirements []v1.LabelSelectorRequirementApplyConfiguration `json:"requirements,omitempty"`
-	// The namespaces that it excludes.
+	// excludeNamespaces lists the namespaces that the baseline excludes.
 	ExcludeNamespaces []string `json:"excludeNamespaces,omitempty"`
 }
 

@@ -9,17 +9,20 @@ import (
 // ImagesApplyConfiguration represents a declarative configuration of the Images type for use
 // with apply.
 //
-// Images says which images may run: those of containers, init containers and
-// ephemeral containers, of pods and of what makes pods.
+// Images restricts the images of containers, init containers and ephemeral
+// containers, in pods and in the workloads that create pods.
 type ImagesApplyConfiguration struct {
-	// Where images may come from: the host of a registry, its port if it has one,
-	// then perhaps a path, such as docker.io/library or registry.example.com:5000.
-	// They are compared by host and by whole parts of the path. An image without a
-	// host, such as nginx, is docker.io/library/nginx, as everywhere.
+	// allowedRegistries lists where images may come from. Each entry is the host
+	// of a registry, with an optional port and an optional path, such as
+	// docker.io/library or registry.example.com:5000. An image matches an entry if
+	// it has the same host and begins with the same whole path segments. An image
+	// name without a host, such as nginx, means docker.io/library/nginx.
 	// https://pkg.go.dev/github.com/distribution/reference
 	AllowedRegistries []string `json:"allowedRegistries,omitempty"`
-	// Each image must name a sha256 digest, which says exactly what runs.
+	// requireDigest requires a sha256 digest in each image name, so that the name
+	// identifies exactly one image. Defaults to false.
 	RequireDigest *bool `json:"requireDigest,omitempty"`
+	// action is what the API server does with pods that violate this control:
 	// Deny, the default, Warn or Audit.
 	Action *apiv1alpha1.Action `json:"action,omitempty"`
 }

@@ -9,13 +9,14 @@ import (
 // InventoryEntryApplyConfiguration represents a declarative configuration of the InventoryEntry type for use
 // with apply.
 //
-// PlacedObject is an object as it was put in place.
+// InventoryEntry is an object as the operator applied it.
 type InventoryEntryApplyConfiguration struct {
-	// The object, as Kind/name.
+	// object is the object, as Kind/name.
 	Object *string `json:"object,omitempty"`
-	// Its UID: an object of the same name that was made again is another one.
+	// uid is the UID of the object. A recreated object with the same name has
+	// another UID.
 	UID *types.UID `json:"uid,omitempty"`
-	// A fingerprint of what was asked for.
+	// revision is a fingerprint of what the operator applied.
 	Revision *string `json:"revision,omitempty"`
 }
 

@@ -5,11 +5,11 @@ package v1alpha1
 // IPBlockApplyConfiguration represents a declarative configuration of the IPBlock type for use
 // with apply.
 //
-// IPBlock is a range of addresses, with holes.
+// IPBlock is a range of addresses, without the ranges in except.
 type IPBlockApplyConfiguration struct {
-	// The range, such as 10.0.0.0/8 or 2001:db8::/64.
+	// cidr is the range, such as 10.0.0.0/8 or 2001:db8::/64.
 	CIDR *string `json:"cidr,omitempty"`
-	// Ranges within it that are left out.
+	// except lists ranges within cidr that are not part of the block.
 	Except []string `json:"except,omitempty"`
 }
 

@@ -9,12 +9,14 @@ import (
 // LabelSelectorApplyConfiguration represents a declarative configuration of the LabelSelector type for use
 // with apply.
 //
-// LabelSelector selects objects by their labels; an empty one selects all.
+// LabelSelector selects objects by their labels. An empty selector selects all
+// objects.
 // https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/
 type LabelSelectorApplyConfiguration struct {
-	// Labels that must have these values.
+	// matchLabels are labels that an object must have, with these values.
 	MatchLabels map[string]apiv1alpha1.LabelValue `json:"matchLabels,omitempty"`
-	// Further requirements, all of which must hold.
+	// matchExpressions are additional requirements. An object must meet all of
+	// them.
 	MatchExpressions []LabelSelectorRequirementApplyConfiguration `json:"matchExpressions,omitempty"`
 }
 

@@ -11,10 +11,13 @@ import (
 //
 // LabelSelectorRequirement is a requirement on one label.
 type LabelSelectorRequirementApplyConfiguration struct {
-	// The label's key.
-	Key      *string                   `json:"key,omitempty"`
+	// key is the key of the label, such as app or example.com/app.
+	Key *string `json:"key,omitempty"`
+	// operator compares the label with values: In, NotIn, Exists or DoesNotExist.
 	Operator *v1.LabelSelectorOperator `json:"operator,omitempty"`
-	Values   []string                  `json:"values,omitempty"`
+	// values are the values for the operators In and NotIn. They must be absent or
+	// empty for Exists and DoesNotExist.
+	Values []string `json:"values,omitempty"`
 }
 
 // LabelSelectorRequirementApplyConfiguration constructs a declarative configuration of the LabelSelectorRequirement type for use with

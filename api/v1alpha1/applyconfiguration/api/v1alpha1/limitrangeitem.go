@@ -10,16 +10,22 @@ import (
 // LimitRangeItemApplyConfiguration represents a declarative configuration of the LimitRangeItem type for use
 // with apply.
 //
-// LimitRangeItem is what one kind of thing may use.
+// LimitRangeItem limits what a container, a pod or a PersistentVolumeClaim can
+// use.
 type LimitRangeItemApplyConfiguration struct {
-	Type *v1.LimitType                 `json:"type,omitempty"`
-	Max  *apiv1alpha1.LimitedResources `json:"max,omitempty"`
-	Min  *apiv1alpha1.LimitedResources `json:"min,omitempty"`
-	// The limit of a container that states none.
+	// type is what the limits apply to: Container, Pod or PersistentVolumeClaim.
+	Type *v1.LimitType `json:"type,omitempty"`
+	// max is the highest allowed limit of each resource.
+	Max *apiv1alpha1.LimitedResources `json:"max,omitempty"`
+	// min is the lowest allowed request of each resource.
+	Min *apiv1alpha1.LimitedResources `json:"min,omitempty"`
+	// default is the limit of a container that does not set one. Example: {memory:
+	// 256Mi}.
 	Default *apiv1alpha1.LimitedResources `json:"default,omitempty"`
-	// The request of a container that states none.
+	// defaultRequest is the request of a container that does not set one. Example:
+	// {cpu: 50m, memory: 64Mi}.
 	DefaultRequest *apiv1alpha1.LimitedResources `json:"defaultRequest,omitempty"`
-	// How much larger than the request a limit may be.
+	// maxLimitRequestRatio is the highest allowed ratio of limit to request.
 	MaxLimitRequestRatio *apiv1alpha1.LimitedResources `json:"maxLimitRequestRatio,omitempty"`
 }
 

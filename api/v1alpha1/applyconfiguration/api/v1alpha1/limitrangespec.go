@@ -5,9 +5,11 @@ package v1alpha1
 // LimitRangeSpecApplyConfiguration represents a declarative configuration of the LimitRangeSpec type for use
 // with apply.
 //
-// LimitRangeSpec is Kubernetes' own, with its lists bounded.
+// LimitRangeSpec is the spec of a LimitRange, as in core/v1 but with bounded
+// lists.
 // https://kubernetes.io/docs/concepts/policy/limit-range/
 type LimitRangeSpecApplyConfiguration struct {
+	// limits lists the limits, one for each type.
 	Limits []LimitRangeItemApplyConfiguration `json:"limits,omitempty"`
 }
 

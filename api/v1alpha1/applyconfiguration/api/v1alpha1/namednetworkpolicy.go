@@ -5,11 +5,13 @@ package v1alpha1
 // NamedNetworkPolicyApplyConfiguration represents a declarative configuration of the NamedNetworkPolicy type for use
 // with apply.
 //
-// NamedNetworkPolicy is one allowance.
+// NamedNetworkPolicy is a NetworkPolicy that the operator creates in each
+// governed namespace.
 type NamedNetworkPolicyApplyConfiguration struct {
-	// The allowance's name.
+	// name identifies the policy. The NetworkPolicy is named
+	// security-baseline-NAME. Example: from-ingress-controller.
 	Name *string `json:"name,omitempty"`
-	// The allowance itself.
+	// spec is the spec of the NetworkPolicy.
 	Spec *NetworkPolicySpecApplyConfiguration `json:"spec,omitempty"`
 }
 

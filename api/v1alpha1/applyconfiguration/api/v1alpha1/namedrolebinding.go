@@ -7,14 +7,16 @@ package v1alpha1
 //
 // NamedRoleBinding grants a role in each governed namespace.
 type NamedRoleBindingApplyConfiguration struct {
-	// The binding's name.
+	// name identifies the binding. The RoleBinding is named
+	// security-baseline-NAME. Example: on-call.
 	Name *string `json:"name,omitempty"`
-	// The role that is granted. The operator itself must be allowed to bind it.
+	// roleRef is the role to grant. The operator itself needs permission to bind
+	// it.
 	RoleRef *RoleRefApplyConfiguration `json:"roleRef,omitempty"`
-	// Who it is granted to.
+	// subjects lists the users, groups and ServiceAccounts that get the role.
 	Subjects []SubjectApplyConfiguration `json:"subjects,omitempty"`
-	// Who it is granted to, named by a label of each namespace. Where the label
-	// is absent or empty, nobody.
+	// subjectsFrom lists users and groups that get the role and that a label of
+	// each namespace names. If the label is absent or empty, it adds no subject.
 	SubjectsFrom []SubjectFromApplyConfiguration `json:"subjectsFrom,omitempty"`
 }
 

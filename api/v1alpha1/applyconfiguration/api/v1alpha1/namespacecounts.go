@@ -5,10 +5,10 @@ package v1alpha1
 // NamespaceCountsApplyConfiguration represents a declarative configuration of the NamespaceCounts type for use
 // with apply.
 //
-// NamespaceCounts counts namespaces.
+// NamespaceCounts counts the selected namespaces.
 type NamespaceCountsApplyConfiguration struct {
-	// In how many namespaces this baseline governs at least one control, those
-	// that are not evaluated yet included.
+	// governed is the number of namespaces in which this baseline governs at least
+	// one control. It includes namespaces that are not evaluated yet.
 	Governed                      *int32 `json:"governed,omitempty"`
 	StateCountsApplyConfiguration `json:""`
 }

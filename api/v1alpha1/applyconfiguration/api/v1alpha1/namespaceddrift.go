@@ -10,8 +10,9 @@ import (
 // NamespacedDriftApplyConfiguration represents a declarative configuration of the NamespacedDrift type for use
 // with apply.
 //
-// NamespacedDrift is a Drift and where it was.
+// NamespacedDrift is a Drift and its namespace.
 type NamespacedDriftApplyConfiguration struct {
+	// namespace is the name of the namespace.
 	Namespace               *string `json:"namespace,omitempty"`
 	DriftApplyConfiguration `json:""`
 }

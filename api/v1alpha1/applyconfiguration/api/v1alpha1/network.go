@@ -9,26 +9,29 @@ import (
 // NetworkApplyConfiguration represents a declarative configuration of the Network type for use
 // with apply.
 //
-// Network says which traffic is denied in each governed namespace and what is
-// allowed all the same. It becomes NetworkPolicies, which the cluster's network
-// plugin must support to have any effect.
+// Network denies traffic in each governed namespace by default and allows
+// exceptions to that. The operator creates NetworkPolicies, which have an
+// effect only if the network plugin of the cluster supports them.
 type NetworkApplyConfiguration struct {
-	// The directions, Ingress, Egress or both, in which every pod is denied all
-	// traffic that no NetworkPolicy allows.
+	// defaultDeny lists the directions, Ingress, Egress or both, in which all
+	// traffic of every pod is denied unless a NetworkPolicy allows it. The
+	// operator creates a NetworkPolicy named security-baseline-default-deny for
+	// it.
 	DefaultDeny []apiv1alpha1.Direction `json:"defaultDeny,omitempty"`
-	// The usual allowances.
+	// allow configures common allow policies.
 	Allow *NetworkAllowApplyConfiguration `json:"allow,omitempty"`
-	// Further allowances: complete NetworkPolicies, by name. Each becomes a
-	// NetworkPolicy named security-baseline-NAME in each governed namespace.
+	// policies lists additional NetworkPolicies by name. The operator creates each
+	// one in each governed namespace, with the name security-baseline-NAME.
 	Policies []NamedNetworkPolicyApplyConfiguration `json:"policies,omitempty"`
-	// Refuse the pods of a new namespace until its default-deny policy is in
-	// place; whatever makes them tries again by itself. It needs a Kubernetes with
-	// MutatingAdmissionPolicy, 1.36 or later.
+	// waitForDefaultDeny rejects the pods of a new namespace until its
+	// default-deny policy exists; the controllers that create pods retry by
+	// themselves. It needs MutatingAdmissionPolicy, which is available in
+	// Kubernetes 1.36 and later. Defaults to false.
 	WaitForDefaultDeny *bool `json:"waitForDefaultDeny,omitempty"`
-	// Cut the addresses of the clouds' metadata services, which hand out the
-	// node's credentials, out of every ipBlock that contains them. A rule that
-	// names no peer at all allows every address and is not changed. True unless
-	// stated.
+	// blockMetadataService removes the addresses of cloud metadata services, which
+	// hand out the credentials of the node, from every ipBlock that contains them.
+	// A rule without peers allows every address and is not changed. Defaults to
+	// true.
 	BlockMetadataService *bool `json:"blockMetadataService,omitempty"`
 }
 

@@ -5,12 +5,13 @@ package v1alpha1
 // NetworkAllowApplyConfiguration represents a declarative configuration of the NetworkAllow type for use
 // with apply.
 //
-// NetworkAllow are the usual allowances.
+// NetworkAllow configures common allow policies.
 type NetworkAllowApplyConfiguration struct {
-	// Let every pod ask the cluster's DNS. True unless stated, where egress is
-	// denied.
+	// dns allows every pod to query the cluster's DNS. Defaults to true if
+	// defaultDeny contains Egress.
 	DNS *bool `json:"dns,omitempty"`
-	// Let the pods of a namespace talk to each other, in the denied directions.
+	// sameNamespace allows traffic between the pods of a namespace, in the
+	// directions that defaultDeny lists. Defaults to false.
 	SameNamespace *bool `json:"sameNamespace,omitempty"`
 }
 

@@ -7,9 +7,10 @@ package v1alpha1
 //
 // NetworkPolicyEgressRule allows traffic from the selected pods.
 type NetworkPolicyEgressRuleApplyConfiguration struct {
-	// The ports that are allowed; all, if empty.
+	// ports lists the allowed ports. If it is empty, all ports are allowed.
 	Ports []NetworkPolicyPortApplyConfiguration `json:"ports,omitempty"`
-	// The destinations that are allowed; all, if empty.
+	// to lists the allowed destinations. If it is empty, all destinations are
+	// allowed.
 	To []NetworkPolicyPeerApplyConfiguration `json:"to,omitempty"`
 }
 

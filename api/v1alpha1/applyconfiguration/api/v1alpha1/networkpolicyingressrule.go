@@ -7,9 +7,9 @@ package v1alpha1
 //
 // NetworkPolicyIngressRule allows traffic to the selected pods.
 type NetworkPolicyIngressRuleApplyConfiguration struct {
-	// The ports that are allowed; all, if empty.
+	// ports lists the allowed ports. If it is empty, all ports are allowed.
 	Ports []NetworkPolicyPortApplyConfiguration `json:"ports,omitempty"`
-	// The sources that are allowed; all, if empty.
+	// from lists the allowed sources. If it is empty, all sources are allowed.
 	From []NetworkPolicyPeerApplyConfiguration `json:"from,omitempty"`
 }
 

@@ -5,14 +5,15 @@ package v1alpha1
 // NetworkPolicyPeerApplyConfiguration represents a declarative configuration of the NetworkPolicyPeer type for use
 // with apply.
 //
-// NetworkPolicyPeer is a source or a destination.
+// NetworkPolicyPeer is a source or a destination of traffic.
 type NetworkPolicyPeerApplyConfiguration struct {
-	// Pods by their labels, in the namespaces that namespaceSelector selects, or
-	// in the policy's own.
+	// podSelector selects pods by their labels, in the namespaces that
+	// namespaceSelector selects. Without namespaceSelector, it selects pods in the
+	// namespace of the policy.
 	PodSelector *LabelSelectorApplyConfiguration `json:"podSelector,omitempty"`
-	// Namespaces by their labels.
+	// namespaceSelector selects namespaces by their labels.
 	NamespaceSelector *LabelSelectorApplyConfiguration `json:"namespaceSelector,omitempty"`
-	// A range of addresses.
+	// ipBlock is a range of addresses. It cannot be combined with the selectors.
 	IPBlock *IPBlockApplyConfiguration `json:"ipBlock,omitempty"`
 }
 

@@ -12,11 +12,13 @@ import (
 //
 // NetworkPolicyPort is a port, or a range of ports.
 type NetworkPolicyPortApplyConfiguration struct {
-	// TCP if absent.
+	// protocol is TCP, UDP or SCTP. Defaults to TCP.
 	Protocol *v1.Protocol `json:"protocol,omitempty"`
-	// A number, or the name of a port of the pods; every port if absent.
+	// port is a port number, or the name of a container port such as metrics. If
+	// it is absent, all ports are allowed.
 	Port *intstr.IntOrString `json:"port,omitempty"`
-	// The last port of a range that begins at port.
+	// endPort is the last port of a range that begins at port, which must then be
+	// a number.
 	EndPort *int32 `json:"endPort,omitempty"`
 }
 

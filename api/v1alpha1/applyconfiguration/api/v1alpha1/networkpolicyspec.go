@@ -9,24 +9,25 @@ import (
 // NetworkPolicySpecApplyConfiguration represents a declarative configuration of the NetworkPolicySpec type for use
 // with apply.
 //
-// The types below are networking.k8s.io/v1's, field for field, so that any
-// NetworkPolicySpec can be pasted. They are written out because what Kubernetes
-// would refuse in every namespace must be refused once, at kubectl apply, and
-// CEL rules on lists need the lists to be bounded, which upstream's are not.
-// NetworkPolicySpec.ToUpstream converts them: it stops compiling when a field
-// differs in name or type.
+// The types in this file copy networking.k8s.io/v1 field by field, so that you
+// can paste any NetworkPolicySpec. They are copies for two reasons: a spec that
+// Kubernetes would reject in every namespace must be rejected once, at kubectl
+// apply, and CEL rules on lists need bounded lists, which the upstream types do
+// not have. NetworkPolicySpec.ToUpstream converts them; it does not compile if a
+// field differs in name or type.
 // NetworkPolicySpec is a complete networking.k8s.io/v1 NetworkPolicySpec.
 // https://kubernetes.io/docs/concepts/services-networking/network-policies/
 type NetworkPolicySpecApplyConfiguration struct {
-	// The pods that the policy is about; empty or absent means all pods of the
-	// namespace.
+	// podSelector selects the pods that the policy applies to. If it is empty or
+	// absent, the policy applies to all pods of the namespace.
 	PodSelector *LabelSelectorApplyConfiguration `json:"podSelector,omitempty"`
-	// Which traffic to these pods is allowed.
+	// ingress lists the traffic that is allowed to the selected pods.
 	Ingress []NetworkPolicyIngressRuleApplyConfiguration `json:"ingress,omitempty"`
-	// Which traffic from these pods is allowed.
+	// egress lists the traffic that is allowed from the selected pods.
 	Egress []NetworkPolicyEgressRuleApplyConfiguration `json:"egress,omitempty"`
-	// The directions, Ingress, Egress or both, that the policy is about. Where
-	// absent: Ingress, and Egress if there are egress rules, as in Kubernetes.
+	// policyTypes lists the directions, Ingress, Egress or both, that the policy
+	// applies to. As in Kubernetes, it defaults to Ingress, and to Ingress and
+	// Egress if the policy has egress rules.
 	PolicyTypes []apiv1alpha1.Direction `json:"policyTypes,omitempty"`
 }
 

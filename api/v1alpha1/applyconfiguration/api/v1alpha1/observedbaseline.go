@@ -7,8 +7,10 @@ package v1alpha1
 //
 // ObservedBaseline is a baseline that selects the namespace.
 type ObservedBaselineApplyConfiguration struct {
+	// name is the name of the baseline.
 	Name *string `json:"name,omitempty"`
-	// The generation of its spec that was evaluated.
+	// generation is the generation of the baseline's spec that the operator
+	// evaluated.
 	Generation *int64 `json:"generation,omitempty"`
 }
 

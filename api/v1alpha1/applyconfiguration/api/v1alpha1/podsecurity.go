@@ -9,24 +9,28 @@ import (
 // PodSecurityApplyConfiguration represents a declarative configuration of the PodSecurity type for use
 // with apply.
 //
-// PodSecurity are the levels of the Pod Security Standards that Kubernetes' own
-// admission holds pods to, as labels on each governed namespace. A level is a
-// floor: a namespace that its owner labelled stricter keeps its label.
+// PodSecurity sets the levels of the Pod Security Standards that Kubernetes'
+// Pod Security admission checks pods against, as labels on each governed
+// namespace. A level is a minimum: if the owner of a namespace set a stricter
+// label, the operator keeps it.
 // https://kubernetes.io/docs/concepts/security/pod-security-standards/
 type PodSecurityApplyConfiguration struct {
-	// Pods below this level are refused.
+	// enforce is the level that pods must meet: privileged, baseline or
+	// restricted. The API server rejects pods below it.
 	Enforce *apiv1alpha1.PodSecurityLevel `json:"enforce,omitempty"`
-	// Pods below this level are written to the API server's audit log.
+	// audit is the level below which the API server records pods in its audit log.
 	Audit *apiv1alpha1.PodSecurityLevel `json:"audit,omitempty"`
-	// Whoever creates pods below this level is warned.
+	// warn is the level below which the API server warns the user who creates
+	// pods.
 	Warn *apiv1alpha1.PodSecurityLevel `json:"warn,omitempty"`
-	// The version of the standards: that of a Kubernetes minor release, or
-	// latest, which is the default.
+	// version is the version of the Pod Security Standards: latest, the default,
+	// or the minor version of a Kubernetes release, such as v1.36.
 	Version *string `json:"version,omitempty"`
-	// How enforce reaches a namespace whose running pods do not meet it. Immediate,
-	// the default, sets it at once: these pods go on running, but could not be
-	// made again. WhenClean sets the highest level that they meet, and raises it
-	// when they meet more; audit and warn are set at once.
+	// rollout selects how enforce takes effect in a namespace whose running pods
+	// do not meet it. Immediate, the default, sets the level immediately: the pods
+	// keep running but cannot be recreated. WhenClean sets the highest level that
+	// the running pods meet, and raises it when they meet a higher one. In both
+	// cases, audit and warn are set immediately.
 	Rollout *apiv1alpha1.Rollout `json:"rollout,omitempty"`
 }
 

@@ -5,25 +5,28 @@ package v1alpha1
 // PodSecurityReportApplyConfiguration represents a declarative configuration of the PodSecurityReport type for use
 // with apply.
 //
-// PodSecurityReport says how the pods that run in a namespace compare to the
-// pod-security level that a baseline asks to be enforced. It is the judgement of
-// the API server's own Pod Security admission.
+// PodSecurityReport compares the pods that run in a namespace with the Pod
+// Security level that a baseline enforces. It is the result of the API server's
+// own Pod Security admission.
 type PodSecurityReportApplyConfiguration struct {
-	// The level, and the version of the standards, that the pods were compared to,
-	// such as restricted:latest.
+	// level is the level and the version of the standards that the pods were
+	// compared with, such as restricted:latest.
 	Level *string `json:"level,omitempty"`
-	// The highest level, and version, whose enforcement was reached; it is not
-	// lowered again while the baseline asks for it or more.
+	// enforced is the highest level and version that the namespace has reached so
+	// far. The operator does not lower it while the baseline declares this level
+	// or a higher one.
 	Enforced *string `json:"enforced,omitempty"`
-	// The pods that the level rejects, in the API server's own words.
+	// violations lists the pods that the level rejects, in the words of the API
+	// server.
 	Violations []PodViolationApplyConfiguration `json:"violations,omitempty"`
-	// What the API server did not look at or left out of its answer, if anything:
-	// it looks at 3,000 pods for a second, and its answers hold 4,096 characters.
-	// With rollout WhenClean also the workload that is being rolled out, whose pods
-	// may not be there yet.
+	// incomplete describes what the API server did not check or left out of its
+	// response. It checks at most 3,000 pods within one second, and its responses
+	// have at most 4,096 characters. With the rollout WhenClean, incomplete also
+	// names a workload that is being rolled out, whose pods may not exist yet.
 	Incomplete *string `json:"incomplete,omitempty"`
-	// Somebody changed what is enforced, and pods may have come in before it was
-	// put right that the API server did not see then: it is asked again soon.
+	// provisional is true after another author changed the enforced level. Before
+	// the operator reverted it, pods may have been admitted that the API server
+	// did not check, so the operator checks again soon.
 	Provisional *bool `json:"provisional,omitempty"`
 }
 

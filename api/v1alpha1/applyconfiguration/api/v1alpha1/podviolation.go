@@ -5,12 +5,12 @@ package v1alpha1
 // PodViolationApplyConfiguration represents a declarative configuration of the PodViolation type for use
 // with apply.
 //
-// PodViolation is why a level rejects pods.
+// PodViolation describes why a level rejects pods.
 type PodViolationApplyConfiguration struct {
-	// One of the pods, and how many others violate the level in the same way. The
-	// API server names them so.
+	// pods names one pod and the number of other pods that violate the level in
+	// the same way, in the format of the API server.
 	Pods *string `json:"pods,omitempty"`
-	// What they violate, and by which fields.
+	// reasons describes what the pods violate, and with which fields.
 	Reasons *string `json:"reasons,omitempty"`
 }
 

@@ -5,17 +5,20 @@ package v1alpha1
 // RBACApplyConfiguration represents a declarative configuration of the RBAC type for use
 // with apply.
 //
-// RBAC says who may do what: in each governed namespace by roleBindings, in the
-// whole cluster by clusterAdmin.
+// RBAC grants roles in each governed namespace with roleBindings, and limits
+// who may be bound to cluster-admin in the whole cluster with clusterAdmin.
 type RBACApplyConfiguration struct {
-	// Bindings, by name. Each becomes a RoleBinding named security-baseline-NAME
-	// in each governed namespace. Whoever writes them must be allowed to bind the
-	// roles. At most 24: admission can ask the authorizer no more often.
+	// roleBindings lists bindings by name. The operator creates each one as a
+	// RoleBinding named security-baseline-NAME in each governed namespace. To
+	// write them, you need permission to bind their roles. The maximum is 24,
+	// because the API server limits how many authorization checks an admission
+	// policy can make.
 	RoleBindings []NamedRoleBindingApplyConfiguration `json:"roleBindings,omitempty"`
-	// Who may be bound to cluster-admin, or to any other role with all verbs on
-	// all resources. One baseline governs it for the whole cluster, whatever
-	// namespaces it selects: of those that declare it the one with the highest
-	// priority, then the oldest, then the first by name.
+	// clusterAdmin limits who may be bound to cluster-admin, or to any other role
+	// with all verbs on all resources. It applies to the whole cluster, whatever
+	// namespaces the baseline selects. One baseline governs it: of the baselines
+	// that declare it, the one with the highest priority, then the oldest, then
+	// the first by name.
 	ClusterAdmin *ClusterAdminApplyConfiguration `json:"clusterAdmin,omitempty"`
 }
 

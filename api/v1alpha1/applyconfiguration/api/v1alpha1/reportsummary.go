@@ -11,13 +11,16 @@ import (
 //
 // ReportSummary is what kubectl get shows of a report.
 type ReportSummaryApplyConfiguration struct {
-	// The names of the baselines that govern a control here.
+	// baselines are the names of the baselines that govern a control in this
+	// namespace.
 	Baselines *string `json:"baselines,omitempty"`
-	// Compliant controls, of all.
+	// controls is the number of compliant controls and the number of all controls,
+	// such as 3/4.
 	Controls *string `json:"controls,omitempty"`
-	// How many drifts were seen, listed or not.
+	// driftsTotal is the number of drifts that were detected, whether or not
+	// drifts lists them.
 	DriftsTotal *int64 `json:"driftsTotal,omitempty"`
-	// When the newest drift was seen.
+	// lastDriftTime is when the most recent drift was detected.
 	LastDriftTime *v1.Time `json:"lastDriftTime,omitempty"`
 }
 

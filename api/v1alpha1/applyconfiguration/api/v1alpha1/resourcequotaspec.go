@@ -9,14 +9,18 @@ import (
 // ResourceQuotaSpecApplyConfiguration represents a declarative configuration of the ResourceQuotaSpec type for use
 // with apply.
 //
-// ResourceQuotaSpec is Kubernetes' own, with its lists bounded.
+// ResourceQuotaSpec is the spec of a ResourceQuota, as in core/v1 but with
+// bounded lists.
 // https://kubernetes.io/docs/concepts/policy/resource-quotas/
 type ResourceQuotaSpecApplyConfiguration struct {
-	// The most that all of the namespace may use.
+	// hard is the maximum that the whole namespace can use of each resource.
+	// Example: {pods: "100", requests.cpu: "8"}.
 	Hard *v1.ResourceList `json:"hard,omitempty"`
-	// Which objects are counted; all, if absent.
+	// scopes limits the quota to the pods that match all of these scopes. If it is
+	// absent, the quota counts everything.
 	Scopes []v1.ResourceQuotaScope `json:"scopes,omitempty"`
-	// Which objects are counted, in another way.
+	// scopeSelector limits the quota to the pods that match all of its
+	// expressions. Unlike scopes, it can select by the name of a PriorityClass.
 	ScopeSelector *ScopeSelectorApplyConfiguration `json:"scopeSelector,omitempty"`
 }
 

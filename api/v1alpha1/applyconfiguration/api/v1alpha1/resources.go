@@ -5,13 +5,14 @@ package v1alpha1
 // ResourcesApplyConfiguration represents a declarative configuration of the Resources type for use
 // with apply.
 //
-// Resources says how much may be used. It becomes a LimitRange and a
-// ResourceQuota, both named security-baseline-NAME, in each governed namespace.
+// Resources limits how much a governed namespace can use. The operator creates
+// a LimitRange and a ResourceQuota, both named security-baseline-NAME, in each
+// governed namespace.
 type ResourcesApplyConfiguration struct {
-	// What containers and pods get if they state nothing, and how much they may
-	// ask for.
+	// limitRange sets the defaults and the limits of single containers, pods and
+	// PersistentVolumeClaims.
 	LimitRange *LimitRangeSpecApplyConfiguration `json:"limitRange,omitempty"`
-	// How much the namespace may use as a whole.
+	// quota limits what the namespace can use in total.
 	Quota *ResourceQuotaSpecApplyConfiguration `json:"quota,omitempty"`
 }
 

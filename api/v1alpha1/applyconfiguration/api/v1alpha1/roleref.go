@@ -5,12 +5,15 @@ package v1alpha1
 // RoleRefApplyConfiguration represents a declarative configuration of the RoleRef type for use
 // with apply.
 //
-// RoleRef names the role that a binding grants.
+// RoleRef is the role that a binding grants.
 type RoleRefApplyConfiguration struct {
+	// apiGroup is the API group of the role. Defaults to
+	// rbac.authorization.k8s.io, the only allowed value.
 	APIGroup *string `json:"apiGroup,omitempty"`
-	// ClusterRole, or Role: one of that name in each governed namespace.
+	// kind is ClusterRole, or Role for a Role with that name in each governed
+	// namespace.
 	Kind *string `json:"kind,omitempty"`
-	// The role's name.
+	// name is the name of the role, such as view.
 	Name *string `json:"name,omitempty"`
 }
 

@@ -9,11 +9,17 @@ import (
 // ScopedResourceSelectorRequirementApplyConfiguration represents a declarative configuration of the ScopedResourceSelectorRequirement type for use
 // with apply.
 //
-// ScopedResourceSelectorRequirement is a requirement on what is counted.
+// ScopedResourceSelectorRequirement is a requirement on the pods that a quota
+// counts.
 type ScopedResourceSelectorRequirementApplyConfiguration struct {
-	ScopeName *v1.ResourceQuotaScope    `json:"scopeName,omitempty"`
-	Operator  *v1.ScopeSelectorOperator `json:"operator,omitempty"`
-	Values    []string                  `json:"values,omitempty"`
+	// scopeName is the scope: Terminating, NotTerminating, BestEffort,
+	// NotBestEffort, PriorityClass or CrossNamespacePodAffinity.
+	ScopeName *v1.ResourceQuotaScope `json:"scopeName,omitempty"`
+	// operator compares the scope with values: In, NotIn, Exists or DoesNotExist.
+	// For scopes other than PriorityClass, it must be Exists.
+	Operator *v1.ScopeSelectorOperator `json:"operator,omitempty"`
+	// values are the names of PriorityClasses for the operators In and NotIn.
+	Values []string `json:"values,omitempty"`
 }
 
 // ScopedResourceSelectorRequirementApplyConfiguration constructs a declarative configuration of the ScopedResourceSelectorRequirement type for use with

@@ -5,9 +5,9 @@ package v1alpha1
 // ScopeSelectorApplyConfiguration represents a declarative configuration of the ScopeSelector type for use
 // with apply.
 //
-// ScopeSelector is core/v1's, with its lists bounded.
+// ScopeSelector is the ScopeSelector of core/v1 with bounded lists.
 type ScopeSelectorApplyConfiguration struct {
-	// Requirements, all of which must hold.
+	// matchExpressions are requirements. A pod must meet all of them.
 	MatchExpressions []ScopedResourceSelectorRequirementApplyConfiguration `json:"matchExpressions,omitempty"`
 }
 

@@ -14,17 +14,20 @@ import (
 // SecurityBaselineApplyConfiguration represents a declarative configuration of the SecurityBaseline type for use
 // with apply.
 //
-// SecurityBaseline says what hardened means for the namespaces that it selects.
-// The operator makes it true there, keeps it true, and reports what drifted.
+// SecurityBaseline defines the security controls that apply to the namespaces
+// that it selects. The operator applies the controls, reverts drift and reports
+// what it finds.
 type SecurityBaselineApplyConfiguration struct {
-	v1.TypeMetaApplyConfiguration    `json:""`
+	v1.TypeMetaApplyConfiguration `json:""`
+	// metadata is the standard object metadata.
+	// https://git.k8s.io/community/contributors/devel/sig-architecture/api-conventions.md#metadata
 	*v1.ObjectMetaApplyConfiguration `json:"metadata,omitempty"`
-	// What hardened means.
+	// spec defines which namespaces the baseline selects and which controls it
+	// declares.
 	Spec *SecurityBaselineSpecApplyConfiguration `json:"spec,omitempty"`
-	// What the operator has found and done.
-	//
-	// Its default tells tools that wait by kstatus that a new baseline has not
-	// been looked at yet.
+	// status reports what the operator observes. The default observedGeneration of
+	// -1 tells tools that use kstatus that the operator has not evaluated a new
+	// baseline yet.
 	Status *SecurityBaselineStatusApplyConfiguration `json:"status,omitempty"`
 }
 

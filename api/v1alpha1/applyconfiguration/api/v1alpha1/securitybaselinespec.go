@@ -9,47 +9,57 @@ import (
 // SecurityBaselineSpecApplyConfiguration represents a declarative configuration of the SecurityBaselineSpec type for use
 // with apply.
 //
-// SecurityBaselineSpec says which namespaces a baseline governs and how. A
-// control is in force only where its section is present.
+// SecurityBaselineSpec defines which namespaces a baseline selects and which
+// controls it declares. A control is declared if its section is present.
 type SecurityBaselineSpecApplyConfiguration struct {
-	// Enforce, the default, makes it so. Audit writes nothing into any namespace
-	// and reports what Enforce would change there; it does not take the place of
-	// a baseline that enforces.
+	// mode selects whether the baseline is enforced (Enforce, the default) or only
+	// evaluated and reported (Audit). In Audit mode, the operator changes nothing
+	// in the selected namespaces; their BaselineReports list what Enforce would
+	// change. A baseline in Audit mode never overrides a baseline that enforces.
 	Mode *apiv1alpha1.Mode `json:"mode,omitempty"`
-	// Which baseline governs a control where several select a namespace and
-	// declare it: the one with the highest priority, then the oldest, then the
-	// first by name. 0 unless stated.
+	// priority decides which baseline governs a control if several baselines
+	// select a namespace and declare that control. The baseline with the highest
+	// priority governs; if priorities are equal, the oldest baseline does, and
+	// then the first by name. Baselines are never merged. Defaults to 0.
 	Priority *int32 `json:"priority,omitempty"`
-	// The namespaces to govern, by their labels; {} selects every namespace.
-	// Namespaces of the cluster itself (kube-system, ...) are never governed.
+	// namespaceSelector selects the namespaces to govern by their labels; {}
+	// selects every namespace. System namespaces, such as kube-system, are never
+	// governed. Example: {matchLabels: {env: production}}.
 	NamespaceSelector *LabelSelectorApplyConfiguration `json:"namespaceSelector,omitempty"`
-	// Names of namespaces to leave alone although they are selected.
+	// excludeNamespaces lists the names of namespaces that the baseline does not
+	// govern, although namespaceSelector selects them. Example: [monitoring].
 	ExcludeNamespaces []string `json:"excludeNamespaces,omitempty"`
-	// What happens, when this baseline is deleted, to the objects and labels that
-	// it gave: Retain, the default, keeps them, so that deleting one object by
-	// mistake does not open a cluster; Remove removes exactly these.
+	// deletionPolicy selects what happens to the objects and labels of this
+	// baseline when you delete it. Retain, the default, keeps them, so that
+	// deleting a baseline by mistake does not open the cluster. Remove removes
+	// exactly these objects and labels.
 	DeletionPolicy *apiv1alpha1.DeletionPolicy `json:"deletionPolicy,omitempty"`
-	// The Pod Security Standards that pods must meet.
+	// podSecurity sets the Pod Security Standards that pods must meet.
 	PodSecurity *PodSecurityApplyConfiguration `json:"podSecurity,omitempty"`
-	// Which traffic is denied, and what is allowed all the same.
+	// network denies traffic by default and allows exceptions to that.
 	Network *NetworkApplyConfiguration `json:"network,omitempty"`
-	// Who may do what in each governed namespace, and who in the whole cluster.
+	// rbac grants roles in each governed namespace and limits who may be bound to
+	// cluster-admin.
 	RBAC *RBACApplyConfiguration `json:"rbac,omitempty"`
-	// What pods get of the API without asking for it.
+	// serviceAccounts configures the ServiceAccount named default of each governed
+	// namespace.
 	ServiceAccounts *ServiceAccountsApplyConfiguration `json:"serviceAccounts,omitempty"`
-	// How much each governed namespace, and a container in it, may use.
+	// resources limits how much each governed namespace, and each container in it,
+	// can use.
 	Resources *ResourcesApplyConfiguration `json:"resources,omitempty"`
-	// Which images may run.
+	// images restricts which images pods can use.
 	Images *ImagesApplyConfiguration `json:"images,omitempty"`
-	// What pods must state.
+	// workloads sets what pods and pod templates must specify.
 	Workloads *WorkloadsApplyConfiguration `json:"workloads,omitempty"`
-	// Who may change what the operator wrote.
+	// guard protects the objects and labels that the operator manages from changes
+	// by others.
 	Guard *GuardApplyConfiguration `json:"guard,omitempty"`
-	// Where people ask who were refused something: a channel, an address. It ends
-	// every such message.
+	// contact tells users where to ask for help after a request was denied, for
+	// example "#platform" or an email address. It ends the message of each denied
+	// request.
 	Contact *string `json:"contact,omitempty"`
-	// Namespaces in which some controls of this baseline are not in force, for a
-	// reason and, if stated, for a time.
+	// exceptions turn controls of this baseline off in some namespaces, with a
+	// reason and an optional expiration time.
 	Exceptions []ExceptionApplyConfiguration `json:"exceptions,omitempty"`
 }
 

@@ -9,39 +9,46 @@ import (
 // SecurityBaselineStatusApplyConfiguration represents a declarative configuration of the SecurityBaselineStatus type for use
 // with apply.
 //
-// SecurityBaselineStatus is what the operator has found and done. Its size does
-// not grow with the cluster.
+// SecurityBaselineStatus reports what the operator observes. Its size does not
+// grow with the size of the cluster.
 type SecurityBaselineStatusApplyConfiguration struct {
-	// The generation of the spec that this status is about.
-	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
-	// Ready, Drifted, Compliant; NewNamespacesHardened, if the baseline labels new namespaces;
-	// Reconciling and Stalled while they hold.
+	// conditions are Ready, Drifted and Compliant; NewNamespacesHardened if the
+	// baseline labels new namespaces; and Reconciling and Stalled while they are
+	// true.
 	Conditions []v1.ConditionApplyConfiguration `json:"conditions,omitempty"`
-	// How many namespaces are in which state.
+	// observedGeneration is the generation of the spec that this status describes.
+	// It is -1 before the first evaluation.
+	ObservedGeneration *int64 `json:"observedGeneration,omitempty"`
+	// namespaces counts the selected namespaces by state.
 	Namespaces *NamespaceCountsApplyConfiguration `json:"namespaces,omitempty"`
-	// How many namespaces are in which state, for each declared control.
+	// controls counts the selected namespaces by state, for each declared control.
 	Controls []ControlCountsApplyConfiguration `json:"controls,omitempty"`
-	// What is not compliant: at most 20, sorted by namespace.
+	// violations lists at most 20 controls that are not compliant, sorted by
+	// namespace.
 	Violations []ViolationApplyConfiguration `json:"violations,omitempty"`
-	// How many are not compliant, listed or not.
+	// violationsTotal is the number of controls that are not compliant, whether or
+	// not violations lists them.
 	ViolationsTotal *int32 `json:"violationsTotal,omitempty"`
-	// The newest drift.
+	// lastDrift is the most recent drift.
 	LastDrift *NamespacedDriftApplyConfiguration `json:"lastDrift,omitempty"`
-	// How many drifts were seen in the namespaces that exist now.
+	// driftsTotal is the number of drifts that were detected in the namespaces
+	// that exist now.
 	DriftsTotal *int64 `json:"driftsTotal,omitempty"`
-	// How many pods run, in all namespaces, that the wanted pod-security level
-	// rejects, as far as the API server names them.
+	// violatingPodsTotal is the number of running pods, in all namespaces, that
+	// the expected Pod Security level rejects. It counts the pods that the API
+	// server names.
 	ViolatingPodsTotal *int32 `json:"violatingPodsTotal,omitempty"`
-	// The baseline's exceptions; absent if it has none.
+	// exceptions summarizes spec.exceptions. It is absent if the baseline has
+	// none.
 	Exceptions *ExceptionStatusApplyConfiguration `json:"exceptions,omitempty"`
-	// What is worth knowing of the cluster as a whole although it is compliant: at
-	// most 20, of at most 256 bytes each.
+	// findings lists observations about the whole cluster that are not violations,
+	// at most 20 of at most 256 bytes each.
 	Findings []string `json:"findings,omitempty"`
-	// How it is with rbac.clusterAdmin in the whole cluster; absent, if the baseline
-	// does not declare it or another one governs it.
+	// clusterAdmin summarizes compliance with spec.rbac.clusterAdmin. It is absent
+	// if the baseline does not declare it or another baseline governs it.
 	ClusterAdmin *ClusterAdminStatusApplyConfiguration `json:"clusterAdmin,omitempty"`
-	// What the admission policies, whose parameter the baseline is, need to know
-	// besides the spec.
+	// admission is what the admission policies, which have the baseline as their
+	// parameter, need in addition to the spec.
 	Admission *AdmissionStatusApplyConfiguration `json:"admission,omitempty"`
 }
 
@@ -49,14 +56,6 @@ type SecurityBaselineStatusApplyConfiguration struct {
 // apply.
 func SecurityBaselineStatus() *SecurityBaselineStatusApplyConfiguration {
 	return &SecurityBaselineStatusApplyConfiguration{}
-}
-
-// WithObservedGeneration sets the ObservedGeneration field in the declarative configuration to the given value
-// and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the ObservedGeneration field is set to the value of the last call.
-func (b *SecurityBaselineStatusApplyConfiguration) WithObservedGeneration(value int64) *SecurityBaselineStatusApplyConfiguration {
-	b.ObservedGeneration = &value
-	return b
 }
 
 // WithConditions adds the given value to the Conditions field in the declarative configuration
@@ -69,6 +68,14 @@ func (b *SecurityBaselineStatusApplyConfiguration) WithConditions(values ...*v1.
 		}
 		b.Conditions = append(b.Conditions, *values[i])
 	}
+	return b
+}
+
+// WithObservedGeneration sets the ObservedGeneration field in the declarative configuration to the given value
+// and returns the receiver, so that objects can be built by chaining "With" function invocations.
+// If called multiple times, the ObservedGeneration field is set to the value of the last call.
+func (b *SecurityBaselineStatusApplyConfiguration) WithObservedGeneration(value int64) *SecurityBaselineStatusApplyConfiguration {
+	b.ObservedGeneration = &value
 	return b
 }
 

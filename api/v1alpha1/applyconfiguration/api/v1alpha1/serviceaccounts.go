@@ -5,10 +5,12 @@ package v1alpha1
 // ServiceAccountsApplyConfiguration represents a declarative configuration of the ServiceAccounts type for use
 // with apply.
 //
-// ServiceAccounts says what pods get of the API without asking for it.
+// ServiceAccounts configures the ServiceAccount named default of each governed
+// namespace.
 type ServiceAccountsApplyConfiguration struct {
-	// false: pods that run as the ServiceAccount default of their namespace get no
-	// token, unless they ask for one themselves.
+	// automountDefaultToken must be false: pods that run as the ServiceAccount
+	// default of their namespace get no API token, unless they request one
+	// themselves.
 	// https://kubernetes.io/docs/tasks/configure-pod-container/configure-service-account/#opt-out-of-api-credential-automounting
 	AutomountDefaultToken *bool `json:"automountDefaultToken,omitempty"`
 }

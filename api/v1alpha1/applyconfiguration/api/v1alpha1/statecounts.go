@@ -5,18 +5,27 @@ package v1alpha1
 // StateCountsApplyConfiguration represents a declarative configuration of the StateCounts type for use
 // with apply.
 //
-// StateCounts counts by State.
+// StateCounts counts namespaces by State.
 type StateCountsApplyConfiguration struct {
+	// compliant is the number of namespaces in the state Compliant.
 	Compliant *int32 `json:"compliant,omitempty"`
-	Excepted  *int32 `json:"excepted,omitempty"`
+	// excepted is the number of namespaces in the state Excepted.
+	Excepted *int32 `json:"excepted,omitempty"`
+	// violating is the number of namespaces in the state Violating.
 	Violating *int32 `json:"violating,omitempty"`
-	Drifted   *int32 `json:"drifted,omitempty"`
+	// drifted is the number of namespaces in the state Drifted.
+	Drifted *int32 `json:"drifted,omitempty"`
+	// contested is the number of namespaces in the state Contested.
 	Contested *int32 `json:"contested,omitempty"`
-	Conflict  *int32 `json:"conflict,omitempty"`
-	Failed    *int32 `json:"failed,omitempty"`
-	// Not evaluated yet at this generation.
+	// conflict is the number of namespaces in the state Conflict.
+	Conflict *int32 `json:"conflict,omitempty"`
+	// failed is the number of namespaces in the state Failed.
+	Failed *int32 `json:"failed,omitempty"`
+	// pending is the number of namespaces that are not evaluated at this
+	// generation yet.
 	Pending *int32 `json:"pending,omitempty"`
-	// Selected, but another baseline governs.
+	// overridden is the number of namespaces that the baseline selects but another
+	// baseline governs.
 	Overridden *int32 `json:"overridden,omitempty"`
 }
 

@@ -7,10 +7,15 @@ package v1alpha1
 //
 // Subject is a user, a group or a ServiceAccount.
 type SubjectApplyConfiguration struct {
+	// apiGroup is rbac.authorization.k8s.io for a User or Group and empty for a
+	// ServiceAccount. You can omit it.
 	APIGroup *string `json:"apiGroup,omitempty"`
-	Kind     *string `json:"kind,omitempty"`
-	Name     *string `json:"name,omitempty"`
-	// The ServiceAccount's namespace.
+	// kind is User, Group or ServiceAccount.
+	Kind *string `json:"kind,omitempty"`
+	// name is the name of the user, group or ServiceAccount.
+	Name *string `json:"name,omitempty"`
+	// namespace is the namespace of the ServiceAccount. It is required for the
+	// kind ServiceAccount and forbidden for the other kinds.
 	Namespace *string `json:"namespace,omitempty"`
 }
 

@@ -5,14 +5,17 @@ package v1alpha1
 // SubjectFromApplyConfiguration represents a declarative configuration of the SubjectFrom type for use
 // with apply.
 //
-// SubjectFrom is a subject whose name comes from a label of the namespace: with
-// kind Group, prefix "oidc:" and label team, a namespace labelled team=payments
-// grants to the group oidc:payments. Whoever may label a namespace chooses who.
+// SubjectFrom is a subject that a label of the namespace names. For example,
+// with the kind Group, the prefix "oidc:" and the label team, a namespace with
+// the label team=payments grants the role to the group oidc:payments. Users who
+// can label a namespace can therefore choose the subject.
 type SubjectFromApplyConfiguration struct {
+	// kind is User or Group.
 	Kind *string `json:"kind,omitempty"`
-	// What comes before the label's value.
+	// prefix is put before the value of the label. Defaults to no prefix.
 	Prefix *string `json:"prefix,omitempty"`
-	// The key of the namespace's label.
+	// label is the key of the label on the namespace, such as team or
+	// example.com/team.
 	Label *string `json:"label,omitempty"`
 }
 

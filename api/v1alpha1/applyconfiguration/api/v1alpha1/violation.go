@@ -9,15 +9,18 @@ import (
 // ViolationApplyConfiguration represents a declarative configuration of the Violation type for use
 // with apply.
 //
-// Violation is a control that is not compliant in a namespace, or in the cluster
-// as a whole.
+// Violation is a control that is not compliant in a namespace or in the whole
+// cluster.
 type ViolationApplyConfiguration struct {
-	// The namespace; absent, if it is about the whole cluster.
-	Namespace *string                  `json:"namespace,omitempty"`
-	Control   *apiv1alpha1.ControlName `json:"control,omitempty"`
-	State     *apiv1alpha1.State       `json:"state,omitempty"`
-	// What is wrong and what to do, at most 256 bytes. The namespace's report
-	// has the rest.
+	// namespace is the name of the namespace. It is absent if the violation is
+	// about the whole cluster.
+	Namespace *string `json:"namespace,omitempty"`
+	// control is the name of the control.
+	Control *apiv1alpha1.ControlName `json:"control,omitempty"`
+	// state is the state of the control.
+	State *apiv1alpha1.State `json:"state,omitempty"`
+	// message describes what is wrong and what to do, in at most 256 bytes. The
+	// report of the namespace has the full text.
 	Message *string `json:"message,omitempty"`
 }
 

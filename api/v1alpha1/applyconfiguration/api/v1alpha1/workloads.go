@@ -9,17 +9,20 @@ import (
 // WorkloadsApplyConfiguration represents a declarative configuration of the Workloads type for use
 // with apply.
 //
-// Workloads says what pods, and the templates that they are made from, must
-// state. Ephemeral containers, which kubectl debug adds, are not asked.
+// Workloads sets what pods and pod templates must specify. Ephemeral
+// containers, which kubectl debug adds, are not checked.
 type WorkloadsApplyConfiguration struct {
-	// Each container must request cpu and memory and limit its memory, or the pod
-	// as a whole.
+	// requireLimits requires each container, or the pod as a whole, to set a cpu
+	// request, a memory request and a memory limit. Defaults to false.
 	RequireLimits *bool `json:"requireLimits,omitempty"`
-	// Each container's root filesystem must be read-only.
+	// readOnlyRootFilesystem requires a read-only root filesystem in each
+	// container. Defaults to false.
 	ReadOnlyRootFilesystem *bool `json:"readOnlyRootFilesystem,omitempty"`
-	// Pods must not run as the ServiceAccount default, which all share that name
-	// none.
+	// forbidDefaultServiceAccount forbids pods to run as the ServiceAccount
+	// default, which all pods share that do not name a ServiceAccount. Defaults to
+	// false.
 	ForbidDefaultServiceAccount *bool `json:"forbidDefaultServiceAccount,omitempty"`
+	// action is what the API server does with pods that violate this control:
 	// Deny, the default, Warn or Audit.
 	Action *apiv1alpha1.Action `json:"action,omitempty"`
 }
