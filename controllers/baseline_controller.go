@@ -15,6 +15,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/internal/inflight"
+	"github.com/securitybaseline/operator/controllers/internal/metrics"
 	"github.com/securitybaseline/operator/controllers/report"
 	"github.com/securitybaseline/operator/controllers/precedence"
 )
@@ -26,7 +28,7 @@ type baselineReconciler struct {
 	client      client.Client
 	live        client.Reader
 	protected   sets.Set[string]
-	evaluations *evaluations
+	evaluations *inflight.Evaluations
 	events      events.EventRecorder
 	now         func() time.Time
 	// mutating says that the API server has MutatingAdmissionPolicy v1.
@@ -46,7 +48,7 @@ func (r *baselineReconciler) Reconcile(ctx context.Context, request ctrl.Request
 	baseline := &v1alpha1.SecurityBaseline{}
 	if err := r.client.Get(ctx, request.NamespacedName, baseline); err != nil {
 		if apierrors.IsNotFound(err) {
-			forgetBaseline(request.Name)
+			metrics.ForgetBaseline(request.Name)
 			return ctrl.Result{}, nil
 		}
 		return ctrl.Result{}, fmt.Errorf("reading the baseline: %w", err)
@@ -77,7 +79,7 @@ func (r *baselineReconciler) Reconcile(ctx context.Context, request ctrl.Request
 	}
 	// With a selector that does not parse, no control is counted.
 	if status.Namespaces.Pending == 0 && len(status.Controls) > 0 {
-		markEvaluated(baseline.Name, status.Controls, now)
+		metrics.MarkEvaluated(baseline.Name, status.Controls, now)
 	}
 	again := until(report.NextDeadline(baseline, now), now)
 	if meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReconciling) && status.Namespaces.Pending == 0 {

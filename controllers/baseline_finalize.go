@@ -70,7 +70,7 @@ func (r *baselineReconciler) leftovers(ctx context.Context, baseline string) (le
 	// baseline was deleted. Those that begin from now on see that it was.
 	waiting, cancel := context.WithTimeout(ctx, evaluationsTimeout)
 	defer cancel()
-	if err := r.evaluations.wait(waiting); err != nil {
+	if err := r.evaluations.Wait(waiting); err != nil {
 		return left, fmt.Errorf("waiting for evaluations under way: %w", err)
 	}
 	return r.leftoversIn(ctx, r.live, baseline)

@@ -24,6 +24,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/internal/inflight"
+	"github.com/securitybaseline/operator/controllers/internal/metrics"
 	"github.com/securitybaseline/operator/controllers/controls"
 	"github.com/securitybaseline/operator/controllers/enforcement"
 	"github.com/securitybaseline/operator/controllers/report"
@@ -178,7 +180,7 @@ var vast = regexp.MustCompile(`[eE][+-]?[0-9]{4}`)
 // operate does all that the operator does with what is stored.
 func operate(ctx context.Context, cluster *stored) {
 	now := func() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
-	protected, recorder, underWay := precedence.Protected("operator"), &events.FakeRecorder{}, &evaluations{}
+	protected, recorder, underWay := precedence.Protected("operator"), &events.FakeRecorder{}, &inflight.Evaluations{}
 	namespaces := &namespaceReconciler{
 		client: cluster, live: cluster, enforcer: &enforcement.Enforcer{Client: cluster, Live: cluster, Now: now}, protected: protected,
 		evaluations: underWay, workloads: &workloads{}, noticed: &noticed{}, failing: &failing{}, unrecorded: &unrecorded{}, events: recorder, now: now,
@@ -196,7 +198,7 @@ func operate(ctx context.Context, cluster *stored) {
 	_, _ = baselines.Reconcile(ctx, requestFor(cluster.baseline.Name))
 	_, _ = policies.Reconcile(ctx, admissionRequest)
 	_, _ = reports.Reconcile(ctx, requestFor(fuzzed))
-	collect(cluster.baseline, func(*prometheus.Desc, int64, ...string) {})
+	metrics.CollectStatus(cluster.baseline, func(*prometheus.Desc, int64, ...string) {})
 	// What drifted drifts again.
 	ledger, outcomes := cluster.report.BaselineReportData, make([]enforcement.Outcome, 0, len(controls.All))
 	for _, control := range controls.All {

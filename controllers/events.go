@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/internal/metrics"
 	"github.com/securitybaseline/operator/controllers/policies"
 	"github.com/securitybaseline/operator/controllers/enforcement"
 	"github.com/securitybaseline/operator/controllers/report"
@@ -48,8 +49,8 @@ func (r *namespaceReconciler) count(ctx context.Context, done evaluation, record
 			}
 			log.FromContext(ctx).Info("Drift", "baseline", drift.Baseline, "control", drift.Control,
 				"object", drift.Object, "fields", drift.Fields, "manager", drift.Manager, "operation", drift.Operation, "action", drift.Action)
-			countDrift(drift, drift.DetectionTime.Sub(done.noticed))
-			countManager(drift.Manager)
+			metrics.CountDrift(drift, drift.DetectionTime.Sub(done.noticed))
+			metrics.CountManager(drift.Manager)
 		}
 	}
 }
@@ -150,12 +151,12 @@ func (r *admissionReconciler) tell(ctx context.Context, object policies.Needed, 
 	log.FromContext(ctx).Info("Drift", "object", drift.Object, "manager", drift.Manager, "operation", drift.Operation, "action", drift.Action)
 	kind, name, _ := strings.Cut(drift.Object, "/")
 	itself := &corev1.ObjectReference{APIVersion: admissionregistrationv1.SchemeGroupVersion.String(), Kind: kind, Name: name}
-	countManager(drift.Manager)
+	metrics.CountManager(drift.Manager)
 	note := enforcement.Truncate(changeNote(drift), maxNote)
 	r.events.Eventf(itself, nil, corev1.EventTypeWarning, eventDrift, string(drift.Action), "%s", note)
 	for _, use := range object.Uses {
 		drift.Baseline, drift.Control = use.Baseline.Name, use.Control
-		countDrift(drift, after)
+		metrics.CountDrift(drift, after)
 		r.events.Eventf(reference(use.Baseline), itself, corev1.EventTypeWarning, eventDrift, string(drift.Action), "%s", note)
 	}
 }

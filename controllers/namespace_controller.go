@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/internal/inflight"
 	"github.com/securitybaseline/operator/controllers/controls"
 	"github.com/securitybaseline/operator/controllers/enforcement"
 	"github.com/securitybaseline/operator/controllers/report"
@@ -48,7 +49,7 @@ type namespaceReconciler struct {
 	enforcer  *enforcement.Enforcer
 	protected sets.Set[string]
 
-	evaluations *evaluations
+	evaluations *inflight.Evaluations
 	workloads   *workloads
 	noticed     *noticed
 	failing     *failing
@@ -72,7 +73,7 @@ type namespaceReconciler struct {
 
 // Reconcile evaluates a namespace.
 func (r *namespaceReconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
-	defer r.evaluations.begin()()
+	defer r.evaluations.Begin()()
 	r.failing.mark(request.Name, r.now())
 
 	namespace := namespaceMetadata()

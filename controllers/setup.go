@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"net/http"
 	"strings"
 	"time"
 
@@ -33,11 +34,20 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/priorityqueue"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
-	"sigs.k8s.io/controller-runtime/pkg/metrics"
+	"sigs.k8s.io/controller-runtime/pkg/healthz"
+	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/internal/cacheoptions"
+	"github.com/securitybaseline/operator/controllers/internal/clockjump"
+	"github.com/securitybaseline/operator/controllers/internal/health"
+	"github.com/securitybaseline/operator/controllers/internal/inflight"
+	"github.com/securitybaseline/operator/controllers/internal/informers"
+	"github.com/securitybaseline/operator/controllers/internal/leaderfence"
+	"github.com/securitybaseline/operator/controllers/internal/memory"
+	"github.com/securitybaseline/operator/controllers/internal/metrics"
 	"github.com/securitybaseline/operator/controllers/policies"
 	"github.com/securitybaseline/operator/controllers/controls"
 	"github.com/securitybaseline/operator/controllers/enforcement"
@@ -52,9 +62,6 @@ const (
 	// coalesce is how long changes of reports are collected before a status is
 	// summed up.
 	coalesce = time.Second
-	// evaluationTimeout is how long an evaluation may take: an API server that
-	// does not answer must not occupy a worker for ever.
-	evaluationTimeout = 2 * time.Minute
 	// reportCheck is how long after a report was written it is looked at again.
 	reportCheck = 10 * time.Second
 	// firstRetry and lastRetry bound how soon an evaluation that failed
@@ -80,6 +87,12 @@ type Options struct {
 	OpenReports bool
 }
 
+// Ready returns a check that fails until the caches are filled.
+func Ready(cache health.Syncer) healthz.Checker { return health.Ready(cache) }
+
+// Live is a check that fails where a reconciliation does not end.
+func Live(request *http.Request) error { return health.Live(request) }
+
 // Scheme returns the kinds that the operator reads and writes.
 func Scheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
@@ -99,7 +112,7 @@ func NewManager(config *rest.Config, manager ctrl.Options, options Options) (ctr
 	// Without them, every pod would seem to meet every level.
 	config.WarningHandlerWithContext = enforcement.Warnings{}
 	if manager.LeaderElection {
-		config.Wrap((&fence{deadline: ptr.Deref(manager.RenewDeadline, defaultRenewDeadline)}).wrap)
+		config.Wrap((&leaderfence.Fence{Deadline: ptr.Deref(manager.RenewDeadline, leaderfence.DefaultRenewDeadline)}).Wrap)
 	}
 	manager.Scheme, manager.Cache = Scheme(), cacheOptions(options)
 	mgr, err := ctrl.NewManager(config, manager)
@@ -130,9 +143,9 @@ func cacheOptions(options Options) cache.Options {
 		byObject[&openreportsv1alpha1.Report{}] = cache.ByObject{Field: fields.OneTermEqualSelector(metav1.ObjectNameField, v1alpha1.ReportName)}
 	}
 	return cache.Options{
-		DefaultTransform: (&sharing{}).transform,
+		DefaultTransform: (&cacheoptions.Sharing{}).Transform,
 		ByObject:         byObject,
-		NewInformer:      newInformer,
+		NewInformer:      informers.New,
 		// Every watch is registered below: a read of anything else is a mistake,
 		// not a reason to watch it.
 		ReaderFailOnMissingInformer: true,
@@ -171,12 +184,12 @@ func setup(mgr ctrl.Manager, options Options) error {
 	if protected.Len() > maxProtected {
 		return fmt.Errorf("%d namespaces are to be protected, at most %d can be: admission must know them; select by labels instead", protected.Len(), maxProtected)
 	}
-	if err := mgr.Add(thrift{mgr}); err != nil {
+	if err := mgr.Add(memory.Thrift{Mgr: mgr}); err != nil {
 		return fmt.Errorf("adding to the manager: %w", err)
 	}
 	writer := client.WithFieldOwner(mgr.GetClient(), v1alpha1.FieldManager)
 	recorder := mgr.GetEventRecorder(v1alpha1.FieldManager)
-	underWay, refused := &evaluations{}, &refusals{}
+	underWay, refused := &inflight.Evaluations{}, &refusals{}
 	mutating, err := supportsMutating(mgr.GetRESTMapper())
 	if err != nil {
 		return err
@@ -210,9 +223,9 @@ func setup(mgr ctrl.Manager, options Options) error {
 		}
 	}
 	// Operators may run one after the other in one process.
-	collector := statusCollector{mgr.GetCache()}
-	metrics.Registry.Unregister(collector)
-	if err := metrics.Registry.Register(collector); err != nil {
+	collector := metrics.StatusCollector{Cache: mgr.GetCache()}
+	ctrlmetrics.Registry.Unregister(collector)
+	if err := ctrlmetrics.Registry.Register(collector); err != nil {
 		return fmt.Errorf("registering the metrics of statuses: %w", err)
 	}
 	return nil
@@ -237,7 +250,7 @@ func setupNamespaces(mgr ctrl.Manager, reconciler *namespaceReconciler) error {
 		Watches(&corev1.LimitRange{}, changed, builder.WithPredicates(concernsUs())).
 		Watches(&corev1.ResourceQuota{}, changed, builder.WithPredicates(concernsUs(), notOnlyStatus())).
 		Watches(&v1alpha1.BaselineReport{}, itsNamespaceLater()).
-		WatchesRawSource(clockSet(reconciler.now, everyNamespaceInTurn(mgr.GetClient())))
+		WatchesRawSource(clockjump.ClockSet(reconciler.now, everyNamespaceInTurn(mgr.GetClient())))
 	for _, workload := range workloadMetadata() {
 		controllers = controllers.WatchesMetadata(workload, reconciler.podsMayHaveChanged())
 	}
@@ -270,7 +283,7 @@ func setupBaselines(mgr ctrl.Manager, reconciler *baselineReconciler) error {
 		Watches(&v1alpha1.BaselineReport{}, coalesced(func(_ context.Context, object client.Object) sets.Set[string] {
 			return baselinesIn(object.(*v1alpha1.BaselineReport))
 		})).
-		WatchesRawSource(clockSet(reconciler.now, every))
+		WatchesRawSource(clockjump.ClockSet(reconciler.now, every))
 	for _, kind := range admissionKinds(reconciler.mutating) {
 		controllers = controllers.Watches(kind, itsBaseline, builder.WithPredicates(ofABaseline()))
 	}
@@ -310,7 +323,7 @@ func controllerOptions(workers int) controller.Options {
 	return controller.Options{
 		MaxConcurrentReconciles: workers,
 		RateLimiter:             workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, lastRetry),
-		ReconciliationTimeout:   evaluationTimeout,
+		ReconciliationTimeout:   health.EvaluationTimeout,
 		// A standby fills its caches before it is elected.
 		EnableWarmup: new(true),
 	}

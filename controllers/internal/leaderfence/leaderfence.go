@@ -1,4 +1,4 @@
-package controllers
+package leaderfence
 
 import (
 	"errors"
@@ -8,26 +8,26 @@ import (
 	"time"
 )
 
-// defaultRenewDeadline is controller-runtime's: how long a leader tries to renew its
+// DefaultRenewDeadline is controller-runtime's: how long a leader tries to renew its
 // lease before it gives up, of the 15 s for which it has it.
-const defaultRenewDeadline = 10 * time.Second
+const DefaultRenewDeadline = 10 * time.Second
 
 // errNotLeader says that a write was not sent.
 var errNotLeader = errors.New("the lease was not renewed in time, another operator may lead: nothing is written")
 
-// fence lets an operator write only while nobody else can be the leader: until so long
+// Fence lets an operator write only while nobody else can be the leader: until so long
 // after it last asked for its lease and got it. controller-runtime ends an operator that
 // lost its lease, but one that was frozen, or that no CPU was given, goes on with what
 // it was about to do before it notices. What is in the network by then may still
-// arrive, if that takes no longer than the lease is held beyond the deadline: 5 s.
-type fence struct {
-	deadline time.Duration
+// arrive, if that takes no longer than the lease is held beyond the Deadline: 5 s.
+type Fence struct {
+	Deadline time.Duration
 	// renewed is when it last asked for the lease and got it.
 	renewed atomic.Pointer[time.Time]
 }
 
-// wrap returns a transport that refuses writes.
-func (f *fence) wrap(next http.RoundTripper) http.RoundTripper {
+// Wrap returns a transport that refuses writes.
+func (f *Fence) Wrap(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(request *http.Request) (*http.Response, error) {
 		asked, lease := time.Now(), ofGroup(request, "coordination.k8s.io")
 		if !lease && writes(request) && !f.holds(asked) {
@@ -43,9 +43,9 @@ func (f *fence) wrap(next http.RoundTripper) http.RoundTripper {
 
 // holds says whether nobody else can be the leader. A machine that slept has a
 // monotonic clock that did, too, so what the other clock says counts as well.
-func (f *fence) holds(now time.Time) bool {
+func (f *Fence) holds(now time.Time) bool {
 	renewed := f.renewed.Load()
-	return renewed != nil && now.Sub(*renewed) < f.deadline && now.Round(0).Sub(renewed.Round(0)) < f.deadline
+	return renewed != nil && now.Sub(*renewed) < f.Deadline && now.Round(0).Sub(renewed.Round(0)) < f.Deadline
 }
 
 // writes says whether a request changes anything: questions about who somebody is and

@@ -1,4 +1,4 @@
-package controllers
+package memory
 
 import (
 	"context"
@@ -12,20 +12,20 @@ import (
 // cluster of ten thousand namespaces.
 const startLasts = 15 * time.Second
 
-// thrift gives what a start needs and nothing after it does back to the machine: as much
+// Thrift gives what a start needs and nothing after it does back to the machine: as much
 // again as the caches hold. By itself Go keeps it for minutes.
-type thrift struct{ mgr ctrl.Manager }
+type Thrift struct{ Mgr ctrl.Manager }
 
 // Start waits until the caches are filled and, for as long as it takes, until this
 // operator leads.
-func (t thrift) Start(ctx context.Context) error {
-	if !t.mgr.GetCache().WaitForCacheSync(ctx) {
+func (t Thrift) Start(ctx context.Context) error {
+	if !t.Mgr.GetCache().WaitForCacheSync(ctx) {
 		return nil
 	}
 	giveBack(ctx)
 	select {
 	case <-ctx.Done():
-	case <-t.mgr.Elected():
+	case <-t.Mgr.Elected():
 		giveBack(ctx)
 	}
 	return nil
@@ -40,4 +40,4 @@ func giveBack(ctx context.Context) {
 }
 
 // NeedLeaderElection says that a standby, which has the same caches, does it too.
-func (t thrift) NeedLeaderElection() bool { return false }
+func (t Thrift) NeedLeaderElection() bool { return false }

@@ -1,19 +1,19 @@
-package controllers
+package inflight
 
 import (
 	"context"
 	"sync"
 )
 
-// evaluations knows which evaluations of namespaces are under way.
-type evaluations struct {
+// Evaluations knows which evaluations of namespaces are under way.
+type Evaluations struct {
 	mutex    sync.Mutex
 	underWay map[chan struct{}]struct{}
 }
 
-// begin notes that an evaluation begins. The function that it returns notes that
+// Begin notes that an evaluation begins. The function that it returns notes that
 // it has ended.
-func (e *evaluations) begin() (end func()) {
+func (e *Evaluations) Begin() (end func()) {
 	ended := make(chan struct{})
 	e.mutex.Lock()
 	defer e.mutex.Unlock()
@@ -29,9 +29,9 @@ func (e *evaluations) begin() (end func()) {
 	}
 }
 
-// wait waits until the evaluations that are under way now have ended. It holds
+// Wait waits until the evaluations that are under way now have ended. It holds
 // up none that begins later. The error is the context's.
-func (e *evaluations) wait(ctx context.Context) error {
+func (e *Evaluations) Wait(ctx context.Context) error {
 	e.mutex.Lock()
 	before := make([]chan struct{}, 0, len(e.underWay))
 	for ended := range e.underWay {

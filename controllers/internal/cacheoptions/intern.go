@@ -1,4 +1,4 @@
-package controllers
+package cacheoptions
 
 import (
 	"encoding/json"
@@ -48,8 +48,8 @@ func (p *pool[T]) share(value T) T {
 	return value
 }
 
-// sharing is the transformation of what the cache holds.
-type sharing struct {
+// Sharing is the transformation of what the cache holds.
+type Sharing struct {
 	labels   pool[map[string]string]
 	policies pool[networkingv1.NetworkPolicySpec]
 	subjects pool[[]rbacv1.Subject]
@@ -58,9 +58,9 @@ type sharing struct {
 	observed pool[[]v1alpha1.ObservedBaseline]
 }
 
-// transform drops managedFields and what the operator does not look at, and shares
+// Transform drops managedFields and what the operator does not look at, and shares
 // the rest.
-func (s *sharing) transform(given any) (any, error) {
+func (s *Sharing) Transform(given any) (any, error) {
 	object, ok := given.(client.Object)
 	if !ok {
 		if _, deleted := given.(cache.DeletedFinalStateUnknown); deleted {
@@ -90,7 +90,7 @@ func (s *sharing) transform(given any) (any, error) {
 	return object, nil
 }
 
-func (s *sharing) shareReport(report *v1alpha1.BaselineReportData) {
+func (s *Sharing) shareReport(report *v1alpha1.BaselineReportData) {
 	report.State, report.ObservedBaselines = text(report.State), s.observed.share(report.ObservedBaselines)
 	report.Summary.Baselines, report.Summary.Controls = text(report.Summary.Baselines), text(report.Summary.Controls)
 	for i := range report.Controls {

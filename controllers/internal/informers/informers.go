@@ -1,4 +1,4 @@
-package controllers
+package informers
 
 import (
 	"context"
@@ -36,9 +36,9 @@ const (
 	inVain = 5
 )
 
-// newInformer returns an informer that is not blind for longer than an outage lasts,
+// New returns an informer that is not blind for longer than an outage lasts,
 // and 5 s.
-func newInformer(source toolscache.ListerWatcher, object runtime.Object, resync time.Duration, indexers toolscache.Indexers) toolscache.SharedIndexInformer {
+func New(source toolscache.ListerWatcher, object runtime.Object, resync time.Duration, indexers toolscache.Indexers) toolscache.SharedIndexInformer {
 	patient := toolscache.ToListerWatcherWithContext(source)
 	return toolscache.NewSharedIndexInformer(&toolscache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {

@@ -1,4 +1,4 @@
-package controllers
+package cacheoptions
 
 import (
 	"testing"
@@ -11,9 +11,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-func transformed[T client.Object](t *testing.T, s *sharing, object T) T {
+func transformed[T client.Object](t *testing.T, s *Sharing, object T) T {
 	t.Helper()
-	kept, err := s.transform(object)
+	kept, err := s.Transform(object)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -21,7 +21,7 @@ func transformed[T client.Object](t *testing.T, s *sharing, object T) T {
 }
 
 func TestWhatIsEqualIsHeldOnce(t *testing.T) {
-	s := &sharing{}
+	s := &Sharing{}
 	given := func(namespace, from string) *networkingv1.NetworkPolicy {
 		return &networkingv1.NetworkPolicy{
 			ObjectMeta: metav1.ObjectMeta{
@@ -48,7 +48,7 @@ func TestWhatIsEqualIsHeldOnce(t *testing.T) {
 
 func TestOfAQuotaOnlyWhatIsAskedForIsKept(t *testing.T) {
 	hard := corev1.ResourceList{corev1.ResourcePods: resource.MustParse("10")}
-	quota := transformed(t, &sharing{}, &corev1.ResourceQuota{Spec: corev1.ResourceQuotaSpec{Hard: hard}, Status: corev1.ResourceQuotaStatus{Used: hard}})
+	quota := transformed(t, &Sharing{}, &corev1.ResourceQuota{Spec: corev1.ResourceQuotaSpec{Hard: hard}, Status: corev1.ResourceQuotaStatus{Used: hard}})
 	if quota.Spec.Hard.Pods().Value() != 10 || quota.Status.Used != nil {
 		t.Errorf("%+v", quota)
 	}

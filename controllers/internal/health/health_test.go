@@ -1,4 +1,4 @@
-package controllers
+package health
 
 import (
 	"context"
@@ -34,7 +34,7 @@ func TestItIsLiveWhileItsLoopsMove(t *testing.T) {
 	for _, test := range []struct {
 		seconds float64
 		live    bool
-	}{{0, true}, {evaluationTimeout.Seconds(), true}, {stuckAfter.Seconds() + 1, false}} {
+	}{{0, true}, {EvaluationTimeout.Seconds(), true}, {stuckAfter.Seconds() + 1, false}} {
 		running.WithLabelValues("admission").Set(0)
 		running.WithLabelValues("namespace").Set(test.seconds)
 		if err := moving(registry); (err == nil) != test.live {

@@ -1,4 +1,4 @@
-package controllers
+package metrics
 
 import (
 	"cmp"
@@ -64,8 +64,8 @@ func init() {
 	metrics.Registry.MustRegister(driftsSeen, driftsHealed, driftsByManager, healingSeconds, lastEvaluation)
 }
 
-// countDrift counts a drift that was put right that long after it was noticed.
-func countDrift(drift *v1alpha1.Drift, after time.Duration) {
+// CountDrift counts a drift that was put right that long after it was noticed.
+func CountDrift(drift *v1alpha1.Drift, after time.Duration) {
 	labels := prometheus.Labels{baselineLabel: drift.Baseline, controlLabel: string(drift.Control)}
 	driftsSeen.With(labels).Inc()
 	if drift.Action != v1alpha1.DriftReported {
@@ -74,10 +74,10 @@ func countDrift(drift *v1alpha1.Drift, after time.Duration) {
 	}
 }
 
-// markEvaluated notes when a baseline was found evaluated everywhere. What is counted
+// MarkEvaluated notes when a baseline was found evaluated everywhere. What is counted
 // for its controls is there from then on, at zero: of a counter that first appears at
 // one, Prometheus sees no increase.
-func markEvaluated(baseline string, controls []v1alpha1.ControlCounts, now time.Time) {
+func MarkEvaluated(baseline string, controls []v1alpha1.ControlCounts, now time.Time) {
 	lastEvaluation.WithLabelValues(baseline).Set(float64(now.Unix()))
 	for i := range controls {
 		labels := prometheus.Labels{baselineLabel: baseline, controlLabel: string(controls[i].Name)}
@@ -90,9 +90,9 @@ func markEvaluated(baseline string, controls []v1alpha1.ControlCounts, now time.
 // managers are the field managers that drifts are counted by.
 var managers = bounded{max: maxManagers, names: sets.New[string]()}
 
-// countManager counts a drift for whoever made it, however many baselines it
+// CountManager counts a drift for whoever made it, however many baselines it
 // concerns.
-func countManager(manager string) {
+func CountManager(manager string) {
 	driftsByManager.WithLabelValues(managers.admit(cmp.Or(manager, unknownManager))).Inc()
 }
 
@@ -116,8 +116,8 @@ func (b *bounded) admit(name string) string {
 	return name
 }
 
-// forgetBaseline drops what is counted for a baseline that is gone.
-func forgetBaseline(name string) {
+// ForgetBaseline drops what is counted for a baseline that is gone.
+func ForgetBaseline(name string) {
 	labels := prometheus.Labels{baselineLabel: name}
 	driftsSeen.DeletePartialMatch(labels)
 	driftsHealed.DeletePartialMatch(labels)
@@ -149,13 +149,13 @@ var (
 // collectTimeout is how long a scrape waits for the cache.
 const collectTimeout = time.Second
 
-// statusCollector exposes the status of every SecurityBaseline, as the cache has
+// StatusCollector exposes the status of every SecurityBaseline, as the cache has
 // it when it is scraped. So a baseline that is gone leaves nothing behind, and
 // every replica says the same.
-type statusCollector struct{ cache client.Reader }
+type StatusCollector struct{ Cache client.Reader }
 
 // Describe implements prometheus.Collector.
-func (c statusCollector) Describe(descs chan<- *prometheus.Desc) {
+func (c StatusCollector) Describe(descs chan<- *prometheus.Desc) {
 	descs <- infoDesc
 	descs <- conditionDesc
 	descs <- expiryDesc
@@ -168,22 +168,22 @@ func (c statusCollector) Describe(descs chan<- *prometheus.Desc) {
 }
 
 // Collect implements prometheus.Collector.
-func (c statusCollector) Collect(out chan<- prometheus.Metric) {
+func (c StatusCollector) Collect(out chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), collectTimeout)
 	defer cancel()
 	var baselines v1alpha1.SecurityBaselineList
-	if err := c.cache.List(ctx, &baselines, client.UnsafeDisableDeepCopy); err != nil {
+	if err := c.Cache.List(ctx, &baselines, client.UnsafeDisableDeepCopy); err != nil {
 		return // the cache is not filled yet; the other metrics are worth having
 	}
 	for i := range baselines.Items {
-		collect(&baselines.Items[i], func(desc *prometheus.Desc, value int64, labels ...string) {
+		CollectStatus(&baselines.Items[i], func(desc *prometheus.Desc, value int64, labels ...string) {
 			out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(value), append([]string{baselines.Items[i].Name}, labels...)...)
 		})
 	}
 }
 
-// collect sets the gauges of a baseline, whose first label is its name.
-func collect(baseline *v1alpha1.SecurityBaseline, gauge func(desc *prometheus.Desc, value int64, labels ...string)) {
+// CollectStatus sets the gauges of a baseline, whose first label is its name.
+func CollectStatus(baseline *v1alpha1.SecurityBaseline, gauge func(desc *prometheus.Desc, value int64, labels ...string)) {
 	mode := v1alpha1.ModeEnforce
 	if baseline.Spec.IsAudit() {
 		mode = v1alpha1.ModeAudit

@@ -1,4 +1,4 @@
-package controllers
+package health
 
 import (
 	"context"
@@ -18,19 +18,22 @@ const (
 	// longestRunning is controller-runtime's metric of how long the reconciliation
 	// that runs longest has been running, by controller.
 	longestRunning = metrics.WorkQueueSubsystem + "_" + metrics.LongestRunningProcessorKey
+	// EvaluationTimeout is how long an evaluation may take: an API server that
+	// does not answer must not occupy a worker for ever.
+	EvaluationTimeout = 2 * time.Minute
 	// stuckAfter is how long a reconciliation may run: twice as long as it is given
 	// before it is cancelled.
-	stuckAfter = 2 * evaluationTimeout
+	stuckAfter = 2 * EvaluationTimeout
 )
 
-// syncer is a cache.Cache, as far as it is asked here.
-type syncer interface {
+// Syncer is a cache.Cache, as far as it is asked here.
+type Syncer interface {
 	WaitForCacheSync(ctx context.Context) bool
 }
 
 // Ready returns a check that fails until the caches are filled: before, an operator
 // that is elected could do nothing.
-func Ready(cache syncer) healthz.Checker {
+func Ready(cache Syncer) healthz.Checker {
 	return func(request *http.Request) error {
 		ctx, cancel := context.WithTimeout(request.Context(), syncGlance)
 		defer cancel()

@@ -1,4 +1,4 @@
-package controllers
+package clockjump
 
 import (
 	"context"
@@ -19,11 +19,11 @@ const (
 	clockStep = time.Second
 )
 
-// clockSet is a source that gives a handler an event without an object when the clock
+// ClockSet is a source that gives a handler an event without an object when the clock
 // was set. What is to be done at a time of day, such as the end of an exception, waits
 // for so long as it was until then: no timer hears of a clock that was set, nor of
 // a machine that slept.
-func clockSet(now func() time.Time, then handler.EventHandler) source.Source {
+func ClockSet(now func() time.Time, then handler.EventHandler) source.Source {
 	return source.Func(func(ctx context.Context, q workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 		since := newOffset(now(), time.Now())
 		go wait.UntilWithContext(ctx, func(ctx context.Context) {

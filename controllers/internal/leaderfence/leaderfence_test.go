@@ -1,4 +1,4 @@
-package controllers
+package leaderfence
 
 import (
 	"errors"
@@ -10,8 +10,8 @@ import (
 
 func TestNothingIsWrittenWithoutTheLease(t *testing.T) {
 	status := http.StatusOK
-	f := &fence{deadline: 10 * time.Second}
-	transport := f.wrap(roundTripper(func(*http.Request) (*http.Response, error) {
+	f := &Fence{Deadline: 10 * time.Second}
+	transport := f.Wrap(roundTripper(func(*http.Request) (*http.Response, error) {
 		return &http.Response{StatusCode: status, Body: http.NoBody}, nil
 	}))
 	refused := func(method, path string) bool {
