@@ -74,7 +74,7 @@ func operate(shared files) error {
 		LeaseDuration:                 new(leaseDuration),
 		RenewDeadline:                 new(renewDeadline),
 		RetryPeriod:                   new(retryPeriod),
-	}, controllers.Options{Now: clock(ctx, shared), ProtectedNamespaces: []string{cluster.OperatorNamespace}})
+	}, controllers.Options{Clock: cluster.Clock(clock(ctx, shared)), ProtectedNamespaces: []string{cluster.OperatorNamespace}})
 	if err != nil {
 		return err
 	}

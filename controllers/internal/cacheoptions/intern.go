@@ -15,95 +15,99 @@ import (
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
 
-// What a baseline asks for is the same in every namespace, and so is most of what the
-// cache holds. It holds one copy: what comes from the API server is exchanged for an
-// equal value that is there already. Nobody changes what is in the cache, and whoever
-// reads it to change it gets a copy. What was measured is in docs/design/scale.md.
+// maxPoolSize is how many different values a pool holds. A full pool starts empty again;
+// cached objects keep the values that they share.
+const maxPoolSize = 4096
 
-// maxShared is how many different values of one type are known. Beyond, what is in the
-// cache stays as it is, and sharing begins anew.
-const maxShared = 4096
-
-// pool holds values of one type.
+// pool holds one copy of each value of a type, by its JSON.
 type pool[T any] struct {
 	mutex  sync.Mutex
 	values map[string]T
 }
 
-// share returns a value that is equal, and shared.
-func (p *pool[T]) share(value T) T {
+// intern returns the pooled copy of a value. It pools the value itself if there is no copy.
+func (p *pool[T]) intern(value T) T {
 	data, err := json.Marshal(value)
 	if err != nil {
-		return value // Kubernetes' own types marshal
+		return value // does not happen: Kubernetes types marshal
 	}
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	if shared, ok := p.values[string(data)]; ok {
-		return shared
+	if pooled, ok := p.values[string(data)]; ok {
+		return pooled
 	}
-	if p.values == nil || len(p.values) >= maxShared {
+	if p.values == nil || len(p.values) >= maxPoolSize {
 		p.values = map[string]T{}
 	}
 	p.values[string(data)] = value
 	return value
 }
 
-// Sharing is the transformation of what the cache holds.
-type Sharing struct {
-	labels   pool[map[string]string]
-	policies pool[networkingv1.NetworkPolicySpec]
-	subjects pool[[]rbacv1.Subject]
-	limits   pool[corev1.LimitRangeSpec]
-	quotas   pool[corev1.ResourceQuotaSpec]
-	observed pool[[]v1alpha1.ObservedBaseline]
+// interner replaces the values of objects that enter the cache by pooled copies. That is safe
+// because cached objects are read-only: readers that modify one get a deep copy.
+type interner struct {
+	labels    pool[map[string]string]
+	policies  pool[networkingv1.NetworkPolicySpec]
+	subjects  pool[[]rbacv1.Subject]
+	limits    pool[corev1.LimitRangeSpec]
+	quotas    pool[corev1.ResourceQuotaSpec]
+	baselines pool[[]v1alpha1.ObservedBaseline]
 }
 
-// Transform drops managedFields and what the operator does not look at, and shares
-// the rest.
-func (s *Sharing) Transform(given any) (any, error) {
-	object, ok := given.(client.Object)
+// transform drops managedFields and what the operator does not read, and interns the rest.
+func (i *interner) transform(received any) (any, error) {
+	object, ok := received.(client.Object)
 	if !ok {
-		if _, deleted := given.(cache.DeletedFinalStateUnknown); deleted {
-			return given, nil
+		if _, deleted := received.(cache.DeletedFinalStateUnknown); deleted {
+			return received, nil
 		}
-		return nil, fmt.Errorf("cannot keep a %T", given)
+		return nil, fmt.Errorf("cannot cache a %T", received)
 	}
 	object.SetManagedFields(nil)
-	object.SetName(text(object.GetName()))
-	object.SetNamespace(text(object.GetNamespace()))
+	object.SetName(internText(object.GetName()))
+	object.SetNamespace(internText(object.GetNamespace()))
 	if labels := object.GetLabels(); len(labels) > 0 {
-		object.SetLabels(s.labels.share(labels))
+		object.SetLabels(i.labels.intern(labels))
 	}
 	switch object := object.(type) {
 	case *networkingv1.NetworkPolicy:
-		object.Spec = s.policies.share(object.Spec)
+		object.Spec = i.policies.intern(object.Spec)
 	case *rbacv1.RoleBinding:
-		object.Subjects = s.subjects.share(object.Subjects)
-		object.RoleRef = rbacv1.RoleRef{APIGroup: text(object.RoleRef.APIGroup), Kind: text(object.RoleRef.Kind), Name: text(object.RoleRef.Name)}
+		object.Subjects = i.subjects.intern(object.Subjects)
+		object.RoleRef = rbacv1.RoleRef{
+			APIGroup: internText(object.RoleRef.APIGroup), Kind: internText(object.RoleRef.Kind), Name: internText(object.RoleRef.Name),
+		}
 	case *corev1.LimitRange:
-		object.Spec = s.limits.share(object.Spec)
+		object.Spec = i.limits.intern(object.Spec)
 	case *corev1.ResourceQuota:
-		object.Spec, object.Status = s.quotas.share(object.Spec), corev1.ResourceQuotaStatus{}
+		object.Spec = i.quotas.intern(object.Spec)
+		object.Status = corev1.ResourceQuotaStatus{}
 	case *v1alpha1.BaselineReport:
-		s.shareReport(&object.BaselineReportData)
+		i.internReport(&object.BaselineReportData)
 	}
 	return object, nil
 }
 
-func (s *Sharing) shareReport(report *v1alpha1.BaselineReportData) {
-	report.State, report.ObservedBaselines = text(report.State), s.observed.share(report.ObservedBaselines)
-	report.Summary.Baselines, report.Summary.Controls = text(report.Summary.Baselines), text(report.Summary.Controls)
-	for i := range report.Controls {
-		control := &report.Controls[i]
-		control.Name, control.Baseline, control.Mode, control.State = text(control.Name), text(control.Baseline), text(control.Mode), text(control.State)
-		for j := range control.Inventory {
-			control.Inventory[j].Object = text(control.Inventory[j].Object)
+func (i *interner) internReport(report *v1alpha1.BaselineReportData) {
+	report.State = internText(report.State)
+	report.ObservedBaselines = i.baselines.intern(report.ObservedBaselines)
+	report.Summary.Baselines = internText(report.Summary.Baselines)
+	report.Summary.Controls = internText(report.Summary.Controls)
+	for c := range report.Controls {
+		control := &report.Controls[c]
+		control.Name = internText(control.Name)
+		control.Baseline = internText(control.Baseline)
+		control.Mode = internText(control.Mode)
+		control.State = internText(control.State)
+		for o := range control.Inventory {
+			control.Inventory[o].Object = internText(control.Inventory[o].Object)
 		}
 		if pods := control.PodSecurity; pods != nil {
-			pods.Level, pods.Enforced = text(pods.Level), text(pods.Enforced)
+			pods.Level = internText(pods.Level)
+			pods.Enforced = internText(pods.Enforced)
 		}
 	}
 }
 
-// text returns the one copy of a text.
-func text[T ~string](value T) T { return unique.Make(value).Value() }
+// internText returns the canonical copy of a string.
+func internText[T ~string](value T) T { return unique.Make(value).Value() }

@@ -11,18 +11,18 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-func transformed[T client.Object](t *testing.T, s *Sharing, object T) T {
+func transformed[T client.Object](t *testing.T, i *interner, object T) T {
 	t.Helper()
-	kept, err := s.Transform(object)
+	cached, err := i.transform(object)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return kept.(T)
+	return cached.(T)
 }
 
-func TestWhatIsEqualIsHeldOnce(t *testing.T) {
-	s := &Sharing{}
-	given := func(namespace, from string) *networkingv1.NetworkPolicy {
+func TestInterner_SharesEqualSpecs(t *testing.T) {
+	interner := &interner{}
+	received := func(namespace, from string) *networkingv1.NetworkPolicy {
 		return &networkingv1.NetworkPolicy{
 			ObjectMeta: metav1.ObjectMeta{
 				Namespace: namespace, Name: "p", Labels: map[string]string{"a": "b"}, Annotations: map[string]string{"c": namespace},
@@ -33,35 +33,40 @@ func TestWhatIsEqualIsHeldOnce(t *testing.T) {
 			}}}}},
 		}
 	}
-	a, b, other := transformed(t, s, given("a", "x")), transformed(t, s, given("b", "x")), transformed(t, s, given("c", "y"))
+	a := transformed(t, interner, received("a", "x"))
+	b := transformed(t, interner, received("b", "x"))
+	other := transformed(t, interner, received("c", "y"))
 	if &a.Spec.Ingress[0] != &b.Spec.Ingress[0] {
-		t.Error("two equal specs are held")
+		t.Error("equal specs: got two copies, want one")
 	}
 	for _, got := range []*networkingv1.NetworkPolicy{a, b, other} {
-		want := given(got.Namespace, map[string]string{"a": "x", "b": "x", "c": "y"}[got.Namespace])
+		want := received(got.Namespace, map[string]string{"a": "x", "b": "x", "c": "y"}[got.Namespace])
 		want.ManagedFields = nil
 		if diff := cmp.Diff(want, got); diff != "" {
-			t.Errorf("(-want +got):\n%s", diff)
+			t.Errorf("policy in %s (-want +got):\n%s", got.Namespace, diff)
 		}
 	}
 }
 
-func TestOfAQuotaOnlyWhatIsAskedForIsKept(t *testing.T) {
+func TestInterner_DropsQuotaStatus(t *testing.T) {
 	hard := corev1.ResourceList{corev1.ResourcePods: resource.MustParse("10")}
-	quota := transformed(t, &Sharing{}, &corev1.ResourceQuota{Spec: corev1.ResourceQuotaSpec{Hard: hard}, Status: corev1.ResourceQuotaStatus{Used: hard}})
-	if quota.Spec.Hard.Pods().Value() != 10 || quota.Status.Used != nil {
-		t.Errorf("%+v", quota)
+	quota := transformed(t, &interner{}, &corev1.ResourceQuota{Spec: corev1.ResourceQuotaSpec{Hard: hard}, Status: corev1.ResourceQuotaStatus{Used: hard}})
+	if got := quota.Spec.Hard.Pods().Value(); got != 10 {
+		t.Errorf("spec.hard.pods = %d, want 10", got)
+	}
+	if quota.Status.Used != nil {
+		t.Errorf("status.used = %v, want none", quota.Status.Used)
 	}
 }
 
-func TestAPoolForgets(t *testing.T) {
-	var p pool[int]
-	for i := range 3 * maxShared {
-		if p.share(i) != i {
-			t.Fatal("another value is shared")
+func TestPool_StaysBelowItsMaximum(t *testing.T) {
+	var values pool[int]
+	for i := range 3 * maxPoolSize {
+		if got := values.intern(i); got != i {
+			t.Fatalf("intern(%d) = %d", i, got)
 		}
 	}
-	if len(p.values) > maxShared {
-		t.Errorf("%d values are held", len(p.values))
+	if got := len(values.values); got > maxPoolSize {
+		t.Errorf("got %d values, want at most %d", got, maxPoolSize)
 	}
 }

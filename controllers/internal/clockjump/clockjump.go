@@ -1,3 +1,8 @@
+// Package clockjump tells a controller that the wall clock was set, or that the machine was
+// suspended. The operator waits for times of day, such as the expiration of an exception, with
+// timers that measure elapsed time: they do not notice either. Timers that keep counting while
+// the machine is suspended are proposed in https://github.com/golang/go/issues/36141. They would
+// not notice a clock that was set, for which there is no upstream issue.
 package clockjump
 
 import (
@@ -6,6 +11,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/util/workqueue"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -13,42 +19,41 @@ import (
 )
 
 const (
-	// clockCheck is how often it is looked whether the clock was set.
-	clockCheck = time.Second
-	// clockStep is the least that counts as setting it.
-	clockStep = time.Second
+	// checkInterval is how often the two clocks are compared.
+	checkInterval = time.Second
+	// minJump is the smallest difference that counts as a jump.
+	minJump = time.Second
 )
 
-// ClockSet is a source that gives a handler an event without an object when the clock
-// was set. What is to be done at a time of day, such as the end of an exception, waits
-// for so long as it was until then: no timer hears of a clock that was set, nor of
-// a machine that slept.
-func ClockSet(now func() time.Time, then handler.EventHandler) source.Source {
-	return source.Func(func(ctx context.Context, q workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
-		since := newOffset(now(), time.Now())
+// NewSource returns a source that sends onJump a generic event without an object each time
+// the wall clock jumps relative to the monotonic clock.
+func NewSource(wallClock clock.PassiveClock, onJump handler.EventHandler) source.Source {
+	return source.Func(func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
+		last := newReading(wallClock.Now(), time.Now())
 		go wait.UntilWithContext(ctx, func(ctx context.Context) {
-			if since.changed(now(), time.Now()) {
-				then.Generic(ctx, event.GenericEvent{}, q)
+			if last.hasJumped(wallClock.Now(), time.Now()) {
+				onJump.Generic(ctx, event.GenericEvent{}, queue)
 			}
-		}, clockCheck)
+		}, checkInterval)
 		return nil
 	})
 }
 
-// offset is how far the clock is ahead of the timers.
-type offset struct{ clock, timers time.Time }
+// reading is one reading of both clocks at the same moment.
+type reading struct{ wall, monotonic time.Time }
 
-// newOffset takes the time of day and one that has a monotonic reading.
-func newOffset(clock, timers time.Time) *offset {
-	return &offset{clock.Round(0), timers}
+// newReading drops the monotonic part of wall, so that only the time of day is compared.
+func newReading(wall, monotonic time.Time) *reading {
+	return &reading{wall: wall.Round(0), monotonic: monotonic}
 }
 
-// changed says whether the offset is another than it was, and holds the new one if so.
-func (o *offset) changed(clock, timers time.Time) bool {
-	by := clock.Round(0).Sub(o.clock) - timers.Sub(o.timers)
-	if by.Abs() < clockStep {
+// hasJumped reports whether the wall clock jumped since the last reading. If so, it replaces
+// that reading.
+func (r *reading) hasJumped(wall, monotonic time.Time) bool {
+	jump := wall.Round(0).Sub(r.wall) - monotonic.Sub(r.monotonic)
+	if jump.Abs() < minJump {
 		return false
 	}
-	*o = *newOffset(clock, timers)
+	*r = *newReading(wall, monotonic)
 	return true
 }

@@ -5,26 +5,27 @@ import (
 	"time"
 )
 
-func TestAClockThatWasSetIsNoticed(t *testing.T) {
-	timers := time.Now()
-	clock := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	o := newOffset(clock, timers)
+func TestReading_DetectsJumpsOfTheWallClock(t *testing.T) {
+	monotonic := time.Now()
+	wall := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	last := newReading(wall, monotonic)
 	for _, step := range []struct {
-		what          string
-		clock, timers time.Duration
-		changed       bool
+		name            string
+		wall, monotonic time.Duration
+		want            bool
 	}{
-		{"both go on", time.Hour, time.Hour, false},
-		{"it is set ahead", 2 * time.Hour, time.Second, true},
-		{"both go on from there", time.Minute, time.Minute, false},
-		{"it is set back", -time.Hour, time.Second, true},
-		{"it is corrected a little", time.Second + 600*time.Millisecond, time.Second, false},
-		{"it is corrected a little again", time.Second + 600*time.Millisecond, time.Second, true},
-		{"it is corrected a little back", time.Second - 600*time.Millisecond, time.Second, false},
+		{name: "both advance", wall: time.Hour, monotonic: time.Hour, want: false},
+		{name: "the wall clock is set forward", wall: 2 * time.Hour, monotonic: time.Second, want: true},
+		{name: "both advance from there", wall: time.Minute, monotonic: time.Minute, want: false},
+		{name: "the wall clock is set back", wall: -time.Hour, monotonic: time.Second, want: true},
+		{name: "a correction below the minimum", wall: time.Second + 600*time.Millisecond, monotonic: time.Second, want: false},
+		{name: "a second correction that reaches the minimum", wall: time.Second + 600*time.Millisecond, monotonic: time.Second, want: true},
+		{name: "a correction back below the minimum", wall: time.Second - 600*time.Millisecond, monotonic: time.Second, want: false},
 	} {
-		clock, timers = clock.Add(step.clock), timers.Add(step.timers)
-		if o.changed(clock, timers) != step.changed {
-			t.Errorf("%s: changed is %t", step.what, !step.changed)
+		wall = wall.Add(step.wall)
+		monotonic = monotonic.Add(step.monotonic)
+		if got := last.hasJumped(wall, monotonic); got != step.want {
+			t.Errorf("%s: hasJumped() = %t, want %t", step.name, got, step.want)
 		}
 	}
 }

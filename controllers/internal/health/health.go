@@ -1,3 +1,6 @@
+// Package health holds the probes of the operator. controller-runtime serves probes but has
+// none that notices a reconcile that hangs; nor does its workqueue, for which
+// https://github.com/kubernetes/kubernetes/issues/60601 asks.
 package health
 
 import (
@@ -10,47 +13,45 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
+
+	"github.com/securitybaseline/operator/controllers/internal/reconcilers"
 )
 
 const (
-	// syncGlance is how long a probe waits for the caches.
-	syncGlance = 100 * time.Millisecond
-	// longestRunning is controller-runtime's metric of how long the reconciliation
-	// that runs longest has been running, by controller.
+	// syncTimeout is how long a probe waits for the caches.
+	syncTimeout = 100 * time.Millisecond
+	// longestRunning is controller-runtime's metric of the age of the oldest running
+	// reconcile, by controller.
 	longestRunning = metrics.WorkQueueSubsystem + "_" + metrics.LongestRunningProcessorKey
-	// EvaluationTimeout is how long an evaluation may take: an API server that
-	// does not answer must not occupy a worker for ever.
-	EvaluationTimeout = 2 * time.Minute
-	// stuckAfter is how long a reconciliation may run: twice as long as it is given
-	// before it is cancelled.
-	stuckAfter = 2 * EvaluationTimeout
+	// stuckAfter is how long a reconcile may run. It is canceled after half of that.
+	stuckAfter = 2 * reconcilers.Timeout
 )
 
-// Syncer is a cache.Cache, as far as it is asked here.
-type Syncer interface {
+// CacheSyncer is the part of a cache.Cache that the readiness probe needs.
+type CacheSyncer interface {
 	WaitForCacheSync(ctx context.Context) bool
 }
 
-// Ready returns a check that fails until the caches are filled: before, an operator
-// that is elected could do nothing.
-func Ready(cache Syncer) healthz.Checker {
+// Ready returns a check that fails until the caches are synced. Until then, an operator can do
+// nothing even if it is the leader.
+func Ready(cache CacheSyncer) healthz.Checker {
 	return func(request *http.Request) error {
-		ctx, cancel := context.WithTimeout(request.Context(), syncGlance)
+		ctx, cancel := context.WithTimeout(request.Context(), syncTimeout)
 		defer cancel()
 		if !cache.WaitForCacheSync(ctx) {
-			return errors.New("the caches are not filled yet")
+			return errors.New("caches are not synced yet")
 		}
 		return nil
 	}
 }
 
-// Live is a check that fails where a reconciliation does not end although it was
-// cancelled: only a restart would help.
+// Live is a check that fails if a reconcile does not end although it was canceled. Only a
+// restart helps then.
 func Live(*http.Request) error {
-	return moving(metrics.Registry)
+	return checkStuckReconciles(metrics.Registry)
 }
 
-func moving(gatherer prometheus.Gatherer) error {
+func checkStuckReconciles(gatherer prometheus.Gatherer) error {
 	families, err := gatherer.Gather()
 	if err != nil {
 		return fmt.Errorf("reading the metrics: %w", err)
@@ -60,8 +61,8 @@ func moving(gatherer prometheus.Gatherer) error {
 			continue
 		}
 		for _, metric := range family.GetMetric() {
-			if running := metric.GetGauge().GetValue(); running > stuckAfter.Seconds() {
-				return fmt.Errorf("a reconciliation has been running for %.0f s: %s", running, metric.GetLabel())
+			if seconds := metric.GetGauge().GetValue(); seconds > stuckAfter.Seconds() {
+				return fmt.Errorf("a reconcile has been running for %.0f s: %s", seconds, metric.GetLabel())
 			}
 		}
 	}

@@ -6,39 +6,45 @@ import (
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/securitybaseline/operator/controllers/internal/reconcilers"
 )
 
-type synced bool
+type fakeCache struct{ synced bool }
 
-func (s synced) WaitForCacheSync(ctx context.Context) bool {
-	if !s {
+func (c fakeCache) WaitForCacheSync(ctx context.Context) bool {
+	if !c.synced {
 		<-ctx.Done()
 	}
-	return bool(s)
+	return c.synced
 }
 
-func TestItIsReadyWhenTheCachesAreFilled(t *testing.T) {
+func TestReady_FailsUntilCachesAreSynced(t *testing.T) {
 	request := httptest.NewRequest("GET", "/readyz", nil)
-	if err := Ready(synced(true))(request); err != nil {
-		t.Error(err)
+	if err := Ready(fakeCache{synced: true})(request); err != nil {
+		t.Errorf("with synced caches: got %v, want no error", err)
 	}
-	if err := Ready(synced(false))(request); err == nil {
-		t.Error("ready with empty caches")
+	if err := Ready(fakeCache{synced: false})(request); err == nil {
+		t.Error("with unsynced caches: got no error, want one")
 	}
 }
 
-func TestItIsLiveWhileItsLoopsMove(t *testing.T) {
+func TestCheckStuckReconciles_FailsWhenOneRunsTooLong(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	running := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: longestRunning}, []string{"name"})
 	registry.MustRegister(running)
 	for _, test := range []struct {
 		seconds float64
-		live    bool
-	}{{0, true}, {EvaluationTimeout.Seconds(), true}, {stuckAfter.Seconds() + 1, false}} {
+		want    bool
+	}{
+		{seconds: 0, want: true},
+		{seconds: reconcilers.Timeout.Seconds(), want: true},
+		{seconds: stuckAfter.Seconds() + 1, want: false},
+	} {
 		running.WithLabelValues("admission").Set(0)
 		running.WithLabelValues("namespace").Set(test.seconds)
-		if err := moving(registry); (err == nil) != test.live {
-			t.Errorf("after %v s: %v", test.seconds, err)
+		if err := checkStuckReconciles(registry); (err == nil) != test.want {
+			t.Errorf("after %v s: got error %v, want success %t", test.seconds, err, test.want)
 		}
 	}
 }

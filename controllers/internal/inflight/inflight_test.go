@@ -6,28 +6,28 @@ import (
 	"testing"
 )
 
-func TestEvaluationsAreWaitedForThatBeganBefore(t *testing.T) {
-	var e Evaluations
-	if err := e.Wait(t.Context()); err != nil {
-		t.Errorf("with none under way: %v", err)
+func TestTracker_WaitsForReconcilesThatStartedBefore(t *testing.T) {
+	var tracker Tracker
+	if err := tracker.Wait(t.Context()); err != nil {
+		t.Errorf("Wait without a running reconcile: got %v, want no error", err)
 	}
 
-	endFirst := e.Begin()
+	endFirst := tracker.Begin()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := e.Wait(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("with one under way: %v", err)
+	if err := tracker.Wait(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Wait with a canceled context: got %v, want %v", err, context.Canceled)
 	}
 
 	waited := make(chan error)
-	go func() { waited <- e.Wait(t.Context()) }()
+	go func() { waited <- tracker.Wait(t.Context()) }()
 	endFirst()
 	if err := <-waited; err != nil {
-		t.Errorf("when it has ended: %v", err)
+		t.Errorf("Wait after the reconcile ended: got %v, want no error", err)
 	}
-	// Another that begins is not held up, and one that has ended is forgotten.
-	e.Begin()()
-	if err := e.Wait(t.Context()); err != nil || len(e.underWay) != 0 {
-		t.Errorf("%v, %d under way", err, len(e.underWay))
+	// A reconcile that starts later can run, and the tracker forgets it when it ends.
+	tracker.Begin()()
+	if err := tracker.Wait(t.Context()); err != nil || len(tracker.running) != 0 {
+		t.Errorf("Wait at the end: got %v with %d running, want no error with 0 running", err, len(tracker.running))
 	}
 }

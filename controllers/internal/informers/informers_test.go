@@ -15,8 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 )
 
-// ended is a watch that says something and ends.
-func ended(events ...watch.Event) watch.Interface {
+// endedWatch returns a watch that sends events and then ends.
+func endedWatch(events ...watch.Event) watch.Interface {
 	channel := make(chan watch.Event, len(events))
 	for _, event := range events {
 		channel <- event
@@ -25,12 +25,12 @@ func ended(events ...watch.Event) watch.Interface {
 	return watch.NewProxyWatcher(channel)
 }
 
-func said(kind watch.EventType, version string, annotations map[string]string) watch.Event {
+func eventOf(kind watch.EventType, version string, annotations map[string]string) watch.Event {
 	return watch.Event{Type: kind, Object: &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{ResourceVersion: version, Annotations: annotations}}}
 }
 
-func TestAWatchGoesOnWhereItWas(t *testing.T) {
-	allThere := map[string]string{metav1.InitialEventsAnnotationKey: "true"}
+func TestResumableWatch_ContinuesFromLastResourceVersion(t *testing.T) {
+	initialEventsEnd := map[string]string{metav1.InitialEventsAnnotationKey: "true"}
 	broken := watch.Event{Type: watch.Error, Object: new(apierrors.NewInternalError(errors.New("unexpected EOF")).Status())}
 	tooOld := apierrors.NewResourceExpired("too old resource version")
 	tooNew := apierrors.NewTimeoutError("Too large resource version: 9, current: 3", 1)
@@ -39,32 +39,33 @@ func TestAWatchGoesOnWhereItWas(t *testing.T) {
 		name    string
 		options metav1.ListOptions
 		first   watch.Interface
-		// then are the watches that are begun after, and where; the last one is refused.
-		then map[string]watch.Interface
+		// next are the watches that follow, by the resourceVersion that they start from. Any
+		// other start fails.
+		next map[string]watch.Interface
 		want []string
 	}{
-		{"from a version, cut off", metav1.ListOptions{ResourceVersion: "1"},
-			ended(said(watch.Added, "2", nil), broken), map[string]watch.Interface{"2": ended(said(watch.Modified, "3", nil))}, []string{"ADDED 2", "MODIFIED 3", "ERROR"}},
-		{"from a version, before anything happened", metav1.ListOptions{ResourceVersion: "1"},
-			ended(), map[string]watch.Interface{"1": ended(said(watch.Bookmark, "9", nil))}, []string{"BOOKMARK 9", "ERROR"}},
-		{"with all that there was", metav1.ListOptions{SendInitialEvents: new(true)},
-			ended(said(watch.Added, "7", nil), said(watch.Bookmark, "8", allThere)), map[string]watch.Interface{"8": ended()}, []string{"ADDED 7", "BOOKMARK 8", "ERROR"}},
-		{"before all that there was came", metav1.ListOptions{SendInitialEvents: new(true)}, ended(said(watch.Added, "7", nil)), nil, []string{"ADDED 7"}},
-		{"cut off before all that there was came", metav1.ListOptions{SendInitialEvents: new(true)}, ended(broken), nil, []string{"ERROR"}},
-		{"told that its version is too old", metav1.ListOptions{ResourceVersion: "1"},
-			ended(watch.Event{Type: watch.Error, Object: new(tooOld.Status())}), nil, []string{"ERROR"}},
-		{"told that its version is too new", metav1.ListOptions{ResourceVersion: "9"},
-			ended(watch.Event{Type: watch.Error, Object: new(tooNew.Status())}), nil, []string{"ERROR"}},
+		{"a watch from a version that is cut off", metav1.ListOptions{ResourceVersion: "1"},
+			endedWatch(eventOf(watch.Added, "2", nil), broken), map[string]watch.Interface{"2": endedWatch(eventOf(watch.Modified, "3", nil))}, []string{"ADDED 2", "MODIFIED 3", "ERROR"}},
+		{"a watch from a version that ends before any event", metav1.ListOptions{ResourceVersion: "1"},
+			endedWatch(), map[string]watch.Interface{"1": endedWatch(eventOf(watch.Bookmark, "9", nil))}, []string{"BOOKMARK 9", "ERROR"}},
+		{"a watch with initial events that ends after them", metav1.ListOptions{SendInitialEvents: new(true)},
+			endedWatch(eventOf(watch.Added, "7", nil), eventOf(watch.Bookmark, "8", initialEventsEnd)), map[string]watch.Interface{"8": endedWatch()}, []string{"ADDED 7", "BOOKMARK 8", "ERROR"}},
+		{"a watch with initial events that ends before they are complete", metav1.ListOptions{SendInitialEvents: new(true)}, endedWatch(eventOf(watch.Added, "7", nil)), nil, []string{"ADDED 7"}},
+		{"a watch with initial events that is cut off", metav1.ListOptions{SendInitialEvents: new(true)}, endedWatch(broken), nil, []string{"ERROR"}},
+		{"a resourceVersion that is too old", metav1.ListOptions{ResourceVersion: "1"},
+			endedWatch(watch.Event{Type: watch.Error, Object: new(tooOld.Status())}), nil, []string{"ERROR"}},
+		{"a resourceVersion that is too new", metav1.ListOptions{ResourceVersion: "9"},
+			endedWatch(watch.Event{Type: watch.Error, Object: new(tooNew.Status())}), nil, []string{"ERROR"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				watched := resumed(t.Context(), test.first, test.options, func(options metav1.ListOptions) (watch.Interface, error) {
-					next, ok := test.then[options.ResourceVersion]
-					delete(test.then, options.ResourceVersion)
+				watched := resumableWatch(t.Context(), test.first, test.options, func(options metav1.ListOptions) (watch.Interface, error) {
+					started, ok := test.next[options.ResourceVersion]
+					delete(test.next, options.ResourceVersion)
 					if !ok {
 						return nil, tooOld
 					}
-					return next, nil
+					return started, nil
 				})
 				var got []string
 				for event := range watched.ResultChan() {
@@ -82,22 +83,23 @@ func TestAWatchGoesOnWhereItWas(t *testing.T) {
 	}
 }
 
-func TestAWatchThatNothingComesOfIsBegunAgainLater(t *testing.T) {
+func TestResumableWatch_BacksOffWithoutProgress(t *testing.T) {
 	broken := watch.Event{Type: watch.Error, Object: new(apierrors.NewInternalError(errors.New("unable to decode an event")).Status())}
 	for _, test := range []struct {
 		name  string
 		first func() watch.Interface
-		// begun is how often it is begun again, of 20 times at most.
-		begun int
+		// want is how many times it is started again, of at most 20.
+		want int
 	}{
-		{"it is closed at once", func() watch.Interface { return ended() }, 20},
-		{"it says what cannot be read: all is listed anew", func() watch.Interface { return ended(broken) }, inVain},
+		{"a watch that ends immediately", func() watch.Interface { return endedWatch() }, 20},
+		{"an event that cannot be decoded", func() watch.Interface { return endedWatch(broken) }, maxFruitless},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				start, begun := time.Now(), 0
-				watched := resumed(t.Context(), test.first(), metav1.ListOptions{ResourceVersion: "1"}, func(metav1.ListOptions) (watch.Interface, error) {
-					if begun++; begun == 20 {
+				start := time.Now()
+				starts := 0
+				watched := resumableWatch(t.Context(), test.first(), metav1.ListOptions{ResourceVersion: "1"}, func(metav1.ListOptions) (watch.Interface, error) {
+					if starts++; starts == 20 {
 						return nil, apierrors.NewResourceExpired("too old resource version")
 					}
 					return test.first(), nil
@@ -105,56 +107,75 @@ func TestAWatchThatNothingComesOfIsBegunAgainLater(t *testing.T) {
 				events := 0
 				for event := range watched.ResultChan() {
 					if events++; event.Type != watch.Error {
-						t.Errorf("it says %s", event.Type)
+						t.Errorf("event %d: got %s, want %s", events, event.Type, watch.Error)
 					}
 				}
-				if begun != test.begun || events != 1 {
-					t.Errorf("it is begun again %d times and says %d things", begun, events)
+				if starts != test.want || events != 1 {
+					t.Errorf("got %d starts and %d events, want %d and 1", starts, events, test.want)
 				}
-				if took := time.Since(start); took < time.Duration(begun-5)*lastTry || took > time.Duration(begun)*lastTry {
-					t.Errorf("%d times took %s", begun, took)
+				least := time.Duration(starts-5) * lastRetry
+				most := time.Duration(starts) * lastRetry
+				if took := time.Since(start); took < least || took > most {
+					t.Errorf("%d starts took %s, want %s to %s", starts, took, least, most)
 				}
 			})
 		})
 	}
 }
 
-func TestListingIsTriedUntilItSucceeds(t *testing.T) {
+func TestRetryForever_RetriesUntilSuccess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		answers := []error{errors.New("connection refused"), apierrors.NewServiceUnavailable("down"), apierrors.NewForbidden(corev1.Resource("pods"), "", nil), nil}
+		results := []error{errors.New("connection refused"), apierrors.NewServiceUnavailable("down"), apierrors.NewForbidden(corev1.Resource("pods"), "", nil), nil}
 		tries := 0
-		_, err := patiently(t.Context(), func() (runtime.Object, error) {
+		_, err := retryForever(t.Context(), func() (runtime.Object, error) {
 			tries++
-			return &corev1.ConfigMapList{}, answers[tries-1]
+			return &corev1.ConfigMapList{}, results[tries-1]
 		})
-		if err != nil || tries != len(answers) {
-			t.Errorf("%v after %d tries", err, tries)
+		if err != nil || tries != len(results) {
+			t.Errorf("got error %v after %d tries, want none after %d", err, tries, len(results))
 		}
+	})
+}
+
+func TestRetryForever_ReturnsFinalErrors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		tooNew := apierrors.NewTimeoutError("Too large resource version: 9, current: 3", 1)
 		tooNew.ErrStatus.Details.Causes = []metav1.StatusCause{{Type: metav1.CauseTypeResourceVersionTooLarge}}
-		for _, told := range []error{apierrors.NewResourceExpired("too old resource version"), tooNew} {
-			if _, err := patiently(t.Context(), func() (runtime.Object, error) { return nil, told }); !errors.Is(err, told) {
-				t.Errorf("the reflector is told %v, not %v", err, told)
+		for _, want := range []error{apierrors.NewResourceExpired("too old resource version"), tooNew} {
+			if _, err := retryForever(t.Context(), func() (runtime.Object, error) { return nil, want }); !errors.Is(err, want) {
+				t.Errorf("got %v, want %v", err, want)
 			}
 		}
-		last, tries := time.Now(), 0
-		_, err = patiently(t.Context(), func() (runtime.Object, error) {
-			if since := time.Since(last); since > 5*time.Second {
-				t.Errorf("it is blind for %s", since)
+	})
+}
+
+func TestRetryForever_RetriesWithinFiveSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		last := time.Now()
+		tries := 0
+		_, err := retryForever(t.Context(), func() (runtime.Object, error) {
+			if delay := time.Since(last); delay > 5*time.Second {
+				t.Errorf("try %d: after %s, want at most 5s", tries, delay)
 			}
-			last, tries = time.Now(), tries+1
+			last = time.Now()
+			tries++
 			if tries == 50 {
 				return &corev1.ConfigMapList{}, nil
 			}
 			return nil, errors.New("connection refused")
 		})
 		if err != nil {
-			t.Error(err)
+			t.Errorf("got %v, want no error", err)
 		}
+	})
+}
+
+func TestRetryForever_EndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := patiently(ctx, func() (runtime.Object, error) { return nil, errors.New("down") }); err == nil {
-			t.Error("it goes on although it is to stop")
+		if _, err := retryForever(ctx, func() (runtime.Object, error) { return nil, errors.New("down") }); err == nil {
+			t.Error("with a canceled context: got no error, want one")
 		}
 	})
 }

@@ -1,3 +1,9 @@
+// Package leaderfence blocks writes of an operator that may no longer be the leader.
+// controller-runtime ends an operator that lost its lease. But a process that was paused, or
+// that got no CPU, first continues with the write that it was about to send. By then another
+// replica may be the leader. Requests already in the network may still arrive if they take no
+// longer than the lease lasts beyond the renew deadline: 5 s by default. The package can go when
+// the write gate of KEP-6361 is in client-go: https://github.com/kubernetes/enhancements/issues/6361.
 package leaderfence
 
 import (
@@ -8,59 +14,62 @@ import (
 	"time"
 )
 
-// DefaultRenewDeadline is controller-runtime's: how long a leader tries to renew its
-// lease before it gives up, of the 15 s for which it has it.
+// DefaultRenewDeadline is controller-runtime's default: how long a leader tries to renew its
+// lease, which lasts 15 s, before it gives up.
 const DefaultRenewDeadline = 10 * time.Second
 
-// errNotLeader says that a write was not sent.
-var errNotLeader = errors.New("the lease was not renewed in time, another operator may lead: nothing is written")
+var errNotLeader = errors.New("write blocked: leader lease not renewed in time")
 
-// Fence lets an operator write only while nobody else can be the leader: until so long
-// after it last asked for its lease and got it. controller-runtime ends an operator that
-// lost its lease, but one that was frozen, or that no CPU was given, goes on with what
-// it was about to do before it notices. What is in the network by then may still
-// arrive, if that takes no longer than the lease is held beyond the Deadline: 5 s.
+// Fence blocks writes unless the lease was renewed within the renew deadline.
 type Fence struct {
-	Deadline time.Duration
-	// renewed is when it last asked for the lease and got it.
-	renewed atomic.Pointer[time.Time]
+	renewDeadline time.Duration
+	// lastRenewal is when the operator sent the last request that renewed its lease.
+	lastRenewal atomic.Pointer[time.Time]
 }
 
-// Wrap returns a transport that refuses writes.
+// New returns a fence that blocks writes until the lease is acquired.
+func New(renewDeadline time.Duration) *Fence {
+	return &Fence{renewDeadline: renewDeadline}
+}
+
+// Wrap returns a transport that blocks writes, and learns from the requests that pass through
+// it when the lease was renewed.
 func (f *Fence) Wrap(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(request *http.Request) (*http.Response, error) {
-		asked, lease := time.Now(), ofGroup(request, "coordination.k8s.io")
-		if !lease && writes(request) && !f.holds(asked) {
+		sent := time.Now()
+		isWrite := isWrite(request)
+		isLease := isAPIGroup(request, "coordination.k8s.io")
+		if isWrite && !isLease && !f.mayWrite(sent) {
 			return nil, errNotLeader
 		}
 		response, err := next.RoundTrip(request)
-		if err == nil && lease && writes(request) && response.StatusCode < http.StatusMultipleChoices {
-			f.renewed.Store(&asked)
+		if err == nil && isWrite && isLease && response.StatusCode < http.StatusMultipleChoices {
+			f.lastRenewal.Store(&sent)
 		}
 		return response, err
 	})
 }
 
-// holds says whether nobody else can be the leader. A machine that slept has a
-// monotonic clock that did, too, so what the other clock says counts as well.
-func (f *Fence) holds(now time.Time) bool {
-	renewed := f.renewed.Load()
-	return renewed != nil && now.Sub(*renewed) < f.Deadline && now.Round(0).Sub(renewed.Round(0)) < f.Deadline
+// mayWrite reports whether no other replica can be the leader. It compares the wall clock as
+// well, because the monotonic clock stops while the machine is suspended.
+func (f *Fence) mayWrite(now time.Time) bool {
+	renewal := f.lastRenewal.Load()
+	return renewal != nil && now.Sub(*renewal) < f.renewDeadline && now.Round(0).Sub(renewal.Round(0)) < f.renewDeadline
 }
 
-// writes says whether a request changes anything: questions about who somebody is and
-// what they may do are asked by POST.
-func writes(request *http.Request) bool {
+// isWrite reports whether a request changes an object. Authentication and authorization
+// reviews are sent by POST and change nothing.
+func isWrite(request *http.Request) bool {
 	switch request.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
 		return false
 	}
-	return !ofGroup(request, "authentication.k8s.io") && !ofGroup(request, "authorization.k8s.io")
+	return !isAPIGroup(request, "authentication.k8s.io") && !isAPIGroup(request, "authorization.k8s.io")
 }
 
-// ofGroup says whether a request is about an API group. Where many clusters are behind
-// one address, each has a path of its own that comes before.
-func ofGroup(request *http.Request, group string) bool {
+// isAPIGroup reports whether a request is for an API group. A proxy for several clusters
+// may put a prefix before the path.
+func isAPIGroup(request *http.Request, group string) bool {
 	return strings.Contains(request.URL.Path, "/apis/"+group+"/")
 }
 

@@ -8,47 +8,49 @@ import (
 	"time"
 )
 
-func TestNothingIsWrittenWithoutTheLease(t *testing.T) {
+const (
+	networkPoliciesPath = "/apis/networking.k8s.io/v1/namespaces/a/networkpolicies"
+	leasePath           = "/apis/coordination.k8s.io/v1/namespaces/system/leases/leader"
+)
+
+func TestFence_BlocksWritesUnlessLeaseWasRenewed(t *testing.T) {
 	status := http.StatusOK
-	f := &Fence{Deadline: 10 * time.Second}
-	transport := f.Wrap(roundTripper(func(*http.Request) (*http.Response, error) {
+	fence := New(10 * time.Second)
+	transport := fence.Wrap(roundTripper(func(*http.Request) (*http.Response, error) {
 		return &http.Response{StatusCode: status, Body: http.NoBody}, nil
 	}))
-	refused := func(method, path string) bool {
+	expect := func(condition string, wantBlocked bool, method, path string) {
 		t.Helper()
 		response, err := transport.RoundTrip(httptest.NewRequest(method, path, nil))
 		if err == nil {
 			_ = response.Body.Close()
 		}
-		return errors.Is(err, errNotLeader)
+		if blocked := errors.Is(err, errNotLeader); blocked != wantBlocked {
+			t.Errorf("%s: %s %s: blocked = %t, want %t", condition, method, path, blocked, wantBlocked)
+		}
 	}
-	ago := func(past time.Duration) { f.renewed.Store(new(time.Now().Add(-past))) }
-	const policies, lease = "/apis/networking.k8s.io/v1/namespaces/a/networkpolicies", "/apis/coordination.k8s.io/v1/namespaces/system/leases/leader"
 
-	if !refused(http.MethodPost, policies) {
-		t.Error("it writes without ever having had the lease")
-	}
-	if refused(http.MethodGet, policies) || refused(http.MethodPost, "/apis/authentication.k8s.io/v1/tokenreviews") || refused(http.MethodPut, lease) {
-		t.Error("it may not even ask")
-	}
-	if refused(http.MethodDelete, policies) || refused(http.MethodPut, "/k8s/clusters/a"+lease) {
-		t.Error("it may not write although it has the lease")
-	}
-	ago(11 * time.Second)
-	if !refused(http.MethodDelete, policies) || !refused(http.MethodPatch, policies) {
-		t.Error("it writes although it did not renew the lease")
-	}
+	expect("before the lease is acquired", true, http.MethodPost, networkPoliciesPath)
+	expect("before the lease is acquired", false, http.MethodGet, networkPoliciesPath)
+	expect("before the lease is acquired", false, http.MethodPost, "/apis/authentication.k8s.io/v1/tokenreviews")
+
+	expect("acquiring the lease", false, http.MethodPut, leasePath)
+	expect("after the lease is acquired", false, http.MethodDelete, networkPoliciesPath)
+	expect("acquiring the lease behind a proxy", false, http.MethodPut, "/k8s/clusters/a"+leasePath)
+
+	fence.lastRenewal.Store(new(time.Now().Add(-11 * time.Second)))
+	expect("after the renew deadline", true, http.MethodDelete, networkPoliciesPath)
+	expect("after the renew deadline", true, http.MethodPatch, networkPoliciesPath)
+
 	status = http.StatusConflict
-	if refused(http.MethodPut, lease) || !refused(http.MethodPut, policies) {
-		t.Error("it takes the lease for its own that somebody else has")
-	}
+	expect("while another replica has the lease", false, http.MethodPut, leasePath)
+	expect("after another replica got the lease", true, http.MethodPut, networkPoliciesPath)
+
 	status = http.StatusOK
-	if refused(http.MethodPut, lease) || refused(http.MethodPut, policies) {
-		t.Error("it may not write although it has renewed the lease")
-	}
-	// A machine that slept for an hour.
-	f.renewed.Store(new(time.Now().Round(0).Add(-time.Hour)))
-	if !refused(http.MethodPut, policies) {
-		t.Error("it writes after a sleep")
-	}
+	expect("renewing the lease", false, http.MethodPut, leasePath)
+	expect("after the lease is renewed", false, http.MethodPut, networkPoliciesPath)
+
+	// The monotonic clock stops while a machine is suspended, here for an hour.
+	fence.lastRenewal.Store(new(time.Now().Round(0).Add(-time.Hour)))
+	expect("after a suspend", true, http.MethodPut, networkPoliciesPath)
 }

@@ -1,3 +1,6 @@
+// Package memory returns to the operating system the memory that only the start of the
+// operator needs: about as much as the caches hold. The Go runtime itself keeps it for minutes.
+// There is no upstream issue that would end this. A soft memory limit (GOMEMLIMIT) would.
 package memory
 
 import (
@@ -8,36 +11,39 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 )
 
-// startLasts is how long evaluating everything takes after the caches are filled, in a
-// cluster of ten thousand namespaces.
-const startLasts = 15 * time.Second
+// startupDuration is how long the first evaluation of ten thousand namespaces takes after the
+// caches are synced.
+const startupDuration = 15 * time.Second
 
-// Thrift gives what a start needs and nothing after it does back to the machine: as much
-// again as the caches hold. By itself Go keeps it for minutes.
-type Thrift struct{ Mgr ctrl.Manager }
+// Releaser is a runnable of a manager that releases memory after the start, and once more
+// after the election.
+type Releaser struct{ manager ctrl.Manager }
 
-// Start waits until the caches are filled and, for as long as it takes, until this
-// operator leads.
-func (t Thrift) Start(ctx context.Context) error {
-	if !t.Mgr.GetCache().WaitForCacheSync(ctx) {
+// NewReleaser returns a Releaser that waits for the caches and the election of a manager.
+func NewReleaser(manager ctrl.Manager) Releaser { return Releaser{manager: manager} }
+
+// Start implements manager.Runnable.
+func (r Releaser) Start(ctx context.Context) error {
+	if !r.manager.GetCache().WaitForCacheSync(ctx) {
 		return nil
 	}
-	giveBack(ctx)
+	releaseMemory(ctx)
 	select {
 	case <-ctx.Done():
-	case <-t.Mgr.Elected():
-		giveBack(ctx)
+	case <-r.manager.Elected():
+		releaseMemory(ctx)
 	}
 	return nil
 }
 
-func giveBack(ctx context.Context) {
+// releaseMemory releases memory after startupDuration.
+func releaseMemory(ctx context.Context) {
 	select {
 	case <-ctx.Done():
-	case <-time.After(startLasts):
+	case <-time.After(startupDuration):
 		debug.FreeOSMemory()
 	}
 }
 
-// NeedLeaderElection says that a standby, which has the same caches, does it too.
-func (t Thrift) NeedLeaderElection() bool { return false }
+// NeedLeaderElection reports false: a standby fills the same caches.
+func (r Releaser) NeedLeaderElection() bool { return false }

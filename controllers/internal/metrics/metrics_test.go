@@ -1,20 +1,24 @@
 package metrics
 
 import (
-	"fmt"
 	"testing"
 
 	"k8s.io/apimachinery/pkg/util/sets"
 )
 
-// Whoever changes something chooses its field manager: they must not fill the
-// metrics.
-func TestManagersAreCountedByNameUpToALimit(t *testing.T) {
-	managers := bounded{max: 2, names: sets.New[string]()}
-	for i, want := range []string{"kubectl-edit", "helm", otherManagers, "kubectl-edit", otherManagers} {
-		name := []string{"kubectl-edit", "helm", "third", "kubectl-edit", fmt.Sprint(i)}[i]
-		if got := managers.admit(name); got != want {
-			t.Errorf("%s is counted as %s, not %s", name, got, want)
+// Every client chooses its own field manager. It must not be able to create any number of
+// time series.
+func TestBoundedSet_AdmitsNamesUpToItsLimit(t *testing.T) {
+	set := boundedSet{max: 2, names: sets.New[string]()}
+	for i, step := range []struct{ name, want string }{
+		{name: "kubectl-edit", want: "kubectl-edit"},
+		{name: "helm", want: "helm"},
+		{name: "third", want: otherManagers},
+		{name: "kubectl-edit", want: "kubectl-edit"},
+		{name: "fourth", want: otherManagers},
+	} {
+		if got := set.admit(step.name); got != step.want {
+			t.Errorf("step %d: %s is counted as %s, want %s", i, step.name, got, step.want)
 		}
 	}
 }

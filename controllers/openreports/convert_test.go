@@ -1,4 +1,4 @@
-package report
+package openreports
 
 import (
 	"testing"
@@ -11,10 +11,11 @@ import (
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
 
-func TestAnOpenReportHasAResultForEachControlAndFinding(t *testing.T) {
-	made, drifted := metav1.Unix(1_000, 0), metav1.Unix(2_000, 0)
-	source := &v1alpha1.BaselineReport{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", CreationTimestamp: made},
+func TestConvert_HasResultForEachControlAndFinding(t *testing.T) {
+	created := metav1.Unix(1_000, 0)
+	drifted := metav1.Unix(2_000, 0)
+	baselineReport := &v1alpha1.BaselineReport{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", CreationTimestamp: created},
 		BaselineReportData: v1alpha1.BaselineReportData{
 			Controls: []v1alpha1.ControlReport{
 				{Name: v1alpha1.ControlNetwork, Baseline: "production", State: v1alpha1.StateCompliant, Findings: []string{"another policy opens everything"}},
@@ -43,14 +44,14 @@ func TestAnOpenReportHasAResultForEachControlAndFinding(t *testing.T) {
 		Results: []openreportsv1alpha1.ReportResult{
 			result("production", "Network", drifted, "pass", "info", true, "Compliant"),
 			result("production", "Network", drifted, "warn", "info", false, "another policy opens everything"),
-			result("production", "RBAC", made, "error", "high", true, "may not bind"),
-			result("production", "Images", made, "skip", "info", true, "vendor: until summer"),
-			result("production", "PodSecurity", made, "fail", "medium", true, "web: host network"),
-			result("production", "Guard", made, "fail", "high", true, "by helm"),
-			result("stricter", "Network", made, "warn", "high", false, "1 change"),
+			result("production", "RBAC", created, "error", "high", true, "may not bind"),
+			result("production", "Images", created, "skip", "info", true, "vendor: until summer"),
+			result("production", "PodSecurity", created, "fail", "medium", true, "web: host network"),
+			result("production", "Guard", created, "fail", "high", true, "by helm"),
+			result("stricter", "Network", created, "warn", "high", false, "1 change"),
 		},
 	}
-	if diff := cmp.Diff(want, OpenReport(source)); diff != "" {
-		t.Errorf("-want +got:\n%s", diff)
+	if diff := cmp.Diff(want, convert(baselineReport)); diff != "" {
+		t.Errorf("convert() (-want +got):\n%s", diff)
 	}
 }
