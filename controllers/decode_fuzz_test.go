@@ -41,8 +41,8 @@ import (
 	"github.com/securitybaseline/operator/controllers/report"
 )
 
-// fakeCluster is a client of a cluster with one namespace and the objects of the fuzzer. Its
-// writes succeed and change nothing.
+// fakeCluster is a client of a cluster with one namespace and the objects of the fuzzer. Its writes
+// succeed and change nothing.
 type fakeCluster struct {
 	client.Client
 	scheme   *runtime.Scheme
@@ -62,7 +62,7 @@ func (c *fakeCluster) Get(_ context.Context, key client.ObjectKey, object client
 		c.report.DeepCopyInto(object)
 		return nil
 	case *metav1.PartialObjectMetadata:
-		c.namespace().DeepCopyInto(object)
+		c.namespaceMetadata().DeepCopyInto(object)
 		return nil
 	case *corev1.ServiceAccount:
 		object.Name = key.Name
@@ -78,7 +78,7 @@ func (c *fakeCluster) managedMetadata(name string) metav1.ObjectMeta {
 	return metav1.ObjectMeta{Name: name, Namespace: fuzzed, UID: "a", Labels: map[string]string{v1alpha1.BaselineLabel: c.baseline.Name}}
 }
 
-func (c *fakeCluster) namespace() *metav1.PartialObjectMetadata {
+func (c *fakeCluster) namespaceMetadata() *metav1.PartialObjectMetadata {
 	selected := metadata.Namespace()
 	selected.Name = fuzzed
 	selected.UID = fuzzed
@@ -103,7 +103,7 @@ func (c *fakeCluster) List(_ context.Context, list client.ObjectList, _ ...clien
 	case *v1alpha1.BaselineReportList:
 		list.Items = []v1alpha1.BaselineReport{*c.report.DeepCopy()}
 	case *metav1.PartialObjectMetadataList:
-		list.Items = []metav1.PartialObjectMetadata{*c.namespace()}
+		list.Items = []metav1.PartialObjectMetadata{*c.namespaceMetadata()}
 	case *corev1.ServiceAccountList:
 		list.Items = []corev1.ServiceAccount{{ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: fuzzed, UID: "a"}}}
 	case *networkingv1.NetworkPolicyList:
@@ -149,8 +149,8 @@ func (fakeStatus) Update(context.Context, client.Object, ...client.SubResourceUp
 }
 
 // FuzzDecode runs all reconcilers on YAML that may be stored as a SecurityBaseline and as a
-// BaselineReport, by an older or a newer CRD or by a user, or on random data of their types. They may
-// fail but must not panic.
+// BaselineReport, by an older or a newer CRD or by a user, or on random data of their types. They
+// may fail but must not panic.
 func FuzzDecode(f *testing.F) {
 	samples, err := filepath.Glob("../config/samples/*.yaml")
 	if err != nil || len(samples) == 0 {
@@ -199,8 +199,7 @@ func FuzzDecode(f *testing.F) {
 // hugeExponent matches what may be a quantity with a huge exponent.
 var hugeExponent = regexp.MustCompile(`[eE][+-]?[0-9]{4}`)
 
-// reconcileAll runs every reconciler once, and records the events and metrics of what is
-// stored.
+// reconcileAll runs every reconciler once, and records the events and metrics of what is stored.
 func reconcileAll(ctx context.Context, cluster *fakeCluster) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	fakeClock := clocktesting.NewFakePassiveClock(now)
@@ -231,7 +230,7 @@ func reconcileAll(ctx context.Context, cluster *fakeCluster) {
 		outcomes = append(outcomes, enforcement.Outcome{Control: control.Name, Baseline: cluster.baseline.Name, Drifts: previous.Drifts})
 	}
 	next := report.Next(previous, precedence.Governance{}, report.DropReported(previous, outcomes), now)
-	namespaces.RecordEvents(namespace.Evaluation{Namespace: cluster.namespace(), Outcomes: outcomes}, previous, next)
+	namespaces.RecordEvents(namespace.Evaluation{Namespace: cluster.namespaceMetadata(), Outcomes: outcomes}, previous, next)
 	_ = report.HasUnsettledPods(next)
 }
 

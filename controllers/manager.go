@@ -1,6 +1,6 @@
 // Package controllers puts the operator together: the controllers of namespaces, baselines,
-// admission policies and openreports.io Reports, each in a package of its own, and the manager that runs
-// them.
+// admission policies and openreports.io Reports, each in a package of its own, and the manager that
+// runs them.
 package controllers
 
 import (
@@ -43,12 +43,12 @@ type Options struct {
 	// Clock tells the time of day. The default is clock.RealClock.
 	Clock clock.PassiveClock
 
-	// ProtectedNamespaces are namespaces that no baseline governs, in addition to the
-	// cluster's own.
+	// ProtectedNamespaces are namespaces that no baseline governs, in addition to the cluster's
+	// own.
 	ProtectedNamespaces []string
 
-	// OpenReports makes the operator write each BaselineReport as an openreports.io Report
-	// too. The CRD of Reports must be installed.
+	// OpenReports makes the operator write each BaselineReport as an openreports.io Report too. The
+	// CRD of Reports must be installed.
 	OpenReports bool
 }
 
@@ -67,8 +67,8 @@ func Ready(cache health.CacheSyncer) healthz.Checker { return health.Ready(cache
 // Live is a liveness check that fails if a reconcile is stuck.
 func Live(request *http.Request) error { return health.Live(request) }
 
-// NewManager returns a manager with the operator's controllers. It modifies config, and
-// replaces the scheme and the cache in managerOptions.
+// NewManager returns a manager with the operator's controllers. It modifies config, and replaces
+// the scheme and the cache in managerOptions.
 func NewManager(config *rest.Config, managerOptions ctrl.Options, options Options) (ctrl.Manager, error) {
 	// The API server's priority and fairness limits requests better than a client can.
 	config.QPS = -1

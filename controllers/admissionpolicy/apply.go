@@ -59,8 +59,8 @@ func isUpToDate(actual, desired client.Object) bool {
 	return admissionobjects.IsUpToDate(actual, desired) && equality.Semantic.DeepEqual(actual.GetOwnerReferences(), desired.GetOwnerReferences())
 }
 
-// detectDrift describes what happened to an object, and what the operator does about it. The
-// author is unknown for an object that was deleted.
+// detectDrift describes what happened to an object, and what the operator does about it. The author
+// is unknown for an object that was deleted.
 func (r *Reconciler) detectDrift(ctx context.Context, id string, actual client.Object) (*v1alpha1.Drift, error) {
 	if actual == nil {
 		return &v1alpha1.Drift{Object: id, Operation: enforcement.OperationDelete, Action: v1alpha1.DriftCreated}, nil
@@ -76,8 +76,8 @@ func (r *Reconciler) detectDrift(ctx context.Context, id string, actual client.O
 	}, nil
 }
 
-// write creates an object, or updates it at the version that was compared. It reports whether
-// the object was written. If the object has changed in the meantime, it returns no error: the event
+// write creates an object, or updates it at the version that was compared. It reports whether the
+// object was written. If the object has changed in the meantime, it returns no error: the event
 // about the change leads to the next reconcile.
 func (r *Reconciler) write(ctx context.Context, actual, desired client.Object) (bool, error) {
 	if actual == nil {

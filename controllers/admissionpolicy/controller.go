@@ -74,8 +74,8 @@ func New(options Options) *Reconciler {
 	}
 }
 
-// ApplyError returns why the policy or binding with that Kind/name could not be applied, or nil
-// if it was.
+// ApplyError returns why the policy or binding with that Kind/name could not be applied, or nil if
+// it was.
 func (r *Reconciler) ApplyError(id string) error { return r.state.applyErrors.get(id) }
 
 // +kubebuilder:rbac:groups=securitybaseline.io,resources=securitybaselines,verbs=get;list;watch
@@ -84,8 +84,7 @@ func (r *Reconciler) ApplyError(id string) error { return r.state.applyErrors.ge
 // +kubebuilder:rbac:groups=apiextensions.k8s.io,resources=customresourcedefinitions,verbs=get,resourceNames=securitybaselines.securitybaseline.io
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
-// SetupWithManager watches the baselines, and the policies and bindings in the operator's
-// domain.
+// SetupWithManager watches the baselines, and the policies and bindings in the operator's domain.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	enqueueSingleton := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
 		return []reconcile.Request{singleton}
@@ -108,8 +107,8 @@ func hasPolicySuffix() predicate.Predicate {
 	return predicate.NewPredicateFuncs(func(object client.Object) bool { return strings.HasSuffix(object.GetName(), policies.Domain) })
 }
 
-// Reconcile applies and reverts the policies and bindings that baselines need, and removes
-// those that none needs any longer.
+// Reconcile applies and reverts the policies and bindings that baselines need, and removes those
+// that none needs any longer.
 func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
 	crd := &metav1.PartialObjectMetadata{}
 	crd.SetGroupVersionKind(crdKind)
@@ -139,8 +138,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 	return reconcilers.RequeueAfter(ctx, requeueAfter, errors.Join(errs...))
 }
 
-// applyAll applies the needed objects. It returns the delay after which it must run again, or
-// zero if that is not necessary.
+// applyAll applies the needed objects. It returns the delay after which it must run again, or zero
+// if that is not necessary.
 func (r *Reconciler) applyAll(ctx context.Context, needed []policies.Needed, existing map[string]client.Object, firstEventTime time.Time) (time.Duration, []error) {
 	var requeueAfter time.Duration
 	var errs []error

@@ -16,8 +16,8 @@ import (
 )
 
 // recordDrift logs and counts the drift of a policy or binding, and records an event about the
-// object and one about each baseline that needs it. duration is the time from the drift's event until it was
-// reverted.
+// object and one about each baseline that needs it. duration is the time from the drift's event
+// until it was reverted.
 func (r *Reconciler) recordDrift(ctx context.Context, needed policies.Needed, drift *v1alpha1.Drift, duration time.Duration) {
 	log.FromContext(ctx).Info("Drift detected", "object", drift.Object, "manager", drift.Manager, "operation", drift.Operation, "action", drift.Action)
 	kind, name, _ := strings.Cut(drift.Object, "/")

@@ -7,8 +7,8 @@ import (
 	"github.com/securitybaseline/operator/controllers/internal/firstevent"
 )
 
-// state is all that the controller of admission policies keeps in memory only. Each field says
-// what is lost when the operator ends.
+// state is all that the controller of admission policies keeps in memory only. Each field says what
+// is lost when the operator ends.
 type state struct {
 	// firstEvent is the time of the first event of a policy or binding that is not handled yet.
 	// Lost: the metric of how long a drift existed counts from the restart.
@@ -16,8 +16,8 @@ type state struct {
 	// rateLimit limits how often each object is reverted.
 	// Lost: an object may be reverted once more than the limit allows.
 	rateLimit enforcement.Pace
-	// applied are the revisions of the objects that were found or made up to date, by Kind/name.
-	// An object that differs from its revision here has drifted.
+	// applied are the revisions of the objects that were found or made up to date, by Kind/name. An
+	// object that differs from its revision here has drifted.
 	// Lost: a change made while no operator runs is reverted, but not reported as drift.
 	applied map[string]string
 	// applyErrors are why objects could not be applied.

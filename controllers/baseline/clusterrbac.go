@@ -19,8 +19,8 @@ import (
 // maxPrivilegedRoles is how many roles with all verbs on all resources status.admission lists.
 const maxPrivilegedRoles = 200
 
-// checkClusterRBAC finds bindings in the whole cluster that grant all permissions, or that
-// allow privilege escalation.
+// checkClusterRBAC finds bindings in the whole cluster that grant all permissions, or that allow
+// privilege escalation.
 func (r *Reconciler) checkClusterRBAC(
 	ctx context.Context, baseline *v1alpha1.SecurityBaseline, baselines []v1alpha1.SecurityBaseline, selected []string, findings *report.ClusterFindings, now time.Time,
 ) error {
@@ -74,8 +74,8 @@ func shouldCheckClusterAdmin(baseline *v1alpha1.SecurityBaseline, baselines []v1
 	return false
 }
 
-// checkClusterAdmin sets status.clusterAdmin and adds its violations. It returns the bindings
-// that do not grant all permissions.
+// checkClusterAdmin sets status.clusterAdmin and adds its violations. It returns the bindings that
+// do not grant all permissions.
 func checkClusterAdmin(bindings []binding, rules map[string][]rbacv1.PolicyRule, allowed *v1alpha1.ClusterAdmin, findings *report.ClusterFindings) []binding {
 	grantsAll := func(b binding) bool { return controls.GrantsAll(rules[b.role]) }
 	granting := slices.DeleteFunc(slices.Clone(bindings), func(b binding) bool { return !grantsAll(b) })
@@ -133,8 +133,8 @@ type binding struct {
 	baselineLabel string
 }
 
-// isDeclaredBy reports whether a baseline declares the binding. The label alone is no proof,
-// since any client can set it.
+// isDeclaredBy reports whether a baseline declares the binding. The label alone is no proof, since
+// any client can set it.
 func (b *binding) isDeclaredBy(baselines []v1alpha1.SecurityBaseline) bool {
 	return slices.ContainsFunc(baselines, func(baseline v1alpha1.SecurityBaseline) bool {
 		return baseline.Name == b.baselineLabel && baseline.Spec.RBAC != nil &&
@@ -144,8 +144,7 @@ func (b *binding) isDeclaredBy(baselines []v1alpha1.SecurityBaseline) bool {
 	})
 }
 
-// readBindings returns every binding in the cluster, and the rules of every role by
-// binding.role.
+// readBindings returns every binding in the cluster, and the rules of every role by binding.role.
 func (r *Reconciler) readBindings(ctx context.Context) ([]binding, map[string][]rbacv1.PolicyRule, error) {
 	var clusterRoles rbacv1.ClusterRoleList
 	var roles rbacv1.RoleList

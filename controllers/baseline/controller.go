@@ -1,6 +1,6 @@
 // Package baseline is the controller of SecurityBaselines. It summarizes the reports of all
-// namespaces in the status of a baseline, and keeps a baseline by a finalizer until the objects that
-// it manages are removed.
+// namespaces in the status of a baseline, and keeps a baseline by a finalizer until the objects
+// that it manages are removed.
 package baseline
 
 import (
@@ -35,8 +35,8 @@ const statusDelay = time.Second
 
 // PolicyErrors tells why an admission policy or binding could not be applied.
 type PolicyErrors interface {
-	// ApplyError returns the error of the last attempt to apply the object with that
-	// Kind/name, or nil if it succeeded.
+	// ApplyError returns the error of the last attempt to apply the object with that Kind/name, or
+	// nil if it succeeded.
 	ApplyError(id string) error
 }
 
@@ -57,8 +57,8 @@ type Options struct {
 	PolicyErrors     PolicyErrors
 }
 
-// Reconciler updates the status and the finalizer of a SecurityBaseline. It is the only writer
-// of both.
+// Reconciler updates the status and the finalizer of a SecurityBaseline. It is the only writer of
+// both.
 type Reconciler struct {
 	client           client.Client
 	live             client.Reader
@@ -95,9 +95,9 @@ func New(options Options) *Reconciler {
 // +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=mutatingadmissionpolicies;mutatingadmissionpolicybindings,verbs=list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
-// SetupWithManager watches everything that a status summarizes. Namespaces are created and
-// deleted and change labels, so an event of one affects every baseline. A report affects the baselines
-// that it names.
+// SetupWithManager watches everything that a status summarizes. Namespaces are created and deleted
+// and change labels, so an event of one affects every baseline. A report affects the baselines that
+// it names.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	enqueueAll := handlers.Debounce(statusDelay, func(ctx context.Context, _ client.Object) sets.Set[string] {
 		return r.baselineNamesMatching(ctx, func(*v1alpha1.SecurityBaselineSpec) bool { return true })
@@ -136,8 +136,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if !baseline.DeletionTimestamp.IsZero() {
 		return r.finalize(ctx, baseline)
 	}
-	// Without a finalizer, a baseline that retains its objects can be deleted after the operator
-	// is uninstalled.
+	// Without a finalizer, a baseline that retains its objects can be deleted after the operator is
+	// uninstalled.
 	if err := r.setFinalizer(ctx, baseline, baseline.Spec.DeletionPolicy == v1alpha1.DeletionRemove); err != nil {
 		return ctrl.Result{}, err
 	}
@@ -180,7 +180,8 @@ func (r *Reconciler) updateStatus(ctx context.Context, baseline *v1alpha1.Securi
 	}
 	updated := baseline.DeepCopy()
 	updated.Status = status
-	// At the version that was read: a status must never describe a spec that it was not computed from.
+	// At the version that was read: a status must never describe a spec that it was not computed
+	// from.
 	err := r.client.Status().Update(ctx, updated)
 	if err != nil && !reconcilers.IsConflictOrNotFound(err) {
 		return false, fmt.Errorf("updating the status: %w", err)

@@ -19,8 +19,8 @@ import (
 )
 
 const (
-	// removalPoll is how often a baseline that is being deleted checks whether its managed
-	// objects are removed.
+	// removalPoll is how often a baseline that is being deleted checks whether its managed objects
+	// are removed.
 	removalPoll = time.Second
 	// removalTimeout is how long a baseline that is being deleted waits for a namespace whose
 	// report does not say that the removal failed.
@@ -29,8 +29,9 @@ const (
 	inFlightTimeout = 5 * time.Second
 )
 
-// finalize removes the finalizer once all managed objects are removed, retained or taken over
-// by another baseline. It skips namespaces that are being deleted, and abandons objects whose removal failed.
+// finalize removes the finalizer once all managed objects are removed, retained or taken over by
+// another baseline. It skips namespaces that are being deleted, and abandons objects whose removal
+// failed.
 func (r *Reconciler) finalize(ctx context.Context, baseline *v1alpha1.SecurityBaseline) (ctrl.Result, error) {
 	if !controllerutil.ContainsFinalizer(baseline, v1alpha1.Finalizer) {
 		return ctrl.Result{}, nil
@@ -53,8 +54,7 @@ func (r *Reconciler) finalize(ctx context.Context, baseline *v1alpha1.SecurityBa
 	return ctrl.Result{}, r.setFinalizer(ctx, baseline, false)
 }
 
-// remainingNamespaces are the namespaces that still have objects or labels managed by a
-// baseline.
+// remainingNamespaces are the namespaces that still have objects or labels managed by a baseline.
 type remainingNamespaces struct {
 	// pending namespaces are still being cleaned up.
 	pending sets.Set[string]
@@ -105,8 +105,8 @@ func (r *Reconciler) findRemainingIn(ctx context.Context, reader client.Reader, 
 	return remaining, nil
 }
 
-// hasRemovalFailed reports whether a report, written after the baseline stopped governing,
-// says for each of the controls that its objects cannot be removed.
+// hasRemovalFailed reports whether a report, written after the baseline stopped governing, says for
+// each of the controls that its objects cannot be removed.
 func hasRemovalFailed(current *v1alpha1.BaselineReport, baseline string, managedControls sets.Set[v1alpha1.ControlName]) bool {
 	if current.HasObserved(baseline) {
 		return false

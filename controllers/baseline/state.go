@@ -11,8 +11,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// state is all that the controller of baselines keeps in memory only. Each field says what is
-// lost when the operator ends.
+// state is all that the controller of baselines keeps in memory only. Each field says what is lost
+// when the operator ends.
 type state struct {
 	// throttle limits how often statuses are computed.
 	// Lost: at most one pause.
@@ -27,9 +27,9 @@ func newState() state {
 	return state{throttle: throttle{clock: clock.RealClock{}}}
 }
 
-// throttle limits the computation of statuses to about half a CPU, by a pause after each that
-// is as long as the computation. While a cluster converges, every report that changes affects a status. It
-// needs no lock because the controller has one worker.
+// throttle limits the computation of statuses to about half a CPU, by a pause after each that is as
+// long as the computation. While a cluster converges, every report that changes affects a status.
+// It needs no lock because the controller has one worker.
 type throttle struct {
 	clock clock.PassiveClock
 	end   time.Time

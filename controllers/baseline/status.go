@@ -13,8 +13,8 @@ import (
 	"github.com/securitybaseline/operator/controllers/report"
 )
 
-// status computes the status of a baseline from the namespaces, the reports and the cluster as
-// a whole.
+// status computes the status of a baseline from the namespaces, the reports and the cluster as a
+// whole.
 func (r *Reconciler) status(ctx context.Context, baseline *v1alpha1.SecurityBaseline, now time.Time) (v1alpha1.SecurityBaselineStatus, error) {
 	selects, err := precedence.Selector(baseline, r.protected)
 	if err != nil {
@@ -46,8 +46,8 @@ func (r *Reconciler) status(ctx context.Context, baseline *v1alpha1.SecurityBase
 	return report.Summarize(baseline, selected, byNamespace, findings, now), nil
 }
 
-// clusterFindings returns what a baseline's status says about the cluster as a whole. selected
-// are the namespaces that the baseline selects.
+// clusterFindings returns what a baseline's status says about the cluster as a whole. selected are
+// the namespaces that the baseline selects.
 func (r *Reconciler) clusterFindings(ctx context.Context, baseline *v1alpha1.SecurityBaseline, selected []string, now time.Time) (report.ClusterFindings, error) {
 	var findings report.ClusterFindings
 	var baselines v1alpha1.SecurityBaselineList

@@ -1,5 +1,5 @@
-// Package namespace is the controller of Namespaces. For each namespace it resolves which
-// baselines govern, lets package enforcement apply them, and writes the namespace's BaselineReport.
+// Package namespace is the controller of Namespaces. For each namespace it resolves which baselines
+// govern, lets package enforcement apply them, and writes the namespace's BaselineReport.
 package namespace
 
 import (
@@ -32,8 +32,8 @@ import (
 )
 
 const (
-	// workers is how many namespaces are reconciled at the same time. They mostly wait for
-	// the API server. With 8, a cluster converges more slowly (docs/performance.md).
+	// workers is how many namespaces are reconciled at the same time. They mostly wait for the API
+	// server. With 8, a cluster converges more slowly (docs/performance.md).
 	workers = 16
 	// reportTimeout is how long writing a report may take.
 	reportTimeout = 10 * time.Second
@@ -97,7 +97,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Named("namespace").
 		WatchesMetadata(&corev1.Namespace{}, r.enqueueNamespaceOf()).
 		Watches(&v1alpha1.SecurityBaseline{}, handlers.EnqueueNamespacesLowPriority(r.client), builder.WithPredicates(handlers.SpecOrFinalizerChanged())).
-		// All policies and bindings, not only managed ones: others may undo what the operator applies.
+		// All policies and bindings, not only managed ones: others may undo what the operator
+		// applies.
 		Watches(&networkingv1.NetworkPolicy{}, r.enqueueNamespaceOf()).
 		Watches(&rbacv1.RoleBinding{}, r.enqueueNamespaceOf()).
 		Watches(&rbacv1.Role{}, r.enqueueNamespaceOf(), builder.WithPredicates(handlers.RulesChanged())).

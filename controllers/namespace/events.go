@@ -13,8 +13,8 @@ import (
 	"github.com/securitybaseline/operator/controllers/report"
 )
 
-// recordMetrics logs and counts each drift exactly once. Reverted drifts count even if the
-// report could not be written. Other drifts count only when they are reported, because they are detected
+// recordMetrics logs and counts each drift exactly once. Reverted drifts count even if the report
+// could not be written. Other drifts count only when they are reported, because they are detected
 // again until then.
 func recordMetrics(ctx context.Context, evaluation Evaluation, isReported bool) {
 	for i := range evaluation.Outcomes {
@@ -31,8 +31,8 @@ func recordMetrics(ctx context.Context, evaluation Evaluation, isReported bool) 
 	}
 }
 
-// RecordEvents records an event for each drift that is new in the next report, and for each
-// control that is contested there but was not in the previous one.
+// RecordEvents records an event for each drift that is new in the next report, and for each control
+// that is contested there but was not in the previous one.
 func (r *Reconciler) RecordEvents(evaluation Evaluation, previous, next v1alpha1.BaselineReportData) {
 	for i := range evaluation.Outcomes {
 		for j := range evaluation.Outcomes[i].Drifts {
@@ -41,7 +41,8 @@ func (r *Reconciler) RecordEvents(evaluation Evaluation, previous, next v1alpha1
 				continue
 			}
 			related := r.enforcer.Reference(evaluation.Namespace, drift.Object)
-			// The recorder merges events with equal references. The version keeps apart drifts of one object.
+			// The recorder merges events with equal references. The version keeps apart drifts of
+			// one object.
 			related.ResourceVersion = evaluation.Outcomes[i].Versions[drift.Object]
 			r.recordEvent(evaluation, drift.Baseline, related, events.ReasonDrift, string(drift.Action), events.DriftMessage(drift))
 		}

@@ -22,8 +22,7 @@ import (
 )
 
 const (
-	// authorizerCacheDelay is how long the API server may take to apply a change of
-	// permissions.
+	// authorizerCacheDelay is how long the API server may take to apply a change of permissions.
 	authorizerCacheDelay = time.Second
 	// reportDelay is how long after a report was written its namespace is reconciled.
 	reportDelay = 10 * time.Second
@@ -32,9 +31,9 @@ const (
 	workloadDelay = 5 * time.Second
 )
 
-// enqueueNamespaceOf enqueues a namespace that changed, or in which an object changed. A
-// change that the operator made itself, and an object that existed before the operator started, have
-// low priority.
+// enqueueNamespaceOf enqueues a namespace that changed, or in which an object changed. A change
+// that the operator made itself, and an object that existed before the operator started, have low
+// priority.
 func (r *Reconciler) enqueueNamespaceOf() handler.EventHandler {
 	enqueue := func(queue handlers.Queue, object client.Object, isUrgent bool) {
 		namespace := cmp.Or(object.GetNamespace(), object.GetName())
@@ -59,8 +58,8 @@ func (r *Reconciler) enqueueNamespaceOf() handler.EventHandler {
 	}
 }
 
-// lastWriteTime returns when the operator last wrote an object according to its managedFields.
-// The time does not change when another field manager takes over a field.
+// lastWriteTime returns when the operator last wrote an object according to its managedFields. The
+// time does not change when another field manager takes over a field.
 func lastWriteTime(object client.Object) time.Time {
 	var last time.Time
 	for _, entry := range object.GetManagedFields() {
@@ -106,7 +105,8 @@ func (r *Reconciler) enqueueFailedNamespaces() handler.EventHandler {
 
 // enqueueOnWorkloadChange enqueues the namespace of a workload some time after the workload
 // changed, if its report says that running pods prevent a pod-security level. It remembers every
-// change, because an evaluation that asked about pods before the change may write its report after it.
+// change, because an evaluation that asked about pods before the change may write its report after
+// it.
 func (r *Reconciler) enqueueOnWorkloadChange() handler.EventHandler {
 	enqueue := func(ctx context.Context, queue handlers.Queue, workload client.Object) {
 		namespace := workload.GetNamespace()
@@ -123,9 +123,9 @@ func (r *Reconciler) enqueueOnWorkloadChange() handler.EventHandler {
 	}
 }
 
-// enqueueReportNamespaceDelayed enqueues the namespace of a report: immediately if the report
-// was deleted, and after reportDelay if it was written, since another client may have written it. Without
-// the delay, an evaluation whose report differs each time would never end.
+// enqueueReportNamespaceDelayed enqueues the namespace of a report: immediately if the report was
+// deleted, and after reportDelay if it was written, since another client may have written it.
+// Without the delay, an evaluation whose report differs each time would never end.
 func enqueueReportNamespaceDelayed() handler.EventHandler {
 	return handler.Funcs{
 		UpdateFunc: func(_ context.Context, e event.UpdateEvent, queue handlers.Queue) {
@@ -144,8 +144,8 @@ func hasManagedName() predicate.Predicate {
 	})
 }
 
-// quotaSpecChanged ignores updates of a ResourceQuota that change neither spec nor labels,
-// such as those of status.used.
+// quotaSpecChanged ignores updates of a ResourceQuota that change neither spec nor labels, such as
+// those of status.used.
 func quotaSpecChanged() predicate.Predicate {
 	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 		before := e.ObjectOld.(*corev1.ResourceQuota)

@@ -84,8 +84,8 @@ func (noReports) Get(context.Context, client.ObjectKey, client.Object, ...client
 	return apierrors.NewNotFound(v1alpha1.GroupVersion.WithResource("baselinereports").GroupResource(), v1alpha1.ReportName)
 }
 
-// An evaluation that asked about pods before they were deleted, and writes its report after
-// that, must soon be followed by another one.
+// An evaluation that asked about pods before they were deleted, and writes its report after that,
+// must soon be followed by another one.
 func TestEnqueueOnWorkloadChange_RemembersChangesWithoutReport(t *testing.T) {
 	reconciler := &Reconciler{client: noReports{}, clock: clocktesting.NewFakePassiveClock(now)}
 	queue := delayedQueue{delays: map[string]time.Duration{}}

@@ -10,8 +10,8 @@ import (
 	"github.com/securitybaseline/operator/controllers/report"
 )
 
-// plan returns the tasks for a namespace: for each control one for the governing baseline, or
-// for none, followed by one for each baseline in Audit mode.
+// plan returns the tasks for a namespace: for each control one for the governing baseline, or for
+// none, followed by one for each baseline in Audit mode.
 func plan(governance precedence.Governance, prior *v1alpha1.BaselineReport) []enforcement.Task {
 	isOutdated := !slices.Equal(prior.ObservedBaselines, report.Observed(governance))
 	tasks := make([]enforcement.Task, 0, len(controls.All))
@@ -50,10 +50,10 @@ func auditTasks(control controls.Control, governance precedence.Governance, prio
 	return tasks
 }
 
-// shouldPrune reports whether the objects that the named baseline manages must be removed once
-// no baseline governs their control. They are removed if the baseline no longer asks for them, or if it
-// is being deleted with deletionPolicy Remove. They are retained if the baseline is gone, if it is
-// in Audit mode, and while its selector is invalid.
+// shouldPrune reports whether the objects that the named baseline manages must be removed once no
+// baseline governs their control. They are removed if the baseline no longer asks for them, or if
+// it is being deleted with deletionPolicy Remove. They are retained if the baseline is gone, if it
+// is in Audit mode, and while its selector is invalid.
 func (r *Reconciler) shouldPrune(baselines []v1alpha1.SecurityBaseline, name string) bool {
 	for i := range baselines {
 		baseline := &baselines[i]

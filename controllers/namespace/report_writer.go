@@ -15,8 +15,8 @@ import (
 	"github.com/securitybaseline/operator/controllers/internal/reconcilers"
 )
 
-// writeReport creates, updates or deletes the report of a namespace, so that it has the data
-// that next returns for the current data. A drift must not be lost, so if the cache was stale, it reads
+// writeReport creates, updates or deletes the report of a namespace, so that it has the data that
+// next returns for the current data. A drift must not be lost, so if the cache was stale, it reads
 // the report from the API server and calls next again.
 func (r *Reconciler) writeReport(ctx context.Context, current *v1alpha1.BaselineReport, namespace string,
 	next func(v1alpha1.BaselineReportData) v1alpha1.BaselineReportData) error {
@@ -60,8 +60,8 @@ func (r *Reconciler) writeReportOnce(ctx context.Context, current *v1alpha1.Base
 	return fmt.Errorf("writing the report: %w", err)
 }
 
-// isCRDMissing reports whether a write failed because the CRD of reports is missing, or is
-// being deleted so that no report can be created.
+// isCRDMissing reports whether a write failed because the CRD of reports is missing, or is being
+// deleted so that no report can be created.
 func isCRDMissing(err error) bool {
 	return apierrors.IsMethodNotSupported(err) || apierrors.IsNotFound(err) && apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }

@@ -11,20 +11,19 @@ import (
 )
 
 const (
-	// rejectedRetry is the shortest delay before a write that the API server rejected is
-	// retried. The longest is twice that. Not every cause of a rejection is watched.
+	// rejectedRetry is the shortest delay before a write that the API server rejected is retried.
+	// The longest is twice that. Not every cause of a rejection is watched.
 	rejectedRetry = 30 * time.Second
-	// staleRetry is the delay before a namespace is evaluated again because the cache was
-	// stale.
+	// staleRetry is the delay before a namespace is evaluated again because the cache was stale.
 	staleRetry = 100 * time.Millisecond
-	// firstPodCheck and lastPodCheck bound the delay before the API server is asked again
-	// which running pods violate a level, if no watched change occurs. Jitter up to doubles it.
+	// firstPodCheck and lastPodCheck bound the delay before the API server is asked again which
+	// running pods violate a level, if no watched change occurs. Jitter up to doubles it.
 	firstPodCheck = 10 * time.Second
 	lastPodCheck  = 5 * time.Minute
 )
 
-// nextRequeue returns the delay after which a namespace must be evaluated again without an
-// event. It returns zero if that is not necessary.
+// nextRequeue returns the delay after which a namespace must be evaluated again without an event.
+// It returns zero if that is not necessary.
 func (r *Reconciler) nextRequeue(evaluation Evaluation, next v1alpha1.BaselineReportData, now time.Time) time.Duration {
 	var soonest earliest
 	if evaluation.hasPendingRemovals {
@@ -67,8 +66,8 @@ func (e *earliest) add(delay time.Duration) {
 	}
 }
 
-// nextPodCheck returns the delay before the running pods of a namespace are checked again: the
-// time since its workloads last changed, because a rollout may take long, within the bounds.
+// nextPodCheck returns the delay before the running pods of a namespace are checked again: the time
+// since its workloads last changed, because a rollout may take long, within the bounds.
 func (r *Reconciler) nextPodCheck(namespace string, now time.Time) time.Duration {
 	sinceChange, ok := r.state.workloadChanges.since(namespace, now)
 	if !ok {

@@ -13,8 +13,7 @@ import (
 
 var now = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// Pods are checked every ten minutes at the latest, spread out, and soon after workloads
-// changed.
+// Pods are checked every ten minutes at the latest, spread out, and soon after workloads changed.
 func TestNextPodCheck_SoonAfterWorkloadChanges(t *testing.T) {
 	reconciler := &Reconciler{}
 	changes := &reconciler.state.workloadChanges

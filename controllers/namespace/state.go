@@ -16,8 +16,8 @@ import (
 	"github.com/securitybaseline/operator/controllers/internal/firstevent"
 )
 
-// state is all that the controller of namespaces keeps in memory only. Each field says what is
-// lost when the operator ends. The Enforcer has state of its own.
+// state is all that the controller of namespaces keeps in memory only. Each field says what is lost
+// when the operator ends. The Enforcer has state of its own.
 type state struct {
 	// firstEvents are the times of the first events that are not handled yet, by namespace.
 	// Lost: the metric of how long a drift existed counts from the restart.
@@ -31,8 +31,8 @@ type state struct {
 	// pendingDrifts are reverted drifts whose report could not be written.
 	// Lost: these drifts appear in the log and the metrics, but in no report and no event.
 	pendingDrifts pendingDrifts
-	// isReportCRDMissing is set while the CRD of reports is missing or being deleted. The
-	// reports that the cache still has are no inventory then.
+	// isReportCRDMissing is set while the CRD of reports is missing or being deleted. The reports
+	// that the cache still has are no inventory then.
 	// Lost: nothing, since the next write of a report sets it again.
 	isReportCRDMissing atomic.Bool
 }
@@ -72,8 +72,8 @@ func (f *failedNamespaces) list() []string {
 	return f.names.UnsortedList()
 }
 
-// workloadChanges holds when the workloads of each namespace last changed, for changes in the
-// last lastPodCheck. The zero value is ready to use.
+// workloadChanges holds when the workloads of each namespace last changed, for changes in the last
+// lastPodCheck. The zero value is ready to use.
 type workloadChanges struct {
 	mutex       sync.Mutex
 	times       map[string]time.Time
@@ -94,8 +94,8 @@ func (w *workloadChanges) mark(namespace string, at time.Time) {
 	}
 }
 
-// since returns how long ago the workloads of a namespace changed, and whether a change is
-// known. It forgets a change that is older than lastPodCheck.
+// since returns how long ago the workloads of a namespace changed, and whether a change is known.
+// It forgets a change that is older than lastPodCheck.
 func (w *workloadChanges) since(namespace string, now time.Time) (time.Duration, bool) {
 	w.mutex.Lock()
 	defer w.mutex.Unlock()
@@ -119,15 +119,15 @@ func (w *workloadChanges) forget(namespace string) {
 // maxPendingDrifts is how many drifts are kept for a control of a namespace.
 const maxPendingDrifts = 20
 
-// pendingDrifts holds, by namespace, the outcomes whose drifts were reverted while the report
-// could not be written. The next report includes them. The zero value is ready to use.
+// pendingDrifts holds, by namespace, the outcomes whose drifts were reverted while the report could
+// not be written. The next report includes them. The zero value is ready to use.
 type pendingDrifts struct {
 	mutex   sync.Mutex
 	entries map[string]pendingEntry
 }
 
-// pendingEntry holds the outcomes of the namespace with that UID. Another namespace of the
-// same name must not get them.
+// pendingEntry holds the outcomes of the namespace with that UID. Another namespace of the same
+// name must not get them.
 type pendingEntry struct {
 	namespaceUID types.UID
 	outcomes     []enforcement.Outcome
@@ -175,8 +175,8 @@ func (p *pendingDrifts) forget(namespace string) {
 	delete(p.entries, namespace)
 }
 
-// mergeOutcomes returns the outcomes with the pending drifts before their own. The pending
-// drifts of a baseline that no longer governs the control stay separate outcomes.
+// mergeOutcomes returns the outcomes with the pending drifts before their own. The pending drifts
+// of a baseline that no longer governs the control stay separate outcomes.
 func mergeOutcomes(pending, outcomes []enforcement.Outcome) []enforcement.Outcome {
 	merged := slices.Clone(outcomes)
 	for _, earlier := range pending {

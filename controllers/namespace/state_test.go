@@ -13,8 +13,8 @@ import (
 	"github.com/securitybaseline/operator/controllers/report"
 )
 
-// A drift that could not be reported is in the next report, whichever baseline governs then,
-// but not in the report of another namespace of the same name.
+// A drift that could not be reported is in the next report, whichever baseline governs then, but
+// not in the report of another namespace of the same name.
 func TestPendingDrifts_AreKeptUntilReported(t *testing.T) {
 	namespace := metadata.Namespace()
 	namespace.Name = "n"

@@ -1,5 +1,5 @@
-// Package openreports is the controller that writes each BaselineReport as an openreports.io
-// Report too, for viewers such as Policy Reporter. It is off unless --openreports is set.
+// Package openreports is the controller that writes each BaselineReport as an openreports.io Report
+// too, for viewers such as Policy Reporter. It is off unless --openreports is set.
 package openreports
 
 import (
@@ -20,14 +20,13 @@ import (
 )
 
 // Reconciler writes a Report of the same name for each BaselineReport. It is the only writer of
-// that Report, keeps nothing in memory, and records no events. The garbage collector deletes the Report with
-// the BaselineReport.
+// that Report, keeps nothing in memory, and records no events. The garbage collector deletes the
+// Report with the BaselineReport.
 type Reconciler struct {
 	client client.Client
 }
 
-// New returns a Reconciler. writer reads from the cache and writes as the operator's field
-// manager.
+// New returns a Reconciler. writer reads from the cache and writes as the operator's field manager.
 func New(writer client.Client) *Reconciler { return &Reconciler{client: writer} }
 
 // This controller has no RBAC markers: its permissions are in config/openreports, so that only
@@ -87,8 +86,7 @@ func desiredReport(source *v1alpha1.BaselineReport, current *openreportsv1alpha1
 	return desired
 }
 
-// isUpToDate reports whether two Reports are equal in all that the operator writes, except
-// labels.
+// isUpToDate reports whether two Reports are equal in all that the operator writes, except labels.
 func isUpToDate(actual, desired *openreportsv1alpha1.Report) bool {
 	return equality.Semantic.DeepEqual(actual.OwnerReferences, desired.OwnerReferences) && equality.Semantic.DeepEqual(actual.Scope, desired.Scope) &&
 		equality.Semantic.DeepEqual(actual.Results, desired.Results) && actual.Summary == desired.Summary && actual.Source == desired.Source

@@ -15,8 +15,7 @@ const (
 	categoryName = "Namespace hardening"
 )
 
-// Results of openreports.io. A finding, and a violation of a baseline in Audit mode, is a
-// warning.
+// Results of openreports.io. A finding, and a violation of a baseline in Audit mode, is a warning.
 const (
 	resultPass  openreportsv1alpha1.Result = "pass"
 	resultFail  openreportsv1alpha1.Result = "fail"
@@ -107,8 +106,8 @@ func severityOf(state v1alpha1.State) openreportsv1alpha1.ResultSeverity {
 	return severityHigh
 }
 
-// lastDriftTime returns when a control last drifted or, if it has not, when the report was
-// created. Viewers show a result without a time as one of 1970.
+// lastDriftTime returns when a control last drifted or, if it has not, when the report was created.
+// Viewers show a result without a time as one of 1970.
 func lastDriftTime(report *v1alpha1.BaselineReport, control *v1alpha1.ControlReport) metav1.Timestamp {
 	last := report.CreationTimestamp
 	for i := range report.Drifts {

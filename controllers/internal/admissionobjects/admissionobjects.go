@@ -1,5 +1,5 @@
-// Package admissionobjects reads the operator's admission policies and bindings from the cache
-// and compares them with the desired ones. Two controllers need it: one applies the objects, the other
+// Package admissionobjects reads the operator's admission policies and bindings from the cache and
+// compares them with the desired ones. Two controllers need it: one applies the objects, the other
 // reports in a baseline's status whether they are in place. The four kinds have no common Go type;
 // no upstream issue asks for one.
 package admissionobjects
@@ -20,8 +20,8 @@ import (
 	"github.com/securitybaseline/operator/controllers/policies"
 )
 
-// Kinds returns an object of each kind of admission policy and binding that the operator
-// applies. isMutatingServed tells whether the API server serves MutatingAdmissionPolicy v1.
+// Kinds returns an object of each kind of admission policy and binding that the operator applies.
+// isMutatingServed tells whether the API server serves MutatingAdmissionPolicy v1.
 func Kinds(isMutatingServed bool) []client.Object {
 	kinds := []client.Object{&admissionregistrationv1.ValidatingAdmissionPolicy{}, &admissionregistrationv1.ValidatingAdmissionPolicyBinding{}}
 	if isMutatingServed {
@@ -30,8 +30,8 @@ func Kinds(isMutatingServed bool) []client.Object {
 	return kinds
 }
 
-// IsMutatingServed reports whether the API server serves MutatingAdmissionPolicy v1.
-// Kubernetes does by default since 1.36.
+// IsMutatingServed reports whether the API server serves MutatingAdmissionPolicy v1. Kubernetes
+// does by default since 1.36.
 func IsMutatingServed(mapper meta.RESTMapper) (bool, error) {
 	kind := admissionregistrationv1.SchemeGroupVersion.WithKind("MutatingAdmissionPolicy")
 	_, err := mapper.RESTMapping(kind.GroupKind(), kind.Version)
@@ -77,8 +77,8 @@ func ID(object client.Object) string {
 	return gvk.Kind + "/" + object.GetName()
 }
 
-// IsUpToDate reports whether an object has the desired labels and spec. It may have other
-// labels, and any annotations.
+// IsUpToDate reports whether an object has the desired labels and spec. It may have other labels,
+// and any annotations.
 func IsUpToDate(actual, desired client.Object) bool {
 	for key, value := range desired.GetLabels() {
 		if actual.GetLabels()[key] != value {

@@ -1,6 +1,6 @@
-// Package cacheoptions decides what the operator caches, and keeps the cache small. Most of
-// what the operator caches is equal in every namespace that a baseline governs, but client-go
-// decodes and keeps a copy for each. This package keeps one copy of equal values, and drops what the
+// Package cacheoptions decides what the operator caches, and keeps the cache small. Most of what
+// the operator caches is equal in every namespace that a baseline governs, but client-go decodes
+// and keeps a copy for each. This package keeps one copy of equal values, and drops what the
 // operator does not read. docs/design/scale.md has the measurements. It can shrink to the latter if
 // client-go interns what it decodes: https://github.com/kubernetes/kubernetes/issues/137109.
 package cacheoptions
@@ -41,8 +41,8 @@ func New(withOpenReports bool) cache.Options {
 		DefaultTransform: (&interner{}).transform,
 		ByObject:         byObject,
 		NewInformer:      informers.New,
-		// Each controller registers its watches. A read of any other kind is a bug and must
-		// not start a watch.
+		// Each controller registers its watches. A read of any other kind is a bug and must not
+		// start a watch.
 		ReaderFailOnMissingInformer: true,
 	}
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
 
-// maxPoolSize is how many different values a pool holds. A full pool starts empty again;
-// cached objects keep the values that they share.
+// maxPoolSize is how many different values a pool holds. A full pool starts empty again; cached
+// objects keep the values that they share.
 const maxPoolSize = 4096
 
 // pool holds one copy of each value of a type, by its JSON.

@@ -1,8 +1,8 @@
 // Package clockjump tells a controller that the wall clock was set, or that the machine was
 // suspended. The operator waits for times of day, such as the expiration of an exception, with
-// timers that measure elapsed time: they do not notice either. Timers that keep counting while
-// the machine is suspended are proposed in https://github.com/golang/go/issues/36141. They would
-// not notice a clock that was set, for which there is no upstream issue.
+// timers that measure elapsed time: they do not notice either. Timers that keep counting while the
+// machine is suspended are proposed in https://github.com/golang/go/issues/36141. They would not
+// notice a clock that was set, for which there is no upstream issue.
 package clockjump
 
 import (
@@ -25,8 +25,8 @@ const (
 	minJump = time.Second
 )
 
-// NewSource returns a source that sends onJump a generic event without an object each time
-// the wall clock jumps relative to the monotonic clock.
+// NewSource returns a source that sends onJump a generic event without an object each time the wall
+// clock jumps relative to the monotonic clock.
 func NewSource(wallClock clock.PassiveClock, onJump handler.EventHandler) source.Source {
 	return source.Func(func(ctx context.Context, queue workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 		last := newReading(wallClock.Now(), time.Now())
@@ -47,8 +47,8 @@ func newReading(wall, monotonic time.Time) *reading {
 	return &reading{wall: wall.Round(0), monotonic: monotonic}
 }
 
-// hasJumped reports whether the wall clock jumped since the last reading. If so, it replaces
-// that reading.
+// hasJumped reports whether the wall clock jumped since the last reading. If so, it replaces that
+// reading.
 func (r *reading) hasJumped(wall, monotonic time.Time) bool {
 	jump := wall.Round(0).Sub(r.wall) - monotonic.Sub(r.monotonic)
 	if jump.Abs() < minJump {

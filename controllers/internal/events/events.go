@@ -1,6 +1,6 @@
-// Package events writes the Kubernetes events of the operator: what several controllers emit,
-// and how. The event recorder of client-go does not shorten a note that the API server rejects as
-// too long, and there is no upstream issue that asks for it.
+// Package events writes the Kubernetes events of the operator: what several controllers emit, and
+// how. The event recorder of client-go does not shorten a note that the API server rejects as too
+// long, and there is no upstream issue that asks for it.
 package events
 
 import (
@@ -21,8 +21,8 @@ type Recorder = events.EventRecorder
 
 // Reasons of the operator's events.
 const (
-	// ReasonDrift: a managed object or an owned field was changed. The action is what the
-	// operator did about it.
+	// ReasonDrift: a managed object or an owned field was changed. The action is what the operator
+	// did about it.
 	ReasonDrift = "Drift"
 	// ReasonContested: another client repeatedly changes a control back.
 	ReasonContested = "Contested"
@@ -51,8 +51,8 @@ func Reference(baseline *v1alpha1.SecurityBaseline) *corev1.ObjectReference {
 	}
 }
 
-// DriftMessage describes a drift: what changed, who changed it, what the operator did about
-// it, and each field that differed.
+// DriftMessage describes a drift: what changed, who changed it, what the operator did about it, and
+// each field that differed.
 func DriftMessage(drift *v1alpha1.Drift) string {
 	message := ChangeMessage(drift)
 	if len(drift.Fields) == 0 {

@@ -1,6 +1,6 @@
 // Package firstevent remembers when the first event arrived that no reconcile has finished
-// handling, so that controllers can measure how long a drift existed. controller-runtime passes
-// no time to a reconcile, and there is no upstream issue that asks for it.
+// handling, so that controllers can measure how long a drift existed. controller-runtime passes no
+// time to a reconcile, and there is no upstream issue that asks for it.
 package firstevent
 
 import (

@@ -1,8 +1,7 @@
-// Package handlers holds the event handlers and predicates that several controllers share. It
-// is needed because the handlers of controller-runtime cannot put requests behind urgent ones by
-// the caller's choice, nor delay them so that many events lead to one reconcile:
-// https://github.com/kubernetes-sigs/controller-runtime/issues/3171 would let wrapped handlers do the
-// former. No upstream issue asks for the latter.
+// Package handlers holds the event handlers and predicates that several controllers share. The
+// handlers of controller-runtime lower the priority only of objects that have not changed, and
+// cannot delay requests so that many events lead to one reconcile. There is no upstream issue that
+// asks for either.
 package handlers
 
 import (
@@ -41,8 +40,8 @@ func AddLowPriority(queue Queue, requests ...reconcile.Request) {
 	}
 }
 
-// EnqueueNamespacesLowPriority returns a handler that enqueues every namespace on each event.
-// The low priority lets the operator revert a user's change while ten thousand other namespaces
+// EnqueueNamespacesLowPriority returns a handler that enqueues every namespace on each event. The
+// low priority lets the operator revert a user's change while ten thousand other namespaces
 // converge.
 func EnqueueNamespacesLowPriority(reader client.Reader) handler.EventHandler {
 	enqueue := func(ctx context.Context, queue Queue) {
@@ -69,9 +68,9 @@ func requestsForNamespaces(ctx context.Context, reader client.Reader) []reconcil
 	return requests
 }
 
-// Debounce returns a handler that enqueues after a delay the objects whose names namesFor
-// returns, so that many events within the delay lead to one reconcile. On an update it calls
-// namesFor for the object before and after.
+// Debounce returns a handler that enqueues after a delay the objects whose names namesFor returns,
+// so that many events within the delay lead to one reconcile. On an update it calls namesFor for
+// the object before and after.
 func Debounce(delay time.Duration, namesFor func(context.Context, client.Object) sets.Set[string]) handler.EventHandler {
 	enqueue := func(ctx context.Context, queue Queue, objects ...client.Object) {
 		names := sets.New[string]()

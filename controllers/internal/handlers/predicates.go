@@ -11,8 +11,8 @@ import (
 	"github.com/securitybaseline/operator/controllers/precedence"
 )
 
-// SpecOrFinalizerChanged passes the events of a SecurityBaseline that can change what is
-// applied. It ignores updates of the status.
+// SpecOrFinalizerChanged passes the events of a SecurityBaseline that can change what is applied.
+// It ignores updates of the status.
 func SpecOrFinalizerChanged() predicate.Predicate {
 	isMissing := func(object client.Object) bool {
 		return precedence.MissingFinalizer(object.(*v1alpha1.SecurityBaseline))

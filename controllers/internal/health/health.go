@@ -1,5 +1,5 @@
-// Package health holds the probes of the operator. controller-runtime serves probes but has
-// none that notices a reconcile that hangs; nor does its workqueue, for which
+// Package health holds the probes of the operator. controller-runtime serves probes but has none
+// that notices a reconcile that hangs; nor does its workqueue, for which
 // https://github.com/kubernetes/kubernetes/issues/60601 asks.
 package health
 
@@ -20,8 +20,8 @@ import (
 const (
 	// syncTimeout is how long a probe waits for the caches.
 	syncTimeout = 100 * time.Millisecond
-	// longestRunning is controller-runtime's metric of the age of the oldest running
-	// reconcile, by controller.
+	// longestRunning is controller-runtime's metric of the age of the oldest running reconcile, by
+	// controller.
 	longestRunning = metrics.WorkQueueSubsystem + "_" + metrics.LongestRunningProcessorKey
 	// stuckAfter is how long a reconcile may run. It is canceled after half of that.
 	stuckAfter = 2 * reconcilers.Timeout
@@ -45,8 +45,8 @@ func Ready(cache CacheSyncer) healthz.Checker {
 	}
 }
 
-// Live is a check that fails if a reconcile does not end although it was canceled. Only a
-// restart helps then.
+// Live is a check that fails if a reconcile does not end although it was canceled. Only a restart
+// helps then.
 func Live(*http.Request) error {
 	return checkStuckReconciles(metrics.Registry)
 }

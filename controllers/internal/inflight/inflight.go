@@ -1,8 +1,8 @@
 // Package inflight lets one controller wait for the reconciles of another that have already
-// started. A baseline that is being deleted must not lose its finalizer while a namespace is
-// still reconciled with the baseline as it was before: that reconcile could create an object that is
-// never removed. controller-runtime has no way to ask which reconciles are running, and there is
-// no upstream issue for it.
+// started. A baseline that is being deleted must not lose its finalizer while a namespace is still
+// reconciled with the baseline as it was before: that reconcile could create an object that is
+// never removed. controller-runtime has no way to ask which reconciles are running, and there is no
+// upstream issue for it.
 package inflight
 
 import (
@@ -33,8 +33,8 @@ func (t *Tracker) Begin() (end func()) {
 	}
 }
 
-// Wait waits until the reconciles that are running now have ended. It does not delay, or wait
-// for, reconciles that start later. It returns the error of ctx if that is done first.
+// Wait waits until the reconciles that are running now have ended. It does not delay, or wait for,
+// reconciles that start later. It returns the error of ctx if that is done first.
 func (t *Tracker) Wait(ctx context.Context) error {
 	for _, ended := range t.started() {
 		select {

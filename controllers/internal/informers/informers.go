@@ -1,9 +1,9 @@
-// Package informers makes informers that recover from an outage of the API server within
-// seconds. client-go's reflector backs off for up to a minute after failed lists and watches,
-// and resets that only after two minutes without a failure. During an upgrade of the control
-// plane, node by node, the operator would therefore miss changes for a minute or more. This
-// package retries below the reflector, and passes on only the errors that the reflector must
-// handle itself. It can go when informers accept a back-off for their reflector:
+// Package informers makes informers that recover from an outage of the API server within seconds.
+// client-go's reflector backs off for up to a minute after failed lists and watches, and resets
+// that only after two minutes without a failure. During an upgrade of the control plane, node by
+// node, the operator would therefore miss changes for a minute or more. This package retries below
+// the reflector, and passes on only the errors that the reflector must handle itself. It can go
+// when informers accept a back-off for their reflector:
 // https://github.com/kubernetes/kubernetes/issues/136943.
 package informers
 
@@ -29,11 +29,11 @@ const (
 	lastRetry  = 3 * time.Second
 	// jitter is the largest fraction by which a delay is extended: at most to 4.5 s.
 	jitter = .5
-	// resumeDelay is how long after its end a watch is resumed. It grows up to lastRetry
-	// while resumed watches make no progress.
+	// resumeDelay is how long after its end a watch is resumed. It grows up to lastRetry while
+	// resumed watches make no progress.
 	resumeDelay = 100 * time.Millisecond
-	// maxFruitless is how many times in a row an error may end a watch that made no progress.
-	// After that the reflector lists again, since the next event may be one that cannot be decoded.
+	// maxFruitless is how many times in a row an error may end a watch that made no progress. After
+	// that the reflector lists again, since the next event may be one that cannot be decoded.
 	maxFruitless = 5
 )
 
@@ -77,20 +77,21 @@ func retryForever[T any](ctx context.Context, do func() (T, error)) (result T, e
 }
 
 // isFinal reports whether the reflector must handle the error: it lists again if the
-// resourceVersion is too old or, after a restore of etcd, too new, and it fails if the request is invalid.
+// resourceVersion is too old or, after a restore of etcd, too new, and it fails if the request is
+// invalid.
 func isFinal(err error) bool {
 	return apierrors.IsResourceExpired(err) || apierrors.IsGone(err) || isTooNew(err) || apierrors.IsInvalid(err) || apierrors.IsBadRequest(err) ||
 		apierrors.IsMethodNotSupported(err)
 }
 
-// isTooNew reports whether the API server has not reached the requested resourceVersion.
-// After a restore of etcd it may never do so.
+// isTooNew reports whether the API server has not reached the requested resourceVersion. After a
+// restore of etcd it may never do so.
 func isTooNew(err error) bool {
 	return apierrors.HasStatusCause(err, metav1.CauseTypeResourceVersionTooLarge)
 }
 
-// resumableWatch returns a watch that continues where current ended. It ends when it is
-// stopped, or when the API server no longer has the events since the last resourceVersion.
+// resumableWatch returns a watch that continues where current ended. It ends when it is stopped, or
+// when the API server no longer has the events since the last resourceVersion.
 func resumableWatch(ctx context.Context, current watch.Interface, options metav1.ListOptions, start startFunc) watch.Interface {
 	events := make(chan watch.Event)
 	proxy := watch.NewProxyWatcher(events)
@@ -133,9 +134,9 @@ func resume(ctx context.Context, current watch.Interface, options metav1.ListOpt
 	}
 }
 
-// forward passes on the events of a watch until it ends, and reports whether the watch can
-// be resumed. It updates options so that the next watch continues from there. An error event
-// ends the watch for good unless mayResumeErrors is set.
+// forward passes on the events of a watch until it ends, and reports whether the watch can be
+// resumed. It updates options so that the next watch continues from there. An error event ends the
+// watch for good unless mayResumeErrors is set.
 func forward(current watch.Interface, events chan<- watch.Event, stop <-chan struct{}, options *metav1.ListOptions, mayResumeErrors bool) (shouldResume bool) {
 	for {
 		var event watch.Event
@@ -158,16 +159,16 @@ func forward(current watch.Interface, events chan<- watch.Event, stop <-chan str
 	}
 }
 
-// isTransient reports whether an error event is a failure of the server or of the
-// connection, most often a response that was cut off.
+// isTransient reports whether an error event is a failure of the server or of the connection, most
+// often a response that was cut off.
 func isTransient(event watch.Event) bool {
 	err := apierrors.FromObject(event.Object)
 	status, ok := err.(apierrors.APIStatus)
 	return !ok || status.Status().Code >= http.StatusInternalServerError && !isTooNew(err)
 }
 
-// canResume reports whether the resourceVersion to resume from is known. It is unknown
-// while a watch still sends the objects that existed when it started.
+// canResume reports whether the resourceVersion to resume from is known. It is unknown while a
+// watch still sends the objects that existed when it started.
 func canResume(options *metav1.ListOptions) bool {
 	return options.SendInitialEvents == nil && options.ResourceVersion != "" && options.ResourceVersion != "0"
 }

@@ -39,8 +39,8 @@ func TestResumableWatch_ContinuesFromLastResourceVersion(t *testing.T) {
 		name    string
 		options metav1.ListOptions
 		first   watch.Interface
-		// next are the watches that follow, by the resourceVersion that they start from. Any
-		// other start fails.
+		// next are the watches that follow, by the resourceVersion that they start from. Any other
+		// start fails.
 		next map[string]watch.Interface
 		want []string
 	}{

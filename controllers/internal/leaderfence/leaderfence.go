@@ -1,9 +1,9 @@
 // Package leaderfence blocks writes of an operator that may no longer be the leader.
-// controller-runtime ends an operator that lost its lease. But a process that was paused, or
-// that got no CPU, first continues with the write that it was about to send. By then another
-// replica may be the leader. Requests already in the network may still arrive if they take no
-// longer than the lease lasts beyond the renew deadline: 5 s by default. The package can go when
-// the write gate of KEP-6361 is in client-go: https://github.com/kubernetes/enhancements/issues/6361.
+// controller-runtime ends an operator that lost its lease. But a process that was paused, or that
+// got no CPU, first continues with the write that it was about to send. By then another replica may
+// be the leader. Requests already in the network may still arrive if they take no longer than the
+// lease lasts beyond the renew deadline: 5 s by default. The package can go when a library offers
+// the write gate that KEP-6361 proposes: https://github.com/kubernetes/enhancements/issues/6361.
 package leaderfence
 
 import (
@@ -14,8 +14,8 @@ import (
 	"time"
 )
 
-// DefaultRenewDeadline is controller-runtime's default: how long a leader tries to renew its
-// lease, which lasts 15 s, before it gives up.
+// DefaultRenewDeadline is controller-runtime's default: how long a leader tries to renew its lease,
+// which lasts 15 s, before it gives up.
 const DefaultRenewDeadline = 10 * time.Second
 
 var errNotLeader = errors.New("write blocked: leader lease not renewed in time")
@@ -32,8 +32,8 @@ func New(renewDeadline time.Duration) *Fence {
 	return &Fence{renewDeadline: renewDeadline}
 }
 
-// Wrap returns a transport that blocks writes, and learns from the requests that pass through
-// it when the lease was renewed.
+// Wrap returns a transport that blocks writes, and learns from the requests that pass through it
+// when the lease was renewed.
 func (f *Fence) Wrap(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(request *http.Request) (*http.Response, error) {
 		sent := time.Now()
@@ -50,15 +50,15 @@ func (f *Fence) Wrap(next http.RoundTripper) http.RoundTripper {
 	})
 }
 
-// mayWrite reports whether no other replica can be the leader. It compares the wall clock as
-// well, because the monotonic clock stops while the machine is suspended.
+// mayWrite reports whether no other replica can be the leader. It compares the wall clock as well,
+// because the monotonic clock stops while the machine is suspended.
 func (f *Fence) mayWrite(now time.Time) bool {
 	renewal := f.lastRenewal.Load()
 	return renewal != nil && now.Sub(*renewal) < f.renewDeadline && now.Round(0).Sub(renewal.Round(0)) < f.renewDeadline
 }
 
-// isWrite reports whether a request changes an object. Authentication and authorization
-// reviews are sent by POST and change nothing.
+// isWrite reports whether a request changes an object. Authentication and authorization reviews are
+// sent by POST and change nothing.
 func isWrite(request *http.Request) bool {
 	switch request.Method {
 	case http.MethodGet, http.MethodHead, http.MethodOptions:
@@ -67,8 +67,8 @@ func isWrite(request *http.Request) bool {
 	return !isAPIGroup(request, "authentication.k8s.io") && !isAPIGroup(request, "authorization.k8s.io")
 }
 
-// isAPIGroup reports whether a request is for an API group. A proxy for several clusters
-// may put a prefix before the path.
+// isAPIGroup reports whether a request is for an API group. A proxy for several clusters may put a
+// prefix before the path.
 func isAPIGroup(request *http.Request, group string) bool {
 	return strings.Contains(request.URL.Path, "/apis/"+group+"/")
 }

@@ -1,6 +1,6 @@
-// Package memory returns to the operating system the memory that only the start of the
-// operator needs: about as much as the caches hold. The Go runtime itself keeps it for minutes.
-// There is no upstream issue that would end this. A soft memory limit (GOMEMLIMIT) would.
+// Package memory returns to the operating system the memory that only the start of the operator
+// needs: about as much as the caches hold. The Go runtime itself keeps it for minutes. There is no
+// upstream issue that would end this. A soft memory limit (GOMEMLIMIT) would.
 package memory
 
 import (
@@ -15,8 +15,8 @@ import (
 // caches are synced.
 const startupDuration = 15 * time.Second
 
-// Releaser is a runnable of a manager that releases memory after the start, and once more
-// after the election.
+// Releaser is a runnable of a manager that releases memory after the start, and once more after the
+// election.
 type Releaser struct{ manager ctrl.Manager }
 
 // NewReleaser returns a Releaser that waits for the caches and the election of a manager.

@@ -1,7 +1,7 @@
-// Package metadata returns the kinds of which the operator caches only the metadata, because
-// their specs would multiply the size of the cache. controller-runtime identifies such a kind by a
-// PartialObjectMetadata with its GroupVersionKind, which has no constructor; no upstream issue
-// asks for one.
+// Package metadata returns the kinds of which the operator caches only the metadata, because their
+// specs would multiply the size of the cache. controller-runtime identifies such a kind by a
+// PartialObjectMetadata with its GroupVersionKind, which has no constructor; no upstream issue asks
+// for one.
 package metadata
 
 import (
@@ -23,8 +23,8 @@ func NamespaceList() *metav1.PartialObjectMetadataList {
 	return namespaces
 }
 
-// Workloads returns the kinds whose changes mean that the pods of a namespace may have
-// changed. Watching the metadata of pods instead would take ten times as much memory.
+// Workloads returns the kinds whose changes mean that the pods of a namespace may have changed.
+// Watching the metadata of pods instead would take ten times as much memory.
 func Workloads() []*metav1.PartialObjectMetadata {
 	return []*metav1.PartialObjectMetadata{
 		ofKind(appsv1.SchemeGroupVersion.WithKind("Deployment")),

@@ -1,7 +1,7 @@
-// Package metrics defines the operator's own metrics. What controllers count during a
-// reconcile is here as functions; the gauges of a baseline's status are read from the cache at each
-// scrape. The metrics of controller-runtime know nothing of baselines, so no upstream issue would end
-// this package.
+// Package metrics defines the operator's own metrics. What controllers count during a reconcile is
+// here as functions; the gauges of a baseline's status are read from the cache at each scrape. The
+// metrics of controller-runtime know nothing of baselines, so no upstream issue would end this
+// package.
 package metrics
 
 import (
@@ -66,8 +66,8 @@ func init() {
 	metrics.Registry.MustRegister(driftsDetected, driftsReverted, driftsByManager, revertSeconds, lastEvaluation)
 }
 
-// CountDrift counts a drift. duration is the time from its event until it was reverted; it is
-// not used for a drift that is only reported.
+// CountDrift counts a drift. duration is the time from its event until it was reverted; it is not
+// used for a drift that is only reported.
 func CountDrift(drift *v1alpha1.Drift, duration time.Duration) {
 	labels := prometheus.Labels{baselineLabel: drift.Baseline, controlLabel: string(drift.Control)}
 	driftsDetected.With(labels).Inc()
@@ -77,8 +77,8 @@ func CountDrift(drift *v1alpha1.Drift, duration time.Duration) {
 	}
 }
 
-// MarkEvaluated records when all namespaces of a baseline were found evaluated. It also creates
-// the counters of the baseline's controls at zero, because Prometheus sees no increase in a counter
+// MarkEvaluated records when all namespaces of a baseline were found evaluated. It also creates the
+// counters of the baseline's controls at zero, because Prometheus sees no increase in a counter
 // that first appears at one.
 func MarkEvaluated(baseline string, controls []v1alpha1.ControlCounts, now time.Time) {
 	lastEvaluation.WithLabelValues(baseline).Set(float64(now.Unix()))

@@ -6,8 +6,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 )
 
-// Every client chooses its own field manager. It must not be able to create any number of
-// time series.
+// Every client chooses its own field manager. It must not be able to create any number of time
+// series.
 func TestBoundedSet_AdmitsNamesUpToItsLimit(t *testing.T) {
 	set := boundedSet{max: 2, names: sets.New[string]()}
 	for i, step := range []struct{ name, want string }{

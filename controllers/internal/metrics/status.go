@@ -24,7 +24,8 @@ var (
 	controlsDesc = prometheus.NewDesc("securitybaseline_controls",
 		"Namespaces that a baseline selects, by the state of one control there.", []string{baselineLabel, controlLabel, stateLabel}, nil)
 	exceptionsDesc = prometheus.NewDesc("securitybaseline_exceptions",
-		"Exceptions of a baseline: active, expired, or unmatched. Unmatched exceptions are active but name a namespace or control that the baseline does not cover.", []string{baselineLabel, stateLabel}, nil)
+		"Exceptions of a baseline: active, expired, or unmatched. Unmatched ones are active but name a namespace or control that the baseline does not cover.",
+		[]string{baselineLabel, stateLabel}, nil)
 	violationsDesc = prometheus.NewDesc("securitybaseline_violations",
 		"Violations of a baseline: controls in namespaces, and violations in the cluster as a whole.", []string{baselineLabel}, nil)
 	clusterAdminDesc = prometheus.NewDesc("securitybaseline_cluster_admin_bindings",
@@ -36,13 +37,13 @@ var (
 // collectTimeout is how long a scrape waits for the cache to answer.
 const collectTimeout = time.Second
 
-// statusCollector exposes the status of every SecurityBaseline in the cache. It reads the
-// cache at each scrape, so a deleted baseline leaves no metrics behind, and all replicas expose the
-// same values.
+// statusCollector exposes the status of every SecurityBaseline in the cache. It reads the cache at
+// each scrape, so a deleted baseline leaves no metrics behind, and all replicas expose the same
+// values.
 type statusCollector struct{ cache client.Reader }
 
-// RegisterStatusCollector exposes the status of every SecurityBaseline that the reader returns.
-// It replaces a collector that was registered before, because tests run several operators one after
+// RegisterStatusCollector exposes the status of every SecurityBaseline that the reader returns. It
+// replaces a collector that was registered before, because tests run several operators one after
 // the other in one process.
 func RegisterStatusCollector(cache client.Reader) error {
 	collector := statusCollector{cache: cache}
@@ -81,8 +82,8 @@ func (c statusCollector) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-// CollectStatus calls gauge for each metric of a baseline. labels are the values of all labels
-// but the first, which is the name of the baseline.
+// CollectStatus calls gauge for each metric of a baseline. labels are the values of all labels but
+// the first, which is the name of the baseline.
 func CollectStatus(baseline *v1alpha1.SecurityBaseline, gauge func(desc *prometheus.Desc, value int64, labels ...string)) {
 	mode := v1alpha1.ModeEnforce
 	if baseline.Spec.IsAudit() {

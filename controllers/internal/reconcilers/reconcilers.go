@@ -1,7 +1,7 @@
-// Package reconcilers holds what all reconcilers of the operator have in common: their
-// controller options, their timeout, and when they run again. It is needed because
-// controller-runtime ignores RequeueAfter if a reconcile returns an error. That is intended, so no
-// upstream issue would end it.
+// Package reconcilers holds what all reconcilers of the operator have in common: their controller
+// options, their timeout, and when they run again. It is needed because controller-runtime ignores
+// RequeueAfter if a reconcile returns an error. That is intended, so no upstream issue would end
+// it.
 package reconcilers
 
 import (
@@ -16,8 +16,8 @@ import (
 )
 
 const (
-	// Timeout is how long a reconcile may take. An API server that does not answer must not
-	// occupy a worker longer than that.
+	// Timeout is how long a reconcile may take. An API server that does not answer must not occupy
+	// a worker longer than that.
 	Timeout = 2 * time.Minute
 	// firstRetry and lastRetry bound the delay before a reconcile that returned an error is
 	// retried.
@@ -36,8 +36,8 @@ func Options(workers int) controller.Options {
 	}
 }
 
-// RequeueAfter returns the result of a reconcile that runs again after a delay, or only on the
-// next event if the delay is zero. If the delay is at most lastRetry, it only logs err, because
+// RequeueAfter returns the result of a reconcile that runs again after a delay, or only on the next
+// event if the delay is zero. If the delay is at most lastRetry, it only logs err, because
 // controller-runtime ignores the delay if an error is returned.
 func RequeueAfter(ctx context.Context, delay time.Duration, err error) (ctrl.Result, error) {
 	if err != nil {
@@ -58,14 +58,13 @@ func DurationUntil(when, now time.Time) time.Duration {
 	return max(when.Sub(now), time.Millisecond)
 }
 
-// IsConflictOrNotFound reports whether a write failed because the object has changed or is
-// gone. The event about that leads to the next reconcile.
+// IsConflictOrNotFound reports whether a write failed because the object has changed or is gone.
+// The event about that leads to the next reconcile.
 func IsConflictOrNotFound(err error) bool {
 	return apierrors.IsConflict(err) || apierrors.IsNotFound(err)
 }
 
-// IsStaleWrite reports whether a create, an update or a delete failed because the cache was
-// stale.
+// IsStaleWrite reports whether a create, an update or a delete failed because the cache was stale.
 func IsStaleWrite(err error) bool {
 	return IsConflictOrNotFound(err) || apierrors.IsAlreadyExists(err)
 }
