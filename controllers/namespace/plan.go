@@ -33,11 +33,12 @@ func plan(governance precedence.Governance, prior *v1alpha1.BaselineReport) []en
 // auditTasks returns a task for each baseline in Audit mode that declares a control.
 func auditTasks(control controls.Control, governance precedence.Governance, prior *v1alpha1.BaselineReport, isOutdated bool) []enforcement.Task {
 	governing := governance.Governing[control.Name]
-	var tasks []enforcement.Task
-	for i, auditing := range governance.Auditing[control.Name] {
+	baselines := governance.Auditing[control.Name]
+	tasks := make([]enforcement.Task, 0, len(baselines))
+	for i, auditing := range baselines {
 		var higherAudit *v1alpha1.SecurityBaseline
 		if i > 0 {
-			higherAudit = governance.Auditing[control.Name][0]
+			higherAudit = baselines[0]
 		}
 		tasks = append(tasks, enforcement.Task{
 			Control: control, Baseline: auditing, Rival: governing, Peer: higherAudit,
