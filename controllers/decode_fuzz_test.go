@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -19,115 +20,137 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/tools/events"
+	clocktesting "k8s.io/utils/clock/testing"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/randfill"
 	"sigs.k8s.io/yaml"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/admissionpolicy"
+	"github.com/securitybaseline/operator/controllers/baseline"
 	"github.com/securitybaseline/operator/controllers/controls"
-	"github.com/securitybaseline/operator/controllers/enforcement"
 	"github.com/securitybaseline/operator/controllers/evaluation"
+	"github.com/securitybaseline/operator/controllers/internal/handlers"
+	"github.com/securitybaseline/operator/controllers/internal/inflight"
+	"github.com/securitybaseline/operator/controllers/internal/metadata"
+	"github.com/securitybaseline/operator/controllers/internal/metrics"
+	"github.com/securitybaseline/operator/controllers/namespace"
+	"github.com/securitybaseline/operator/controllers/openreports"
 	"github.com/securitybaseline/operator/controllers/precedence"
 	"github.com/securitybaseline/operator/controllers/report"
 )
 
-// stored is a client of a cluster that holds a namespace, what the fuzzer made and
-// nothing else. Its reads return that, its writes succeed and change nothing.
-type stored struct {
+// fakeCluster is a client of a cluster with one namespace and the objects of the fuzzer. Its writes
+// succeed and change nothing.
+type fakeCluster struct {
 	client.Client
 	scheme   *runtime.Scheme
 	baseline *v1alpha1.SecurityBaseline
 	report   *v1alpha1.BaselineReport
 }
 
+// fuzzed is the name of the namespace.
 const fuzzed = "fuzzed"
 
-func (s *stored) Get(_ context.Context, key client.ObjectKey, object client.Object, _ ...client.GetOption) error {
+func (c *fakeCluster) Get(_ context.Context, key client.ObjectKey, object client.Object, _ ...client.GetOption) error {
 	switch object := object.(type) {
 	case *v1alpha1.SecurityBaseline:
-		s.baseline.DeepCopyInto(object)
+		c.baseline.DeepCopyInto(object)
 		return nil
 	case *v1alpha1.BaselineReport:
-		s.report.DeepCopyInto(object)
+		c.report.DeepCopyInto(object)
 		return nil
 	case *metav1.PartialObjectMetadata:
-		namespace := s.namespace()
-		namespace.DeepCopyInto(object)
+		c.namespaceMetadata().DeepCopyInto(object)
 		return nil
 	case *corev1.ServiceAccount:
-		object.Name, object.Namespace, object.UID = key.Name, key.Namespace, "a"
+		object.Name = key.Name
+		object.Namespace = key.Namespace
+		object.UID = "a"
 		return nil
 	}
 	return apierrors.NewNotFound(schema.GroupResource{}, key.Name)
 }
 
-// placed is the metadata of an object that a baseline gave.
-func (s *stored) placed(name string) metav1.ObjectMeta {
-	return metav1.ObjectMeta{Name: name, Namespace: fuzzed, UID: "a", Labels: map[string]string{v1alpha1.BaselineLabel: s.baseline.Name}}
+// managedMetadata returns the metadata of an object that the baseline manages.
+func (c *fakeCluster) managedMetadata(name string) metav1.ObjectMeta {
+	return metav1.ObjectMeta{Name: name, Namespace: fuzzed, UID: "a", Labels: map[string]string{v1alpha1.BaselineLabel: c.baseline.Name}}
 }
 
-func (s *stored) namespace() *metav1.PartialObjectMetadata {
-	namespace := namespaceMetadata()
-	// Its labels are what the baseline selects, so that it governs.
-	namespace.Name, namespace.UID, namespace.Labels = fuzzed, fuzzed, map[string]string{corev1.LabelMetadataName: fuzzed}
-	for key, value := range s.baseline.Spec.NamespaceSelector.MatchLabels {
-		namespace.Labels[key] = string(value)
+func (c *fakeCluster) namespaceMetadata() *metav1.PartialObjectMetadata {
+	selected := metadata.Namespace()
+	selected.Name = fuzzed
+	selected.UID = fuzzed
+	// The baseline selects the namespace, so that it governs.
+	selected.Labels = map[string]string{corev1.LabelMetadataName: fuzzed}
+	for key, value := range c.baseline.Spec.NamespaceSelector.MatchLabels {
+		selected.Labels[key] = string(value)
 	}
-	// And some are as somebody left them, who edited the report.
-	maps.Copy(namespace.Labels, s.report.Labels)
-	namespace.Annotations, namespace.ManagedFields = s.report.Annotations, s.report.ManagedFields
-	return namespace
+	// The report carries further metadata of the namespace, chosen by the fuzzer.
+	maps.Copy(selected.Labels, c.report.Labels)
+	selected.Annotations = c.report.Annotations
+	selected.ManagedFields = c.report.ManagedFields
+	return selected
 }
 
-func (s *stored) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
+func (c *fakeCluster) List(_ context.Context, list client.ObjectList, _ ...client.ListOption) error {
 	switch list := list.(type) {
 	case *v1alpha1.SecurityBaselineList:
-		list.Items = []v1alpha1.SecurityBaseline{*s.baseline.DeepCopy(), *s.baseline.DeepCopy()}
+		list.Items = []v1alpha1.SecurityBaseline{*c.baseline.DeepCopy(), *c.baseline.DeepCopy()}
 		list.Items[1].Name += "-too"
 		list.Items[1].Spec.Mode = v1alpha1.ModeAudit
 	case *v1alpha1.BaselineReportList:
-		list.Items = []v1alpha1.BaselineReport{*s.report.DeepCopy()}
+		list.Items = []v1alpha1.BaselineReport{*c.report.DeepCopy()}
 	case *metav1.PartialObjectMetadataList:
-		list.Items = []metav1.PartialObjectMetadata{*s.namespace()}
+		list.Items = []metav1.PartialObjectMetadata{*c.namespaceMetadata()}
 	case *corev1.ServiceAccountList:
 		list.Items = []corev1.ServiceAccount{{ObjectMeta: metav1.ObjectMeta{Name: "default", Namespace: fuzzed, UID: "a"}}}
 	case *networkingv1.NetworkPolicyList:
-		list.Items = []networkingv1.NetworkPolicy{{ObjectMeta: s.placed("security-baseline-default-deny")}, {ObjectMeta: s.placed("theirs")}}
+		list.Items = []networkingv1.NetworkPolicy{{ObjectMeta: c.managedMetadata("security-baseline-default-deny")}, {ObjectMeta: c.managedMetadata("theirs")}}
 	case *rbacv1.RoleBindingList:
-		list.Items = []rbacv1.RoleBinding{{ObjectMeta: s.placed("security-baseline-team"), RoleRef: rbacv1.RoleRef{Kind: "Role", Name: "edit"}}}
+		list.Items = []rbacv1.RoleBinding{{ObjectMeta: c.managedMetadata("security-baseline-team"), RoleRef: rbacv1.RoleRef{Kind: "Role", Name: "edit"}}}
 	}
 	return nil
 }
 
-func (s *stored) Create(context.Context, client.Object, ...client.CreateOption) error { return nil }
-
-func (s *stored) Update(context.Context, client.Object, ...client.UpdateOption) error { return nil }
-
-func (s *stored) Delete(context.Context, client.Object, ...client.DeleteOption) error { return nil }
-
-func (s *stored) Patch(context.Context, client.Object, client.Patch, ...client.PatchOption) error {
+func (c *fakeCluster) Create(_ context.Context, object client.Object, _ ...client.CreateOption) error {
+	if review, ok := object.(*authenticationv1.SelfSubjectReview); ok {
+		review.Status.UserInfo.Username = "operator"
+	}
 	return nil
 }
 
-func (s *stored) Apply(context.Context, runtime.ApplyConfiguration, ...client.ApplyOption) error {
+func (c *fakeCluster) Update(context.Context, client.Object, ...client.UpdateOption) error {
 	return nil
 }
 
-func (s *stored) Status() client.SubResourceWriter { return written{} }
-
-func (s *stored) Scheme() *runtime.Scheme { return s.scheme }
-
-// written is the status of what is stored.
-type written struct{ client.SubResourceWriter }
-
-func (written) Update(context.Context, client.Object, ...client.SubResourceUpdateOption) error {
+func (c *fakeCluster) Delete(context.Context, client.Object, ...client.DeleteOption) error {
 	return nil
 }
 
-// FuzzDecode gives the operator whatever YAML may be stored as a SecurityBaseline and
-// as a BaselineReport, by an older or a newer CRD or by somebody's hand, or random
-// data of their types, and lets it do all that it does. It may fail; it must not
-// panic.
+func (c *fakeCluster) Patch(context.Context, client.Object, client.Patch, ...client.PatchOption) error {
+	return nil
+}
+
+func (c *fakeCluster) Apply(context.Context, runtime.ApplyConfiguration, ...client.ApplyOption) error {
+	return nil
+}
+
+func (c *fakeCluster) Status() client.SubResourceWriter { return fakeStatus{} }
+
+func (c *fakeCluster) Scheme() *runtime.Scheme { return c.scheme }
+
+// fakeStatus writes statuses, which changes nothing.
+type fakeStatus struct{ client.SubResourceWriter }
+
+func (fakeStatus) Update(context.Context, client.Object, ...client.SubResourceUpdateOption) error {
+	return nil
+}
+
+// FuzzDecode runs all reconcilers on YAML that may be stored as a SecurityBaseline and as a
+// BaselineReport, by an older or a newer CRD or by a user, or on random data of their types. They
+// may fail but must not panic.
 func FuzzDecode(f *testing.F) {
 	samples, err := filepath.Glob("../config/samples/*.yaml")
 	if err != nil || len(samples) == 0 {
@@ -140,20 +163,20 @@ func FuzzDecode(f *testing.F) {
 		}
 		f.Add(data, []byte(reportSeeds[i%len(reportSeeds)]), []byte(nil))
 	}
-	for i, baseline := range baselineSeeds {
-		f.Add([]byte(baseline), []byte(reportSeeds[i%len(reportSeeds)]), []byte(nil))
+	for i, seed := range baselineSeeds {
+		f.Add([]byte(seed), []byte(reportSeeds[i%len(reportSeeds)]), []byte(nil))
 	}
 	for i := range byte(16) {
 		f.Add([]byte(baselineSeeds[0]), []byte(reportSeeds[0]), []byte{i, i, i, i, i, i, i, i})
 	}
 	scheme := Scheme()
 	codecs := serializer.NewCodecFactory(scheme)
-	f.Fuzz(func(t *testing.T, baseline, ledger, random []byte) {
-		if vast.Match(baseline) {
-			t.Skip("a quantity that takes resource.ParseQuantity minutes, which no CRD lets in")
+	f.Fuzz(func(t *testing.T, baselineYAML, reportYAML, random []byte) {
+		if hugeExponent.Match(baselineYAML) {
+			t.Skip("resource.ParseQuantity takes minutes for such a quantity, which no CRD accepts")
 		}
-		cluster := &stored{scheme: scheme, baseline: &v1alpha1.SecurityBaseline{}, report: &v1alpha1.BaselineReport{}}
-		for object, document := range map[runtime.Object][]byte{cluster.baseline: baseline, cluster.report: ledger} {
+		cluster := &fakeCluster{scheme: scheme, baseline: &v1alpha1.SecurityBaseline{}, report: &v1alpha1.BaselineReport{}}
+		for object, document := range map[runtime.Object][]byte{cluster.baseline: baselineYAML, cluster.report: reportYAML} {
 			data, err := yaml.YAMLToJSON(document)
 			if err != nil {
 				t.Skip(err)
@@ -169,46 +192,49 @@ func FuzzDecode(f *testing.F) {
 			filler.Fill(&cluster.report.BaselineReportData)
 		}
 		cluster.report.Namespace = fuzzed
-		operate(t.Context(), cluster)
+		reconcileAll(t.Context(), cluster)
 	})
 }
 
-// vast matches what may be a quantity with a vast exponent.
-var vast = regexp.MustCompile(`[eE][+-]?[0-9]{4}`)
+// hugeExponent matches what may be a quantity with a huge exponent.
+var hugeExponent = regexp.MustCompile(`[eE][+-]?[0-9]{4}`)
 
-// operate does all that the operator does with what is stored.
-func operate(ctx context.Context, cluster *stored) {
-	now := func() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }
-	protected, recorder, underWay := precedence.ProtectedNamespaces("operator"), &events.FakeRecorder{}, &evaluations{}
-	namespaces := &namespaceReconciler{
-		client: cluster, live: cluster, enforcer: enforcement.New(cluster, cluster, now), protected: protected,
-		evaluations: underWay, workloads: &workloads{}, noticed: &noticed{}, failing: &failing{}, unrecorded: &unrecorded{}, events: recorder, now: now,
-	}
-	baselines := &baselineReconciler{
-		client: cluster, live: cluster, protected: protected, evaluations: underWay, events: recorder, now: now, mutating: true, refusals: &refusals{},
-		identity: func(context.Context) (string, error) { return "operator", nil },
-	}
-	policies := &admissionReconciler{
-		client: cluster, live: cluster, protected: protected, mutating: true, refusals: baselines.refusals, events: recorder, now: now, placed: map[string]string{},
-	}
-	reports := &openReportReconciler{client: cluster}
-	// They may fail: what is stored may be nonsense.
-	_, _ = namespaces.Reconcile(ctx, requestFor(fuzzed))
-	_, _ = baselines.Reconcile(ctx, requestFor(cluster.baseline.Name))
-	_, _ = policies.Reconcile(ctx, admissionRequest)
-	_, _ = reports.Reconcile(ctx, requestFor(fuzzed))
-	collect(cluster.baseline, func(*prometheus.Desc, int64, ...string) {})
-	// What drifted drifts again.
-	ledger, outcomes := cluster.report.BaselineReportData, make([]evaluation.Outcome, 0, len(controls.All))
+// reconcileAll runs every reconciler once, and records the events and metrics of what is stored.
+func reconcileAll(ctx context.Context, cluster *fakeCluster) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	fakeClock := clocktesting.NewFakePassiveClock(now)
+	recorder := &events.FakeRecorder{}
+	protected := precedence.ProtectedNamespaces("operator")
+	inFlight := &inflight.Tracker{}
+	namespaces := namespace.New(namespace.Options{
+		Client: cluster, Live: cluster, Recorder: recorder, Clock: fakeClock, Protected: protected, InFlight: inFlight,
+	})
+	policies := admissionpolicy.New(admissionpolicy.Options{
+		Client: cluster, Live: cluster, Recorder: recorder, Clock: fakeClock, Protected: protected, IsMutatingServed: true,
+	})
+	baselines := baseline.New(baseline.Options{
+		Client: cluster, Live: cluster, Recorder: recorder, Clock: fakeClock, Protected: protected, InFlight: inFlight,
+		IsMutatingServed: true, PolicyErrors: policies,
+	})
+	// They may fail: what is stored may be invalid.
+	_, _ = namespaces.Reconcile(ctx, handlers.RequestFor(fuzzed))
+	_, _ = baselines.Reconcile(ctx, handlers.RequestFor(cluster.baseline.Name))
+	_, _ = policies.Reconcile(ctx, ctrl.Request{})
+	_, _ = openreports.New(cluster).Reconcile(ctx, handlers.RequestFor(fuzzed))
+	metrics.CollectStatus(cluster.baseline, func(*prometheus.Desc, int64, ...string) {})
+
+	// Each drift in the report occurs again.
+	previous := cluster.report.BaselineReportData
+	outcomes := make([]evaluation.Outcome, 0, len(controls.All))
 	for _, control := range controls.All {
-		outcomes = append(outcomes, evaluation.Outcome{Control: control.Name, Baseline: cluster.baseline.Name, Drifts: ledger.Drifts})
+		outcomes = append(outcomes, evaluation.Outcome{Control: control.Name, Baseline: cluster.baseline.Name, Drifts: previous.Drifts})
 	}
-	next := report.Next(ledger, precedence.Governance{}, report.DropReported(ledger, outcomes), now())
-	namespaces.tell(evaluationResult{namespace: cluster.namespace(), prior: cluster.report, outcomes: outcomes}, ledger, next)
+	next := report.Next(previous, precedence.Governance{}, report.DropReported(previous, outcomes), now)
+	namespaces.RecordEvents(namespace.Evaluation{Namespace: cluster.namespaceMetadata(), Outcomes: outcomes}, previous, next)
 	_ = report.HasUnsettledPods(next)
 }
 
-// Baselines that no CRD would take now.
+// baselineSeeds are baselines that the CRD would reject.
 var baselineSeeds = []string{
 	`{apiVersion: securitybaseline.io/v1alpha1, kind: SecurityBaseline, metadata: {name: a}, spec: {}}`,
 	`{apiVersion: securitybaseline.io/v1alpha1, kind: SecurityBaseline}`,
@@ -223,7 +249,7 @@ var baselineSeeds = []string{
 	`{apiVersion: securitybaseline.io/v1alpha1, kind: SecurityBaseline, metadata: {name: a}, spec: {namespaceSelector: {matchExpressions: [{key: "!", operator: Foo, values: [a]}]}, guard: {}}}`,
 }
 
-// Reports that somebody wrote by hand.
+// reportSeeds are reports that a user may have edited.
 var reportSeeds = []string{
 	`{apiVersion: securitybaseline.io/v1alpha1, kind: BaselineReport, metadata: {name: security-baseline}}`,
 	`{apiVersion: securitybaseline.io/v1alpha1, kind: BaselineReport, metadata: {name: security-baseline, uid: u, labels: {pod-security.kubernetes.io/enforce: foo, podsecurity.securitybaseline.io/baseline: a},

@@ -69,7 +69,7 @@ func runOperator(shared sharedDir) error {
 		LeaseDuration:                 new(leaseDuration),
 		RenewDeadline:                 new(renewDeadline),
 		RetryPeriod:                   new(retryPeriod),
-	}, controllers.Options{Now: offsetClock(ctx, shared), ProtectedNamespaces: []string{cluster.OperatorNamespace}})
+	}, controllers.Options{Clock: cluster.Clock(offsetClock(ctx, shared)), ProtectedNamespaces: []string{cluster.OperatorNamespace}})
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/config"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
@@ -42,7 +43,7 @@ func (c *Cluster) StartOperator(ctx context.Context, options OperatorOptions) (s
 		Metrics: metricsserver.Options{BindAddress: options.MetricsAddress},
 		// Tests run several operators in one process, one after the other.
 		Controller: config.Controller{SkipNameValidation: new(true)},
-	}, controllers.Options{Now: options.Now, ProtectedNamespaces: []string{OperatorNamespace}, OpenReports: options.OpenReports})
+	}, controllers.Options{Clock: Clock(options.Now), ProtectedNamespaces: []string{OperatorNamespace}, OpenReports: options.OpenReports})
 	if err != nil {
 		return nil, err
 	}
@@ -54,3 +55,17 @@ func (c *Cluster) StartOperator(ctx context.Context, options OperatorOptions) (s
 		return <-stopped
 	}, nil
 }
+
+// Clock returns a clock that tells the time that now returns, or nil if now is nil.
+func Clock(now func() time.Time) clock.PassiveClock {
+	if now == nil {
+		return nil
+	}
+	return passiveClock(now)
+}
+
+type passiveClock func() time.Time
+
+func (c passiveClock) Now() time.Time { return c() }
+
+func (c passiveClock) Since(past time.Time) time.Duration { return c().Sub(past) }
