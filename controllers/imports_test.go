@@ -33,7 +33,7 @@ var mayImport = map[string][]string{
 	"controllers/enforcement/diff":      {"controllers/controls", "controllers/evaluation"},
 	"controllers/enforcement/ownership": {},
 	"controllers/enforcement/podsecurity": {
-		"controllers/controls", "controllers/enforcement/diff", "controllers/internal/kube", "controllers/internal/ttlmap",
+		"controllers/controls", "controllers/enforcement/diff", "controllers/internal/kube", "controllers/internal/metadata", "controllers/internal/ttlmap",
 	},
 	"controllers/enforcement": {
 		"controllers/controls", "controllers/evaluation", "controllers/enforcement/diff", "controllers/enforcement/ownership",

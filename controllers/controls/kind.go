@@ -38,6 +38,9 @@ type Kind struct {
 	// operator's prefix. Events of others are ignored.
 	HasManagedNamesOnly bool
 
+	// Strip drops what no control reads, before an object enters the cache; nil if nothing.
+	Strip func(Object)
+
 	// IsChanged reports whether an update matters; nil if every update does.
 	IsChanged func(before, after Object) bool
 }

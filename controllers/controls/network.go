@@ -53,6 +53,8 @@ func waitForDefaultDenyAction(spec *v1alpha1.SecurityBaselineSpec) v1alpha1.Acti
 	return v1alpha1.ActionDeny
 }
 
+// +kubebuilder:rbac:groups=networking.k8s.io,resources=networkpolicies,verbs=get;list;watch;create;update;delete
+
 // networkPolicies includes those of other authors, who can undo the default-deny policy.
 var networkPolicies = &Kind{
 	Object: &networkingv1.NetworkPolicy{},

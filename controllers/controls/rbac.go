@@ -31,6 +31,9 @@ func clusterAdminAction(spec *v1alpha1.SecurityBaselineSpec) v1alpha1.Action {
 	return orDeny(spec.RBAC.ClusterAdmin.Action)
 }
 
+// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=rolebindings,verbs=get;list;watch;create;update;delete
+// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=clusterroles,verbs=bind,resourceNames=view;edit;admin
+
 // roleBindings includes those of other authors, which can grant more than was meant.
 var roleBindings = &Kind{
 	Object: &rbacv1.RoleBinding{},
@@ -46,6 +49,8 @@ var roleBindings = &Kind{
 }
 
 var roleRefPath = fieldpath.MakePathOrDie("roleRef")
+
+// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=roles,verbs=list;watch
 
 // roles are observed for the rules that RoleBindings grant.
 var roles = &Kind{

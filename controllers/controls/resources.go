@@ -28,6 +28,8 @@ var resources = Control{
 	render:     renderResources,
 }
 
+// +kubebuilder:rbac:groups="",resources=limitranges,verbs=get;list;watch;create;update;delete
+
 var limitRanges = &Kind{
 	Object: &corev1.LimitRange{},
 	List:   &corev1.LimitRangeList{},
@@ -39,6 +41,8 @@ var limitRanges = &Kind{
 	},
 	HasManagedNamesOnly: true,
 }
+
+// +kubebuilder:rbac:groups="",resources=resourcequotas,verbs=get;list;watch;create;update;delete
 
 var resourceQuotas = &Kind{
 	Object: &corev1.ResourceQuota{},
@@ -56,6 +60,7 @@ var resourceQuotas = &Kind{
 	},
 	Immutable:           []fieldpath.Path{quotaScopesPath, quotaScopeSelectorPath},
 	HasManagedNamesOnly: true,
+	Strip:               func(object Object) { object.(*corev1.ResourceQuota).Status = corev1.ResourceQuotaStatus{} },
 	// The status changes with every pod.
 	IsChanged: func(before, after Object) bool {
 		return !equality.Semantic.DeepEqual(before.(*corev1.ResourceQuota).Spec, after.(*corev1.ResourceQuota).Spec) ||

@@ -28,6 +28,9 @@ var serviceAccounts = Control{
 	},
 }
 
+// +kubebuilder:rbac:groups="",resources=serviceaccounts,verbs=get;list;watch;patch
+
+// serviceAccountKind is created by Kubernetes in every namespace.
 var serviceAccountKind = &Kind{
 	Object: &corev1.ServiceAccount{},
 	List:   &corev1.ServiceAccountList{},

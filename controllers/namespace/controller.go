@@ -10,7 +10,6 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
@@ -20,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/controls"
 	"github.com/securitybaseline/operator/controllers/enforcement"
 	"github.com/securitybaseline/operator/controllers/evaluation"
 	"github.com/securitybaseline/operator/controllers/internal/clockjump"
@@ -81,37 +81,30 @@ func New(options Options) *Reconciler {
 }
 
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=list;watch;patch
-// +kubebuilder:rbac:groups=networking.k8s.io,resources=networkpolicies,verbs=get;list;watch;create;update;delete
-// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=rolebindings,verbs=get;list;watch;create;update;delete
-// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=clusterroles,verbs=bind,resourceNames=view;edit;admin
-// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=clusterroles;clusterrolebindings;roles,verbs=list;watch
-// +kubebuilder:rbac:groups="",resources=serviceaccounts,verbs=get;list;watch;patch
-// +kubebuilder:rbac:groups="",resources=limitranges;resourcequotas,verbs=get;list;watch;create;update;delete
+// +kubebuilder:rbac:groups=rbac.authorization.k8s.io,resources=clusterroles;clusterrolebindings,verbs=list;watch
 // +kubebuilder:rbac:groups=apps,resources=deployments;statefulsets;daemonsets,verbs=list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 // +kubebuilder:rbac:groups=securitybaseline.io,resources=securitybaselines,verbs=list;watch
 // +kubebuilder:rbac:groups=securitybaseline.io,resources=baselinereports,verbs=get;list;watch;create;update;delete
 
-// SetupWithManager watches everything that affects a namespace: itself, the objects in it, the
-// permissions of the operator, and all baselines.
+// SetupWithManager watches everything that affects a namespace: itself, the objects in it of the
+// kinds that controls manage or observe, the permissions of the operator, and all baselines. The
+// permissions for the objects are beside the kinds, in package controls.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	controller := ctrl.NewControllerManagedBy(mgr).
 		Named("namespace").
 		WatchesMetadata(&corev1.Namespace{}, r.enqueueNamespaceOf()).
 		Watches(&v1alpha1.SecurityBaseline{}, handlers.EnqueueNamespacesLowPriority(r.client), builder.WithPredicates(handlers.SpecOrFinalizerChanged())).
-		// All policies and bindings, not only managed ones: others may undo what the operator
-		// applies.
-		Watches(&networkingv1.NetworkPolicy{}, r.enqueueNamespaceOf()).
-		Watches(&rbacv1.RoleBinding{}, r.enqueueNamespaceOf()).
-		Watches(&rbacv1.Role{}, r.enqueueNamespaceOf(), builder.WithPredicates(handlers.RulesChanged())).
 		Watches(&rbacv1.ClusterRole{}, r.enqueueNamespacesBinding(), builder.WithPredicates(handlers.RulesChanged())).
 		Watches(&rbacv1.ClusterRole{}, r.enqueueFailedNamespaces(), builder.WithPredicates(handlers.RulesChanged())).
 		Watches(&rbacv1.ClusterRoleBinding{}, r.enqueueFailedNamespaces()).
-		Watches(&corev1.ServiceAccount{}, r.enqueueNamespaceOf()).
-		Watches(&corev1.LimitRange{}, r.enqueueNamespaceOf(), builder.WithPredicates(hasManagedName())).
-		Watches(&corev1.ResourceQuota{}, r.enqueueNamespaceOf(), builder.WithPredicates(hasManagedName(), quotaSpecChanged())).
 		Watches(&v1alpha1.BaselineReport{}, enqueueReportNamespaceDelayed()).
 		WatchesRawSource(clockjump.NewSource(r.clock, handlers.EnqueueNamespacesLowPriority(r.client)))
+	// Of the kinds that controls manage, also the objects of other authors: they can undo what the
+	// operator applies.
+	for _, kind := range controls.Kinds() {
+		controller = controller.Watches(kind.New(), r.enqueueNamespaceOf(), builder.WithPredicates(isRelevant(kind)))
+	}
 	for _, workload := range metadata.Workloads() {
 		controller = controller.WatchesMetadata(workload, r.enqueueOnWorkloadChange())
 	}

@@ -6,9 +6,7 @@ import (
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
@@ -17,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/controls"
 	"github.com/securitybaseline/operator/controllers/internal/handlers"
 	"github.com/securitybaseline/operator/controllers/report"
 )
@@ -137,19 +136,12 @@ func enqueueReportNamespaceDelayed() handler.EventHandler {
 	}
 }
 
-// hasManagedName passes the objects whose names the operator uses.
-func hasManagedName() predicate.Predicate {
-	return predicate.NewPredicateFuncs(func(object client.Object) bool {
-		return strings.HasPrefix(object.GetName(), v1alpha1.ObjectNamePrefix)
+// isRelevant passes the events of a kind that can change an evaluation.
+func isRelevant(kind *controls.Kind) predicate.Predicate {
+	hasRelevantName := predicate.NewPredicateFuncs(func(object client.Object) bool {
+		return !kind.HasManagedNamesOnly || strings.HasPrefix(object.GetName(), v1alpha1.ObjectNamePrefix)
 	})
-}
-
-// quotaSpecChanged ignores updates of a ResourceQuota that change neither spec nor labels, such as
-// those of status.used.
-func quotaSpecChanged() predicate.Predicate {
-	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
-		before := e.ObjectOld.(*corev1.ResourceQuota)
-		after := e.ObjectNew.(*corev1.ResourceQuota)
-		return !equality.Semantic.DeepEqual(before.Spec, after.Spec) || !equality.Semantic.DeepEqual(before.Labels, after.Labels)
-	}}
+	return predicate.And(hasRelevantName, predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+		return kind.IsChanged == nil || kind.IsChanged(e.ObjectOld, e.ObjectNew)
+	}})
 }

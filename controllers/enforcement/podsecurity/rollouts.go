@@ -8,35 +8,11 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/securitybaseline/operator/controllers/internal/metadata"
 )
-
-// workloadKind is a kind of workload whose rollout a level waits for.
-type workloadKind struct {
-	gvk  schema.GroupVersionKind
-	list func() client.ObjectList
-}
-
-var workloadKinds = []workloadKind{
-	{gvk: appsv1.SchemeGroupVersion.WithKind("Deployment"), list: func() client.ObjectList { return &appsv1.DeploymentList{} }},
-	{gvk: appsv1.SchemeGroupVersion.WithKind("StatefulSet"), list: func() client.ObjectList { return &appsv1.StatefulSetList{} }},
-	{gvk: appsv1.SchemeGroupVersion.WithKind("DaemonSet"), list: func() client.ObjectList { return &appsv1.DaemonSetList{} }},
-}
-
-// WorkloadMetadata returns an object of each kind of workload whose metadata the cache
-// must hold: a change of it tells that the pods of its namespace may have changed. The
-// metadata of pods would be ten times as much.
-func WorkloadMetadata() []*metav1.PartialObjectMetadata {
-	objects := make([]*metav1.PartialObjectMetadata, 0, len(workloadKinds))
-	for _, kind := range workloadKinds {
-		object := &metav1.PartialObjectMetadata{}
-		object.SetGroupVersionKind(kind.gvk)
-		objects = append(objects, object)
-	}
-	return objects
-}
 
 // rolloutInProgress returns a workload of a namespace that is being rolled out, as
 // Kind/name, or an empty string. In the middle of a rollout the pods that a level rejects
@@ -44,23 +20,29 @@ func WorkloadMetadata() []*metav1.PartialObjectMetadata {
 // nothing then. Workloads are cached by their metadata, which does not tell, so the API
 // server is read where there are any.
 func (c *Checker) rolloutInProgress(ctx context.Context, namespace string) (string, error) {
-	for _, kind := range workloadKinds {
+	for _, workload := range metadata.Workloads() {
+		kind := workload.GroupVersionKind()
+		listKind := kind.GroupVersion().WithKind(kind.Kind + "List")
 		known := &metav1.PartialObjectMetadataList{}
-		known.SetGroupVersionKind(kind.gvk.GroupVersion().WithKind(kind.gvk.Kind + "List"))
+		known.SetGroupVersionKind(listKind)
 		if err := c.Client.List(ctx, known, client.InNamespace(namespace), client.Limit(1), client.UnsafeDisableDeepCopy); err != nil {
 			return "", fmt.Errorf("listing workloads: %w", err)
 		}
 		if len(known.Items) == 0 {
 			continue
 		}
-		workloads := kind.list()
+		empty, err := c.Client.Scheme().New(listKind)
+		if err != nil {
+			return "", fmt.Errorf("reading workloads: %w", err)
+		}
+		workloads := empty.(client.ObjectList)
 		if err := c.Live.List(ctx, workloads, client.InNamespace(namespace)); err != nil {
 			return "", fmt.Errorf("reading workloads: %w", err)
 		}
 		found := ""
-		err := meta.EachListItem(workloads, func(item runtime.Object) error {
+		err = meta.EachListItem(workloads, func(item runtime.Object) error {
 			if workload := item.(client.Object); found == "" && workload.GetDeletionTimestamp() == nil && !hasUpdatedPods(workload) {
-				found = kind.gvk.Kind + "/" + workload.GetName()
+				found = kind.Kind + "/" + workload.GetName()
 			}
 			return nil
 		})

@@ -7,7 +7,6 @@ package cacheoptions
 
 import (
 	openreportsv1alpha1 "github.com/openreports/reports-api/apis/openreports.io/v1alpha1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -22,14 +21,18 @@ import (
 // New returns the options of the operator's cache:
 //   - of Namespaces, the metadata with managedFields, which show who owns a label;
 //   - of workloads, what identifies them and their resourceVersion;
-//   - of ServiceAccounts, only those named default;
+//   - of kinds of which controls share one object with Kubernetes, only the objects with its name;
 //   - of openreports.io Reports, if withOpenReports is set, only those with the operator's name;
 //   - of everything else, all fields except managedFields.
 func New(withOpenReports bool) cache.Options {
 	keepAll := func(object any) (any, error) { return object, nil }
 	byObject := map[client.Object]cache.ByObject{
-		metadata.Namespace():     {Transform: keepAll},
-		&corev1.ServiceAccount{}: {Field: fields.OneTermEqualSelector(metav1.ObjectNameField, controls.DefaultServiceAccount)},
+		metadata.Namespace(): {Transform: keepAll},
+	}
+	for _, kind := range controls.Kinds() {
+		if kind.SharedName != "" {
+			byObject[kind.New()] = cache.ByObject{Field: fields.OneTermEqualSelector(metav1.ObjectNameField, kind.SharedName)}
+		}
 	}
 	for _, workload := range metadata.Workloads() {
 		byObject[workload] = cache.ByObject{Transform: stripMetadata}

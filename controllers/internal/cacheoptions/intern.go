@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/controls"
 )
 
 // maxPoolSize is how many different values a pool holds. A full pool starts empty again; cached
@@ -64,6 +65,9 @@ func (i *interner) transform(received any) (any, error) {
 		return nil, fmt.Errorf("cannot cache a %T", received)
 	}
 	object.SetManagedFields(nil)
+	if kind := controls.KindOf(object); kind != nil && kind.Strip != nil {
+		kind.Strip(object)
+	}
 	object.SetName(internText(object.GetName()))
 	object.SetNamespace(internText(object.GetNamespace()))
 	if labels := object.GetLabels(); len(labels) > 0 {
@@ -81,7 +85,6 @@ func (i *interner) transform(received any) (any, error) {
 		object.Spec = i.limits.intern(object.Spec)
 	case *corev1.ResourceQuota:
 		object.Spec = i.quotas.intern(object.Spec)
-		object.Status = corev1.ResourceQuotaStatus{}
 	case *v1alpha1.BaselineReport:
 		i.internReport(&object.BaselineReportData)
 	}
