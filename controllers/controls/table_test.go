@@ -11,9 +11,9 @@ import (
 // sectionField returns the field of the spec that has a JSON name.
 func sectionField(name string) (reflect.StructField, bool) {
 	spec := reflect.TypeFor[v1alpha1.SecurityBaselineSpec]()
-	for i := range spec.NumField() {
-		if jsonName, _, _ := strings.Cut(spec.Field(i).Tag.Get("json"), ","); jsonName == name {
-			return spec.Field(i), true
+	for field := range spec.Fields() {
+		if jsonName, _, _ := strings.Cut(field.Tag.Get("json"), ","); jsonName == name {
+			return field, true
 		}
 	}
 	return reflect.StructField{}, false
@@ -35,8 +35,7 @@ func TestAll_EveryControlHasSection(t *testing.T) {
 // Every pointer to a struct in the spec is the section of a control.
 func TestAll_EverySectionHasControl(t *testing.T) {
 	spec := reflect.TypeFor[v1alpha1.SecurityBaselineSpec]()
-	for i := range spec.NumField() {
-		field := spec.Field(i)
+	for field := range spec.Fields() {
 		if field.Type.Kind() != reflect.Pointer || field.Type.Elem().Kind() != reflect.Struct {
 			continue
 		}
