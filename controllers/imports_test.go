@@ -22,8 +22,8 @@ var purePackages = []string{
 	"controllers/enforcement/ownership",
 }
 
-// mayImport lists, by package, the packages of the operator that it may import besides the
-// api. An arrow that is missing here points the wrong way, or is a decision to write down.
+// mayImport lists, by package, the packages of the operator that it may import in addition to
+// the API. An arrow that is missing here points the wrong way, or is a decision to write down.
 var mayImport = map[string][]string{
 	"controllers/controls":              {},
 	"controllers/precedence":            {"controllers/controls"},

@@ -18,7 +18,7 @@ type state struct {
 	// Lost: at most one pause.
 	throttle throttle
 	// identity is the operator's user name.
-	// Lost: nothing, since the API server is asked again.
+	// Lost: nothing, the operator asks the API server again.
 	identity identity
 }
 

@@ -20,7 +20,7 @@ func (r *Reconciler) status(ctx context.Context, baseline *v1alpha1.SecurityBase
 	if err != nil {
 		return report.InvalidSelectorStatus(baseline, err, now), nil
 	}
-	// What is read here is not modified, so it need not be copied.
+	// The lists are only read, so they need no copy.
 	namespaces := metadata.NamespaceList()
 	if err := r.client.List(ctx, namespaces, client.UnsafeDisableDeepCopy); err != nil {
 		return v1alpha1.SecurityBaselineStatus{}, fmt.Errorf("listing namespaces: %w", err)

@@ -88,7 +88,7 @@ type Namespace struct {
 // Desired is what a control expects of one namespace.
 type Desired struct {
 	// Objects are managed objects: every field is stated, including those that the API
-	// server would default. Of a shared object only the owned fields are stated.
+	// server would default. A shared object states only the owned fields.
 	Objects []Object
 
 	// NamespaceLabels are labels on the namespace itself.

@@ -78,7 +78,7 @@ func KindOf(object Object) *Kind {
 	return kindsByType()[reflect.TypeOf(object)]
 }
 
-// kindsByType is asked for every object that is compared.
+// kindsByType is a map because the operator looks up the kind of every object it compares.
 var kindsByType = sync.OnceValue(func() map[reflect.Type]*Kind {
 	kinds := map[reflect.Type]*Kind{}
 	for _, kind := range Kinds() {

@@ -33,7 +33,7 @@ func newTarget(current snapshot, id string, expected any) target {
 	return target{id: id, revision: controls.Revision(expected), key: string(current.namespace.UID) + "/" + id}
 }
 
-// repair is how an object is to be made as expected.
+// repair describes how the operator makes an object as expected.
 type repair struct {
 	action      v1alpha1.DriftAction
 	differences diff.Differences
@@ -239,8 +239,8 @@ func uidUnlessAudit(p *plan, uid types.UID) types.UID {
 }
 
 // canWrite reports whether the operator may write to an object of a name that it needs: the
-// object has its label or, where that was removed, is in the inventory by its UID or, where
-// the inventory lacks it, has a field that the operator wrote. An operator can end before it
+// object has the operator's label, is in the inventory by its UID, or has a field that the
+// operator wrote. Another author can remove the label, and an operator can end before it
 // records what it created.
 func canWrite(task *evaluation.Task, object client.Object) bool {
 	if controls.IsShared(object) || hasBaselineLabel(object) {
@@ -250,8 +250,8 @@ func canWrite(task *evaluation.Task, object client.Object) bool {
 	return entry != nil && entry.UID == object.GetUID() || ownership.HasWritten(object)
 }
 
-// isReported reports whether the report already says that Enforce mode would do this, so
-// that the API server need not be asked again whether it would accept it.
+// isReported reports whether the report already says that Enforce mode would do this. The
+// operator then need not check again whether the API server would accept it.
 func (p *plan) isReported(id string, found repair) bool {
 	if !p.IsAudit() || !p.IsPreviousCurrent || p.Previous == nil {
 		return false

@@ -54,7 +54,7 @@ func (e bindError) Error() string {
 func (e bindError) Unwrap() error { return e.refusal }
 
 // withBindHint adds what to do to an error about a RoleBinding that the operator may not
-// write. Kubernetes lets nobody grant permissions that they neither have nor may bind.
+// write. Kubernetes lets a user grant only permissions that the user has or may bind.
 // https://kubernetes.io/docs/reference/access-authn-authz/rbac/#privilege-escalation-prevention-and-bootstrapping
 func withBindHint(object client.Object, err error) error {
 	binding, ok := object.(*rbacv1.RoleBinding)

@@ -184,8 +184,7 @@ func (s *snapshot) labelChanges(t labelsTarget) diff.Differences {
 }
 
 // areLabelsReported reports whether the report already says that Enforce mode would change
-// the labels like this, so that the API server need not be asked again how the running pods
-// compare.
+// the labels like this. The operator then need not check again how the running pods compare.
 func (p *plan) areLabelsReported(current snapshot, t labelsTarget) bool {
 	if !p.IsAudit() {
 		return false

@@ -152,7 +152,7 @@ func ListManaged(ctx context.Context, reader client.Reader, baseline string) (ma
 			}
 		})
 		if err != nil {
-			return nil, fmt.Errorf("listing the namespaces that baseline %s labelled: %w", baseline, err)
+			return nil, fmt.Errorf("listing the namespaces that baseline %s labeled: %w", baseline, err)
 		}
 	}
 	return namespaces, nil

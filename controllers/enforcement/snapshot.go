@@ -77,9 +77,9 @@ func inventoryUIDs(tasks []evaluation.Task) sets.Set[types.UID] {
 }
 
 // isInNamespace reports whether an object of the cache is in this namespace, and not in a
-// former one of the same name. Creation times do not tell for the second in which the
-// namespace was created: the API server is asked about an object that has the operator's
-// label and is not in the inventory yet.
+// former one of the same name. If it was created in the same second as the namespace, has
+// the operator's label and is not in the inventory yet, the times do not tell, and the API
+// server decides.
 func (e *Enforcer) isInNamespace(ctx context.Context, object, namespace client.Object, inventory sets.Set[types.UID]) (bool, error) {
 	created := object.GetCreationTimestamp()
 	switch {
@@ -91,7 +91,7 @@ func (e *Enforcer) isInNamespace(ctx context.Context, object, namespace client.O
 	live, err := e.readLive(ctx, object)
 	switch {
 	case apierrors.IsForbidden(err):
-		// What the operator may not read fails the controls that expect it, not all.
+		// A missing permission fails the controls that expect the object, not all.
 		return true, nil
 	case err != nil:
 		return false, client.IgnoreNotFound(err)

@@ -100,8 +100,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&rbacv1.ClusterRoleBinding{}, r.enqueueFailedNamespaces()).
 		Watches(&v1alpha1.BaselineReport{}, enqueueReportNamespaceDelayed()).
 		WatchesRawSource(clockjump.NewSource(r.clock, handlers.EnqueueNamespacesLowPriority(r.client)))
-	// Of the kinds that controls manage, also the objects of other authors: they can undo what the
-	// operator applies.
+	// This includes objects of other authors: they can undo what the operator applies.
 	for _, kind := range controls.Kinds() {
 		controller = controller.Watches(kind.New(), r.enqueueNamespaceOf(), builder.WithPredicates(isRelevant(kind)))
 	}

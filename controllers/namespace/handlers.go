@@ -25,7 +25,7 @@ const (
 	authorizerCacheDelay = time.Second
 	// reportDelay is how long after a report was written its namespace is reconciled.
 	reportDelay = 10 * time.Second
-	// workloadDelay is how long after a workload changed the API server is asked again which
+	// workloadDelay is how long after a workload changed the operator checks again which
 	// running pods violate a level.
 	workloadDelay = 5 * time.Second
 )

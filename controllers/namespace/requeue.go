@@ -16,7 +16,7 @@ const (
 	rejectedRetry = 30 * time.Second
 	// staleRetry is the delay before a namespace is evaluated again because the cache was stale.
 	staleRetry = 100 * time.Millisecond
-	// firstPodCheck and lastPodCheck bound the delay before the API server is asked again which
+	// firstPodCheck and lastPodCheck bound the delay before the operator checks again which
 	// running pods violate a level, if no watched change occurs. Jitter up to doubles it.
 	firstPodCheck = 10 * time.Second
 	lastPodCheck  = 5 * time.Minute

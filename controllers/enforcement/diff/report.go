@@ -34,8 +34,8 @@ func (d Differences) ReportPaths() []string {
 	return paths
 }
 
-// jsonValues returns two values as JSON. Of two lists it returns only the elements that
-// the other list lacks, unless the lists differ only in their order.
+// jsonValues returns two values as JSON. If both are lists, it returns only the
+// elements that the other list lacks, unless the lists differ only in their order.
 func jsonValues(expected, actual any) (expectedJSON, actualJSON string) {
 	expectedJSON, actualJSON = toJSON(expected), toJSON(actual)
 	var expectedList, actualList []json.RawMessage

@@ -85,8 +85,8 @@ func ownsAny(entry *metav1.ManagedFieldsEntry, paths []fieldpath.Path) bool {
 	return owns
 }
 
-// isWrittenByOperator reports whether a whole field is recorded as the operator's. Of a
-// field whose parts are recorded, some may have been removed since.
+// isWrittenByOperator reports whether a whole field is recorded as the operator's. If
+// only parts of a field are recorded, other parts may have been removed since.
 func isWrittenByOperator(entries []metav1.ManagedFieldsEntry, paths []fieldpath.Path) bool {
 	return slices.ContainsFunc(entries, func(entry metav1.ManagedFieldsEntry) bool {
 		return entry.Manager == v1alpha1.FieldManager && slices.ContainsFunc(paths, fieldsOf(&entry).Has)

@@ -42,8 +42,8 @@ type Checker struct {
 	// Now returns the time.
 	Now func() time.Time
 
-	// results are those of the last moments, by namespace UID and level. Without them, the
-	// API server is asked once more.
+	// results are those of the last moments, by namespace UID and level. They are lost
+	// when the operator ends: it then asks the API server once more.
 	results ttlmap.Map[cachedResult]
 }
 
@@ -63,7 +63,7 @@ type Input struct {
 // Evaluate compares the running pods to the level that a baseline expects. It asks the API
 // server only what the report does not say, what may have changed since, and what the due
 // change of the labels will not tell. The evaluation is valid even if an error says that
-// the API server could not be asked.
+// the API server did not answer.
 func (c *Checker) Evaluate(ctx context.Context, in Input) (Evaluation, error) {
 	current := EnforcedLevel(in.Namespace.Labels)
 	reached := reachedLevel(in, current)

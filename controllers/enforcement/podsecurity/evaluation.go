@@ -29,8 +29,8 @@ type Evaluation struct {
 	isKnown bool
 	checkResult
 
-	// isProvisional reports whether pods could have been created unseen when the API
-	// server was asked.
+	// isProvisional reports whether pods could have been created that the API server did
+	// not see when it evaluated the running pods.
 	isProvisional bool
 
 	// isProtected reports whether admission rejects pods that violate the level, so that

@@ -9,7 +9,7 @@ import (
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
 
-// checkResult is the API server's judgement of the running pods under a level.
+// checkResult is the API server's judgment of the running pods under a level.
 type checkResult struct {
 	violations []v1alpha1.PodViolation
 	// incomplete says what the API server did not check; empty if it checked everything.
@@ -35,8 +35,8 @@ func (c cachedResult) decisive(raises bool) checkResult {
 	return c.checkResult
 }
 
-// The API server limits the text of its warnings, in runes. Of a longer text it first
-// shortens each warning and then omits the end.
+// The API server limits the text of its warnings, in runes. It first shortens each
+// warning of a longer text and then omits the end.
 // https://github.com/kubernetes/kubernetes/blob/v1.36.3/staging/src/k8s.io/apiserver/pkg/endpoints/filters/warning.go
 const (
 	maxWarningsLength = 4096

@@ -21,7 +21,7 @@ import (
 )
 
 // Kinds returns an object of each kind of admission policy and binding that the operator applies.
-// isMutatingServed tells whether the API server serves MutatingAdmissionPolicy v1.
+// isMutatingServed reports whether the API server serves MutatingAdmissionPolicy v1.
 func Kinds(isMutatingServed bool) []client.Object {
 	kinds := []client.Object{&admissionregistrationv1.ValidatingAdmissionPolicy{}, &admissionregistrationv1.ValidatingAdmissionPolicyBinding{}}
 	if isMutatingServed {

@@ -15,7 +15,7 @@ import (
 )
 
 // DefaultRenewDeadline is controller-runtime's default: how long a leader tries to renew its lease,
-// which lasts 15 s, before it gives up.
+// which lasts 15 s, before it stops.
 const DefaultRenewDeadline = 10 * time.Second
 
 var errNotLeader = errors.New("write blocked: leader lease not renewed in time")

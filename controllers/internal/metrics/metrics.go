@@ -1,5 +1,5 @@
-// Package metrics defines the operator's own metrics. What controllers count during a reconcile is
-// here as functions; the gauges of a baseline's status are read from the cache at each scrape. The
+// Package metrics defines the operator's own metrics. Controllers call its functions to count
+// what a reconcile did. The gauges of a baseline's status come from the cache at each scrape. The
 // metrics of controller-runtime know nothing of baselines, so no upstream issue would end this
 // package.
 package metrics

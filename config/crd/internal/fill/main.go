@@ -1,7 +1,8 @@
-// Command fill replaces the word CONTROLS in generated files by what follows from the table
-// of controls: in an enum their names, in a validation rule a condition that any of their
-// sections is present, elsewhere the names of these sections. So a new control needs no
-// change of a list in the API.
+// Command fill replaces the word CONTROLS in generated files, so that a new control needs no
+// change of a list in the API. What replaces it follows from the table of controls:
+//   - in an enum, the names of the controls;
+//   - in a validation rule, a condition that any of their sections is present;
+//   - elsewhere, the names of these sections.
 package main
 
 import (
