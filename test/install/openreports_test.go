@@ -9,20 +9,21 @@ import (
 	openreportsv1alpha1 "github.com/openreports/reports-api/apis/openreports.io/v1alpha1"
 
 	"github.com/securitybaseline/operator/test/cluster"
+	"github.com/securitybaseline/operator/test/testutil"
 )
 
 const openReport = "reports.openreports.io/security-baseline"
 
 // Each BaselineReport is an openreports.io Report too, where that is asked for and
 // permitted.
-func TestOpenReports(t *testing.T) {
+func TestOpenReports_FollowBaselineReports(t *testing.T) {
 	audit, flags, err := cluster.NewAudit(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
-	local := prepared(t, flags...)
-	must(t, local, string(kustomization(t, []string{"default"}, []string{"openreports"})), "apply", "--server-side", "-f", "-")
-	must(t, local, "", "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+	local := startClusterWithCRDs(t, flags...)
+	testutil.Kubectl(t, local, string(buildKustomization(t, []string{"default"}, []string{"openreports"})), "apply", "--server-side", "-f", "-")
+	testutil.Kubectl(t, local, "", "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
 	stop, err := local.StartOperator(t.Context(), cluster.OperatorOptions{OpenReports: true})
 	if err != nil {
 		t.Fatal(err)
@@ -38,17 +39,17 @@ kind: Report
 metadata: {name: security-baseline, namespace: default}
 source: another
 `
-	must(t, local, theirs, "create", "-f", "-")
-	must(t, local, guarded, "apply", "-f", "-")
-	must(t, local, "", "wait", "--for=condition=Ready", "securitybaseline/everything", "--timeout=60s")
+	testutil.Kubectl(t, local, theirs, "create", "-f", "-")
+	testutil.Kubectl(t, local, guardedManifest, "apply", "-f", "-")
+	testutil.Kubectl(t, local, "", "wait", "--for=condition=Ready", "securitybaseline/everything", "--timeout=60s")
 
 	says := func(t *testing.T, holds func(openreportsv1alpha1.Report) bool) {
 		t.Helper()
 		var out string
-		if !became(t, func() bool {
+		if !testutil.Holds(t, func() bool {
 			var report openreportsv1alpha1.Report
 			var err error
-			if out, err = kubectl(t, local, "", "get", openReport, "-n", "guarded", "-o", "json"); err != nil {
+			if out, err = testutil.TryKubectl(t, local, "", "get", openReport, "-n", "guarded", "-o", "json"); err != nil {
 				return false
 			}
 			return json.Unmarshal([]byte(out), &report) == nil && holds(report)
@@ -63,26 +64,26 @@ source: another
 		})
 	})
 	t.Run("and what changes in it", func(t *testing.T) {
-		must(t, local, "", "patch", "securitybaseline", "everything", "--type=json",
+		testutil.Kubectl(t, local, "", "patch", "securitybaseline", "everything", "--type=json",
 			"-p", `[{"op":"add","path":"/spec/exceptions","value":[{"name":"vendor","namespaces":["guarded"],"controls":["Images"],"reason":"they bring their own images"}]}]`)
 		says(t, func(report openreportsv1alpha1.Report) bool {
 			return report.Summary == openreportsv1alpha1.ReportSummary{Pass: 7, Skip: 1}
 		})
 	})
 	t.Run("is written again where somebody deletes or changes it", func(t *testing.T) {
-		must(t, local, "", "delete", openReport, "-n", "guarded")
-		must(t, local, "", "wait", "--for=create", openReport, "-n", "guarded", "--timeout=60s")
-		must(t, local, "", "patch", openReport, "-n", "guarded", "--type=merge", "-p", `{"summary":{"fail":9}}`)
+		testutil.Kubectl(t, local, "", "delete", openReport, "-n", "guarded")
+		testutil.Kubectl(t, local, "", "wait", "--for=create", openReport, "-n", "guarded", "--timeout=60s")
+		testutil.Kubectl(t, local, "", "patch", openReport, "-n", "guarded", "--type=merge", "-p", `{"summary":{"fail":9}}`)
 		says(t, func(report openreportsv1alpha1.Report) bool { return report.Summary.Fail == 0 })
 	})
 	t.Run("leaves alone what another tool wrote", func(t *testing.T) {
-		if source := must(t, local, "", "get", openReport, "-n", "default", "-o", "jsonpath={.source}{.results}"); source != "another" {
+		if source := testutil.Kubectl(t, local, "", "get", openReport, "-n", "default", "-o", "jsonpath={.source}{.results}"); source != "another" {
 			t.Errorf("it is %s", source)
 		}
 	})
 	t.Run("and goes with the BaselineReport", func(t *testing.T) {
-		takeAlong(t, local, "everything")
-		must(t, local, "", "wait", "--for=delete", openReport, "-n", "guarded", "--timeout=60s")
+		deleteWithManagedObjects(t, local, "everything")
+		testutil.Kubectl(t, local, "", "wait", "--for=delete", openReport, "-n", "guarded", "--timeout=60s")
 	})
 	t.Run("for which it needs each of its permissions", func(t *testing.T) {
 		permissions, err := cluster.Permissions("openreports/role.yaml")
@@ -98,8 +99,8 @@ source: another
 }
 
 // Without the CRD the operator ends at once with a sentence.
-func TestOpenReportsNeedTheCRD(t *testing.T) {
-	local := installed(t)
+func TestOpenReports_RequireCRD(t *testing.T) {
+	local := testutil.InstallCluster(t)
 	_, err := local.StartOperator(t.Context(), cluster.OperatorOptions{OpenReports: true})
 	if want := "--openreports needs the CustomResourceDefinition reports.openreports.io in version v1alpha1: install it or leave the flag out"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("%v, not %s", err, want)

@@ -12,9 +12,10 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/securitybaseline/operator/test/cluster"
+	"github.com/securitybaseline/operator/test/testutil"
 )
 
-const guarded = `
+const guardedManifest = `
 apiVersion: v1
 kind: Namespace
 metadata:
@@ -44,7 +45,7 @@ spec:
 `
 
 // tries are refused while the operator is installed.
-var tries = [][]string{
+var deniedCommands = [][]string{
 	// A pod from anywhere, that states nothing.
 	{"run", "web", "--image=evil.io/web", "-n", "guarded", "--dry-run=server"},
 	{"create", "clusterrolebinding", "jane", "--clusterrole=cluster-admin", "--user=jane", "--dry-run=server"},
@@ -55,80 +56,80 @@ var tries = [][]string{
 
 // hardened starts a control plane with everything in force, and returns what stops
 // the operator.
-func hardened(t *testing.T) (*cluster.Cluster, func()) {
+func startHardenedCluster(t *testing.T) (*cluster.Cluster, func()) {
 	t.Helper()
-	local := installed(t)
-	stop := startOperator(t, local)
-	must(t, local, guarded, "apply", "-f", "-")
-	must(t, local, "", "wait", "--for=condition=Ready", "securitybaseline", "everything", "--timeout=60s")
-	must(t, local, "", "wait", "--for=create", "serviceaccount/default", "-n", "guarded", "--timeout=60s")
-	for _, try := range tries {
-		eventually(t, local, "ValidatingAdmissionPolicy", try...)
+	local := testutil.InstallCluster(t)
+	stop := testutil.StartOperator(t, local)
+	testutil.Kubectl(t, local, guardedManifest, "apply", "-f", "-")
+	testutil.Kubectl(t, local, "", "wait", "--for=condition=Ready", "securitybaseline", "everything", "--timeout=60s")
+	testutil.Kubectl(t, local, "", "wait", "--for=create", "serviceaccount/default", "-n", "guarded", "--timeout=60s")
+	for _, try := range deniedCommands {
+		waitForKubectl(t, local, "ValidatingAdmissionPolicy", try...)
 	}
 	return local, stop
 }
 
 // takeAlong deletes a baseline, which takes along what it gave.
-func takeAlong(t *testing.T, local *cluster.Cluster, baseline string) {
+func deleteWithManagedObjects(t *testing.T, local *cluster.Cluster, baseline string) {
 	t.Helper()
-	must(t, local, "", "patch", "securitybaseline", baseline, "--type=merge", "-p", `{"spec":{"deletionPolicy":"Remove"}}`)
-	must(t, local, "", "wait", "--for=jsonpath={.metadata.finalizers}", "securitybaseline/"+baseline, "--timeout=60s")
-	must(t, local, "", "delete", "securitybaseline", baseline, "--timeout=60s")
+	testutil.Kubectl(t, local, "", "patch", "securitybaseline", baseline, "--type=merge", "-p", `{"spec":{"deletionPolicy":"Remove"}}`)
+	testutil.Kubectl(t, local, "", "wait", "--for=jsonpath={.metadata.finalizers}", "securitybaseline/"+baseline, "--timeout=60s")
+	testutil.Kubectl(t, local, "", "delete", "securitybaseline", baseline, "--timeout=60s")
 }
 
 // free checks that nothing is left that could refuse anything.
-func free(t *testing.T, local *cluster.Cluster) {
+func requireUninstalled(t *testing.T, local *cluster.Cluster) {
 	t.Helper()
-	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, patience, true, func(context.Context) (bool, error) {
-		left, err := kubectl(t, local, "", "get", "validatingadmissionpolicies,validatingadmissionpolicybindings,mutatingadmissionpolicies,mutatingadmissionpolicybindings", "-o", "name")
+	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, testutil.Timeout, true, func(context.Context) (bool, error) {
+		left, err := testutil.TryKubectl(t, local, "", "get", "validatingadmissionpolicies,validatingadmissionpolicybindings,mutatingadmissionpolicies,mutatingadmissionpolicybindings", "-o", "name")
 		return err == nil && !strings.Contains(left, "securitybaseline"), nil
 	})
 	if err != nil {
 		t.Fatalf("policies are left: %v", err)
 	}
-	for _, try := range tries {
+	for _, try := range deniedCommands {
 		// What is gone cannot be changed either.
-		if _, err := kubectl(t, local, "", "get", "networkpolicy", "security-baseline-default-deny", "-n", "guarded"); err != nil && try[1] == "networkpolicy" {
+		if _, err := testutil.TryKubectl(t, local, "", "get", "networkpolicy", "security-baseline-default-deny", "-n", "guarded"); err != nil && try[1] == "networkpolicy" {
 			continue
 		}
-		eventually(t, local, "", try...)
+		waitForKubectl(t, local, "", try...)
 	}
-	must(t, local, "", "create", "namespace", "new")
-	must(t, local, "", "delete", "namespace", "guarded", "new", "--timeout=60s")
+	testutil.Kubectl(t, local, "", "create", "namespace", "new")
+	testutil.Kubectl(t, local, "", "delete", "namespace", "guarded", "new", "--timeout=60s")
 }
 
 // With the guard on, in the order that the README says, what is left is a cluster
 // in which everything works.
-func TestUninstallLeavesAClusterInWhichEverythingWorks(t *testing.T) {
-	local, stop := hardened(t)
+func TestUninstall_DocumentedOrder(t *testing.T) {
+	local, stop := startHardenedCluster(t)
 	stop()
-	must(t, local, "", "delete", "securitybaselines", "--all", "--timeout=60s")
-	for _, try := range tries {
-		eventually(t, local, "", try...)
+	testutil.Kubectl(t, local, "", "delete", "securitybaselines", "--all", "--timeout=60s")
+	for _, try := range deniedCommands {
+		waitForKubectl(t, local, "", try...)
 	}
-	must(t, local, "", "delete", "-k", filepath.Join(cluster.Root(), "config", "default"), "--timeout=120s")
-	free(t, local)
+	testutil.Kubectl(t, local, "", "delete", "-k", filepath.Join(cluster.Root(), "config", "default"), "--timeout=120s")
+	requireUninstalled(t, local)
 }
 
 // And with a baseline that takes along what it gave, in the order that the README
 // says: it goes first, while the operator runs.
-func TestUninstallTakesAlongWhatWasGiven(t *testing.T) {
-	local, stop := hardened(t)
-	takeAlong(t, local, "everything")
-	left := must(t, local, "", "get", "networkpolicies,rolebindings,limitranges,resourcequotas,serviceaccounts,baselinereports", "-n", "guarded",
-		"-l", "securitybaseline.io/baseline", "-o", "name") + must(t, local, "", "get", "namespace", "guarded", "-o", "jsonpath={.metadata.labels}")
+func TestUninstall_RemovesManagedObjectsWithDeletionPolicyRemove(t *testing.T) {
+	local, stop := startHardenedCluster(t)
+	deleteWithManagedObjects(t, local, "everything")
+	left := testutil.Kubectl(t, local, "", "get", "networkpolicies,rolebindings,limitranges,resourcequotas,serviceaccounts,baselinereports", "-n", "guarded",
+		"-l", "securitybaseline.io/baseline", "-o", "name") + testutil.Kubectl(t, local, "", "get", "namespace", "guarded", "-o", "jsonpath={.metadata.labels}")
 	if strings.Contains(left, "securitybaseline.io") || strings.Contains(left, "security-baseline") || strings.Contains(left, "pod-security") {
 		t.Errorf("left: %s", left)
 	}
 	stop()
-	must(t, local, "", "delete", "-k", filepath.Join(cluster.Root(), "config", "default"), "--timeout=120s")
-	free(t, local)
+	testutil.Kubectl(t, local, "", "delete", "-k", filepath.Join(cluster.Root(), "config", "default"), "--timeout=120s")
+	requireUninstalled(t, local)
 }
 
 // So is it if somebody deletes everything at once, with the operator running and
 // its baselines in force.
-func TestUninstallAtOnceLeavesAClusterInWhichEverythingWorks(t *testing.T) {
-	local, _ := hardened(t)
-	must(t, local, "", "delete", "-k", filepath.Join(cluster.Root(), "config", "default"), "--timeout=120s")
-	free(t, local)
+func TestUninstall_DeletingEverythingTogether(t *testing.T) {
+	local, _ := startHardenedCluster(t)
+	testutil.Kubectl(t, local, "", "delete", "-k", filepath.Join(cluster.Root(), "config", "default"), "--timeout=120s")
+	requireUninstalled(t, local)
 }

@@ -23,7 +23,7 @@ func promtool(t *testing.T, dir string, args ...string) {
 	}
 }
 
-func read(t *testing.T, path ...string) []byte {
+func readFile(t *testing.T, path ...string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(path...))
 	if err != nil {
@@ -32,7 +32,7 @@ func read(t *testing.T, path ...string) []byte {
 	return data
 }
 
-func write(t *testing.T, data []byte, path ...string) {
+func writeFile(t *testing.T, data []byte, path ...string) {
 	t.Helper()
 	if err := os.WriteFile(filepath.Join(path...), data, 0o600); err != nil {
 		t.Fatal(err)
@@ -40,43 +40,43 @@ func write(t *testing.T, data []byte, path ...string) {
 }
 
 // rule is an alert, as far as it is looked at here.
-type rule struct {
+type alertRule struct {
 	Alert, Expr string
 	Annotations map[string]string
 }
 
 // alerts returns the groups of the PrometheusRule as Prometheus reads them, and the
 // rules in them.
-func alerts(t *testing.T) ([]byte, []rule) {
+func readAlerts(t *testing.T) ([]byte, []alertRule) {
 	t.Helper()
 	var manifest struct {
 		Spec map[string]any
 	}
-	if err := yaml.Unmarshal(read(t, cluster.Root(), "config", "prometheus", "prometheus_rule.yaml"), &manifest); err != nil {
+	if err := yaml.Unmarshal(readFile(t, cluster.Root(), "config", "prometheus", "prometheus_rule.yaml"), &manifest); err != nil {
 		t.Fatal(err)
 	}
 	data, err := yaml.Marshal(manifest.Spec)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var spec struct{ Groups []struct{ Rules []rule } }
+	var spec struct{ Groups []struct{ Rules []alertRule } }
 	if err := yaml.Unmarshal(data, &spec); err != nil {
 		t.Fatal(err)
 	}
-	var rules []rule
+	var rules []alertRule
 	for _, group := range spec.Groups {
 		rules = append(rules, group.Rules...)
 	}
 	return data, rules
 }
 
-func TestAlerts(t *testing.T) {
+func TestAlerts_TestedAndDocumented(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	data, rules := alerts(t)
-	write(t, data, dir, "alerts.yaml")
-	tests := read(t, "testdata", "alerts_test.yaml")
-	write(t, tests, dir, "alerts_test.yaml")
+	data, rules := readAlerts(t)
+	writeFile(t, data, dir, "alerts.yaml")
+	tests := readFile(t, "testdata", "alerts_test.yaml")
+	writeFile(t, tests, dir, "alerts_test.yaml")
 	promtool(t, dir, "check", "rules", "--lint=all", "--lint-fatal", "alerts.yaml")
 	promtool(t, dir, "test", "rules", "alerts_test.yaml")
 
@@ -94,7 +94,7 @@ func TestAlerts(t *testing.T) {
 			if !strings.HasSuffix(rule.Annotations["runbook_url"], "/"+runbook) {
 				t.Errorf("runbook_url is %s", rule.Annotations["runbook_url"])
 			}
-			if text := string(read(t, cluster.Root(), runbook)); !strings.HasPrefix(text, "# "+rule.Alert+"\n") {
+			if text := string(readFile(t, cluster.Root(), runbook)); !strings.HasPrefix(text, "# "+rule.Alert+"\n") {
 				t.Errorf("%s is not about it", runbook)
 			}
 		})

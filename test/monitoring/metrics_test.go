@@ -18,10 +18,11 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/securitybaseline/operator/test/cluster"
+	"github.com/securitybaseline/operator/test/testutil"
 )
 
 // patience is how long a test waits for what must come.
-const patience = 2 * time.Minute
+const testutil.Timeout = 2 * time.Minute
 
 func TestMain(m *testing.M) {
 	cluster.Main()
@@ -47,7 +48,7 @@ spec:
   exceptions:
   - {name: vendor, namespaces: [default], controls: [Network], reason: their charts move here in spring, expirationTime: "2099-01-01T00:00:00Z"}
 `
-	opened = `{"spec":{"ingress":[{}]}}`
+	openPolicyPatch = `{"spec":{"ingress":[{}]}}`
 )
 
 // operators are two replicas of the executable, as their Deployment runs them.
@@ -58,7 +59,7 @@ type operators struct {
 }
 
 // start starts them, and has them see a drift.
-func start(t *testing.T) *operators {
+func startOperators(t *testing.T) *operators {
 	t.Helper()
 	audit, flags, err := cluster.NewAudit(t.TempDir())
 	if err != nil {
@@ -88,7 +89,7 @@ func start(t *testing.T) *operators {
 	replicas.kubectl(t, manifests, "apply", "-f", "-")
 	replicas.kubectl(t, "", "wait", "--for=condition=Ready", "securitybaseline/production", "--timeout=60s")
 	replicas.kubectl(t, "", "wait", "--for=create", "networkpolicy/security-baseline-default-deny", "-n", "shop", "--timeout=60s")
-	replicas.kubectl(t, "", "patch", "networkpolicy", "security-baseline-default-deny", "-n", "shop", "--type=merge", "-p", opened)
+	replicas.kubectl(t, "", "patch", "networkpolicy", "security-baseline-default-deny", "-n", "shop", "--type=merge", "-p", openPolicyPatch)
 	return replicas
 }
 
@@ -105,11 +106,11 @@ func (o *operators) kubectl(t *testing.T, input string, args ...string) string {
 
 // series returns what both replicas expose, as Prometheus would label it. It waits
 // until the leader has counted the drift.
-func (o *operators) series(t *testing.T, token string) []string {
+func (o *operators) waitForSeries(t *testing.T, token string) []string {
 	t.Helper()
 	var series []string
 	var last string
-	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, testutil.Timeout, true, func(ctx context.Context) (bool, error) {
 		series = nil
 		for i, manager := range o.managers {
 			status, body, err := manager.Scrape(ctx, token)
@@ -117,7 +118,7 @@ func (o *operators) series(t *testing.T, token string) []string {
 				last = fmt.Sprint(status, err, body)
 				return false, nil
 			}
-			series = append(series, labelled(body, i)...)
+			series = append(series, addTargetLabels(body, i)...)
 		}
 		last = strings.Join(series, "\n")
 		return strings.Contains(last, "securitybaseline_drift_healing_seconds_count") && strings.Contains(last, `condition="Ready"`) &&
@@ -130,7 +131,7 @@ func (o *operators) series(t *testing.T, token string) []string {
 }
 
 // labelled adds the labels of a target to each sample.
-func labelled(body string, replica int) []string {
+func addTargetLabels(body string, replica int) []string {
 	target := fmt.Sprintf(`job="securitybaseline-metrics",namespace=%q,service="securitybaseline-metrics",endpoint="https",pod="manager-%d",instance="10.0.0.%d:8443"`,
 		cluster.OperatorNamespace, replica, replica)
 	var series []string
@@ -158,7 +159,7 @@ func cutLast(s, separator string) (before, after string, found bool) {
 
 // queries returns the expressions of the dashboard, with its variables as Grafana
 // fills them in.
-func queries(t *testing.T) []string {
+func dashboardQueries(t *testing.T) []string {
 	t.Helper()
 	var dashboard struct {
 		Panels []struct {
@@ -166,7 +167,7 @@ func queries(t *testing.T) []string {
 			Targets []struct{ Expr string }
 		}
 	}
-	if err := json.Unmarshal(read(t, cluster.Root(), "config", "grafana", "securitybaseline.json"), &dashboard); err != nil {
+	if err := json.Unmarshal(readFile(t, cluster.Root(), "config", "grafana", "securitybaseline.json"), &dashboard); err != nil {
 		t.Fatal(err)
 	}
 	var found []string
@@ -181,15 +182,15 @@ func queries(t *testing.T) []string {
 	return found
 }
 
-func TestWhatTheOperatorExposes(t *testing.T) {
+func TestMetrics_ExposedByReplicas(t *testing.T) {
 	t.Parallel()
-	replicas := start(t)
+	replicas := startOperators(t)
 	replicas.kubectl(t, "", "create", "namespace", "monitoring")
 	for _, account := range []string{"prometheus-k8s", "stranger"} {
 		replicas.kubectl(t, "", "create", "serviceaccount", account, "-n", "monitoring")
 	}
 	replicas.kubectl(t, "", "apply", "-f", cluster.Root()+"/config/prometheus/metrics_reader_role_binding.yaml")
-	series := replicas.series(t, replicas.kubectl(t, "", "create", "token", "prometheus-k8s", "-n", "monitoring"))
+	series := replicas.waitForSeries(t, replicas.kubectl(t, "", "create", "token", "prometheus-k8s", "-n", "monitoring"))
 
 	t.Run("is not for everybody", func(t *testing.T) {
 		for token, want := range map[string]int{"": http.StatusUnauthorized, replicas.kubectl(t, "", "create", "token", "stranger", "-n", "monitoring"): http.StatusForbidden} {
@@ -199,15 +200,15 @@ func TestWhatTheOperatorExposes(t *testing.T) {
 		}
 	})
 	t.Run("is found by every query of the dashboard", func(t *testing.T) {
-		expressions := queries(t)
+		expressions := dashboardQueries(t)
 		for i := range expressions {
 			// While all is well, this one finds nothing.
 			expressions[i] = strings.Replace(expressions[i], `state!~"Compliant|Excepted|Overridden"`, `state=~"Compliant|Excepted"`, 1)
 		}
-		findsSomething(t, series, expressions)
+		requireResults(t, series, expressions)
 	})
 	t.Run("is what the alerts ask for", func(t *testing.T) {
-		_, rules := alerts(t)
+		_, rules := readAlerts(t)
 		// What they compare to a threshold is there, whatever its value.
 		threshold := regexp.MustCompile(`status!="True"|state="(Drifted|Contested)"`)
 		var expressions []string
@@ -216,10 +217,10 @@ func TestWhatTheOperatorExposes(t *testing.T) {
 				expressions = append(expressions, threshold.ReplaceAllString(metric, `baseline="production"`))
 			}
 		}
-		findsSomething(t, series, expressions)
+		requireResults(t, series, expressions)
 	})
 	t.Run("has one leader", func(t *testing.T) {
-		findsSomething(t, series, []string{`sum(leader_election_master_status{name="leader.securitybaseline.io"}) == 1`})
+		requireResults(t, series, []string{`sum(leader_election_master_status{name="leader.securitybaseline.io"}) == 1`})
 	})
 	t.Run("needs each permission that only an executable needs", func(t *testing.T) {
 		permissions, err := cluster.Permissions("rbac/leader_election_role.yaml", "rbac/metrics_auth_role.yaml")
@@ -231,12 +232,12 @@ func TestWhatTheOperatorExposes(t *testing.T) {
 			t.Errorf("of %d permissions, %v are not needed; refused: %v (%v)", len(permissions), unused, refused, err)
 		}
 	})
-	t.Run("and the log is JSON with stable keys", func(t *testing.T) { replicas.logsAreJSON(t) })
+	t.Run("and the log is JSON with stable keys", func(t *testing.T) { replicas.requireJSONLogs(t) })
 }
 
 // findsSomething has promtool evaluate the expressions over the series as they stood
 // for a day.
-func findsSomething(t *testing.T, series, expressions []string) {
+func requireResults(t *testing.T, series, expressions []string) {
 	t.Helper()
 	type expectation struct {
 		Expr       string           `json:"expr"`
@@ -260,17 +261,17 @@ func findsSomething(t *testing.T, series, expressions []string) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	write(t, data, dir, "queries_test.yaml")
+	writeFile(t, data, dir, "queries_test.yaml")
 	promtool(t, dir, "test", "rules", "queries_test.yaml")
 }
 
 // logsAreJSON checks each line of what the replicas logged, and that the drift is
 // among them.
-func (o *operators) logsAreJSON(t *testing.T) {
+func (o *operators) requireJSONLogs(t *testing.T) {
 	t.Helper()
 	drifts := 0
 	for _, manager := range o.managers {
-		for line := range strings.SplitSeq(strings.TrimSpace(string(read(t, manager.Log))), "\n") {
+		for line := range strings.SplitSeq(strings.TrimSpace(string(readFile(t, manager.Log))), "\n") {
 			var entry map[string]any
 			if err := json.Unmarshal([]byte(line), &entry); err != nil {
 				t.Errorf("%v: %s", err, line)

@@ -20,7 +20,7 @@ import (
 )
 
 // output runs a command and returns its standard output.
-func output(t *testing.T, command *exec.Cmd) []byte {
+func runCommand(t *testing.T, command *exec.Cmd) []byte {
 	t.Helper()
 	out, err := command.Output()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
@@ -33,11 +33,11 @@ func output(t *testing.T, command *exec.Cmd) []byte {
 }
 
 // chart returns the directory of the Helm chart.
-func chart() string { return filepath.Join(cluster.Root(), "dist", "chart") }
+func chartDir() string { return filepath.Join(cluster.Root(), "dist", "chart") }
 
 // kustomization writes one that is made of these folders of config/ and returns what
 // kustomize builds of it. Kustomize needs paths that are relative.
-func kustomization(t *testing.T, resources, components []string) []byte {
+func buildKustomization(t *testing.T, resources, components []string) []byte {
 	t.Helper()
 	dir, err := os.MkdirTemp(filepath.Join(cluster.Root(), "bin"), "kustomization-")
 	if err != nil {
@@ -54,12 +54,12 @@ func kustomization(t *testing.T, resources, components []string) []byte {
 	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(file.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return output(t, cluster.Tool(t.Context(), "kustomize", "build", dir))
+	return runCommand(t, cluster.Tool(t.Context(), "kustomize", "build", dir))
 }
 
 // objects parses manifests, by kind, namespace and name, without what tells who
 // installed them.
-func objects(t *testing.T, manifests []byte) map[string]map[string]any {
+func parseObjects(t *testing.T, manifests []byte) map[string]map[string]any {
 	t.Helper()
 	found := map[string]map[string]any{}
 	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(manifests), len(manifests))
@@ -90,7 +90,7 @@ func objects(t *testing.T, manifests []byte) map[string]map[string]any {
 
 // Whoever installs with Helm gets what whoever installs with kustomize gets. Helm
 // makes the namespace itself.
-func TestHelmAndKustomizeInstallTheSame(t *testing.T) {
+func TestHelm_RendersWhatKustomizeBuilds(t *testing.T) {
 	for name, test := range map[string]struct {
 		resources, components, values []string
 	}{
@@ -105,13 +105,13 @@ func TestHelmAndKustomizeInstallTheSame(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			want := objects(t, kustomization(t, test.resources, test.components))
+			want := parseObjects(t, buildKustomization(t, test.resources, test.components))
 			namespace := "Namespace /" + cluster.OperatorNamespace
 			if want[namespace] == nil {
 				t.Errorf("no %s", namespace)
 			}
 			delete(want, namespace)
-			got := objects(t, helmTemplate(t, append(test.values, "image.tag=latest")...))
+			got := parseObjects(t, helmTemplate(t, append(test.values, "image.tag=latest")...))
 			if diff := cmp.Diff(want, got); diff != "" {
 				t.Errorf("-kustomize +helm:\n%s", diff)
 			}
@@ -122,12 +122,12 @@ func TestHelmAndKustomizeInstallTheSame(t *testing.T) {
 // helmTemplate returns what the chart renders with these values.
 func helmTemplate(t *testing.T, values ...string) []byte {
 	t.Helper()
-	return output(t, cluster.Tool(t.Context(), "helm", helmArgs("template", values...)...))
+	return runCommand(t, cluster.Tool(t.Context(), "helm", helmArgs("template", values...)...))
 }
 
 // helmArgs are the arguments of a command of helm about the release.
 func helmArgs(command string, values ...string) []string {
-	args := slices.Grow([]string{command, "securitybaseline", chart(), "--namespace", cluster.OperatorNamespace}, 2*len(values))
+	args := slices.Grow([]string{command, "securitybaseline", chartDir(), "--namespace", cluster.OperatorNamespace}, 2*len(values))
 	for _, value := range values {
 		args = append(args, "--set-json", jsonValue(value))
 	}
@@ -145,7 +145,7 @@ func jsonValue(value string) string {
 }
 
 // Every value does what values.yaml says.
-func TestValues(t *testing.T) {
+func TestHelm_ValuesTakeEffect(t *testing.T) {
 	deployment := func(t *testing.T, rendered map[string]map[string]any, path ...string) any {
 		t.Helper()
 		object := rendered["Deployment "+cluster.OperatorNamespace+"/securitybaseline-manager"]
@@ -213,7 +213,7 @@ func TestValues(t *testing.T) {
 		},
 	} {
 		t.Run(value, func(t *testing.T) {
-			got := fmt.Sprint(test.get(t, objects(t, helmTemplate(t, value))))
+			got := fmt.Sprint(test.get(t, parseObjects(t, helmTemplate(t, value))))
 			if !strings.Contains(got, test.want) {
 				t.Errorf("%s, not %s", got, test.want)
 			}
@@ -222,7 +222,7 @@ func TestValues(t *testing.T) {
 }
 
 // A mistake is refused, with the name of the value.
-func TestTheSchemaRefusesWhatIsNoValue(t *testing.T) {
+func TestHelm_SchemaRejectsInvalidValues(t *testing.T) {
 	for value, want := range map[string]string{
 		"replica=3":                           "'replica' not allowed",
 		"replicas=many":                       "/replicas",

@@ -11,7 +11,7 @@ import (
 )
 
 // wholeSuite says whether every test runs.
-func wholeSuite() bool {
+func isWholeSuite() bool {
 	for _, name := range []string{"test.run", "test.skip", "test.bench", "test.fuzz"} {
 		if set := flag.Lookup(name); set != nil && set.Value.String() != "" {
 			return false
@@ -23,7 +23,7 @@ func wholeSuite() bool {
 // onlyWhatIsNeeded returns an error unless the whole suite needed each permission of
 // the operator's ClusterRole, and it was refused no other. What it may list it
 // needs where an API server does not send what there is with a watch: test/install.
-func onlyWhatIsNeeded(audit *cluster.Audit) error {
+func checkPermissions(audit *cluster.Audit) error {
 	permissions, err := cluster.Permissions("rbac/role.yaml")
 	if err != nil {
 		return err

@@ -18,23 +18,24 @@ import (
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/controllers/enforcement"
+	"github.com/securitybaseline/operator/test/testutil"
 )
 
 // bornWith returns the labels of a namespace as it is created, without creating
 // it.
-func bornWith(t *testing.T, name string, labels map[string]string) map[string]string {
+func labelsAtCreation(t *testing.T, name string, labels map[string]string) map[string]string {
 	t.Helper()
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: forTest(t)}}
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: testutil.Labels(t)}}
 	maps.Copy(namespace.Labels, labels)
-	must(t, admin.Create(t.Context(), namespace, client.DryRunAll))
+	testutil.Must(t, env.Admin.Create(t.Context(), namespace, client.DryRunAll))
 	return namespace.Labels
 }
 
 // bearing waits until new namespaces are born with a label.
-func bearing(t *testing.T, key, value string) {
+func waitForLabelAtCreation(t *testing.T, key, value string) {
 	t.Helper()
-	eventually(t, func(context.Context) error {
-		if labels := bornWith(t, suffix(t)+"-probe", nil); labels[key] != value {
+	testutil.WaitFor(t, func(context.Context) error {
+		if labels := labelsAtCreation(t, testutil.Name(t)+"-probe", nil); labels[key] != value {
 			return fmt.Errorf("born with %v", labels)
 		}
 		return nil
@@ -48,62 +49,57 @@ const (
 
 // Two hundred namespaces, and in each at once, from another client, a privileged
 // pod: not one is admitted.
-func TestNoPrivilegedPodInANewNamespace(t *testing.T) {
+func TestNewNamespaces_DenyPrivilegedPodsFromCreation(t *testing.T) {
 	t.Parallel()
-	baseline := newBaseline(t, "b", v1alpha1.SecurityBaselineSpec{PodSecurity: &v1alpha1.PodSecurity{Enforce: "baseline"}})
-	ready(t, baseline, hasCondition(v1alpha1.ConditionNewNamespacesHardened, metav1.ConditionTrue, v1alpha1.ReasonPolicyReady))
-	bearing(t, enforceLabel, "baseline")
-	attack(t, privilegedPod(), "violates PodSecurity")
+	baseline := env.NewBaseline(t, "b", v1alpha1.SecurityBaselineSpec{PodSecurity: &v1alpha1.PodSecurity{Enforce: "baseline"}})
+	env.WaitForStatus(t, baseline, testutil.HasCondition(v1alpha1.ConditionNewNamespacesHardened, metav1.ConditionTrue, v1alpha1.ReasonPolicyReady))
+	waitForLabelAtCreation(t, enforceLabel, "baseline")
+	createPodsInNewNamespaces(t, privilegedPod(), "violates PodSecurity")
 }
 
 // It is the API server that does it: with the operator stopped, it is no other.
-func TestNoPrivilegedPodInANewNamespaceWithTheOperatorStopped(t *testing.T) {
-	newBaseline(t, "b", v1alpha1.SecurityBaselineSpec{PodSecurity: &v1alpha1.PodSecurity{Enforce: "baseline"}})
-	bearing(t, enforceLabel, "baseline")
-	must(t, stopOperator())
-	defer func() {
-		stop, err := startOperator(context.Background())
-		must(t, err)
-		stopOperator = stop
-	}()
+func TestNewNamespaces_DenyPrivilegedPodsWhileOperatorIsStopped(t *testing.T) {
+	env.NewBaseline(t, "b", v1alpha1.SecurityBaselineSpec{PodSecurity: &v1alpha1.PodSecurity{Enforce: "baseline"}})
+	waitForLabelAtCreation(t, enforceLabel, "baseline")
+	env.stopOperator(t)
 	for i := range 20 {
-		namespace := newNamespace(t, fmt.Sprint(i), nil)
-		runnable(t, namespace.Name)
-		err := admin.Create(t.Context(), podOf(namespace.Name, privilegedPod()))
-		must(t, refusedWith(err, "violates PodSecurity"))
+		namespace := env.NewNamespace(t, fmt.Sprint(i), nil)
+		env.WaitForServiceAccount(t, namespace.Name)
+		err := env.Admin.Create(t.Context(), newPod(namespace.Name, privilegedPod()))
+		testutil.Must(t, testutil.CheckForbidden(err, "violates PodSecurity"))
 	}
 }
 
 // The same for pods of any kind where the network comes first.
-func TestNoPodBeforeTheDefaultDeny(t *testing.T) {
+func TestNewNamespaces_DenyPodsBeforeDefaultDenyPolicy(t *testing.T) {
 	t.Parallel()
-	newBaseline(t, "b", v1alpha1.SecurityBaselineSpec{Network: &v1alpha1.Network{DefaultDeny: []v1alpha1.Direction{"Ingress"}, WaitForDefaultDeny: true}})
-	bearing(t, v1alpha1.GoverningBaselineLabel(v1alpha1.ControlNetwork), suffix(t)+"-b")
-	attack(t, baselinePod(), "does not have its default-deny NetworkPolicy yet; try again in a moment")
+	env.NewBaseline(t, "b", v1alpha1.SecurityBaselineSpec{Network: &v1alpha1.Network{DefaultDeny: []v1alpha1.Direction{"Ingress"}, WaitForDefaultDeny: true}})
+	waitForLabelAtCreation(t, v1alpha1.GoverningBaselineLabel(v1alpha1.ControlNetwork), testutil.Name(t)+"-b")
+	createPodsInNewNamespaces(t, baselinePod(), "does not have its default-deny NetworkPolicy yet; try again in a moment")
 }
 
 // attack creates namespaces, and in each from a second client a pod, again and
 // again, until it is admitted or the namespace has its policy. Pods are never
 // admitted before that.
-func attack(t *testing.T, pod corev1.PodSpec, refusal string) {
+func createPodsInNewNamespaces(t *testing.T, pod corev1.PodSpec, refusal string) {
 	const times = 200
-	attacker, err := client.New(local.Admin, client.Options{Scheme: admin.Scheme()})
-	must(t, err)
+	attacker, err := client.New(env.Cluster.Admin, client.Options{Scheme: env.Admin.Scheme()})
+	testutil.Must(t, err)
 	refusals, gated := 0, strings.Contains(refusal, "default-deny")
 	for i := range times {
-		name := fmt.Sprintf("%s-%d", suffix(t), i)
-		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: forTest(t)}}
+		name := fmt.Sprintf("%s-%d", testutil.Name(t), i)
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: testutil.Labels(t)}}
 		created := make(chan error, 1)
 		// It is decoded into, so nothing reads it before it is made.
-		go func() { created <- admin.Create(t.Context(), namespace) }()
-		eventually(t, func(ctx context.Context) error {
-			err := attacker.Create(ctx, podOf(name, pod))
+		go func() { created <- env.Admin.Create(t.Context(), namespace) }()
+		testutil.WaitFor(t, func(ctx context.Context) error {
+			err := attacker.Create(ctx, newPod(name, pod))
 			switch {
 			case err == nil && !gated:
 				t.Fatalf("admitted into namespace %s", name)
 			case err == nil:
 				key := client.ObjectKey{Namespace: name, Name: "security-baseline-default-deny"}
-				must(t, admin.Get(ctx, key, &networkingv1.NetworkPolicy{}))
+				testutil.Must(t, env.Admin.Get(ctx, key, &networkingv1.NetworkPolicy{}))
 				return nil
 			case strings.Contains(err.Error(), refusal):
 				refusals++
@@ -119,8 +115,8 @@ func attack(t *testing.T, pod corev1.PodSpec, refusal string) {
 			t.Fatalf("refused for another reason: %v", err)
 			return nil
 		})
-		must(t, <-created)
-		must(t, admin.Delete(t.Context(), namespace))
+		testutil.Must(t, <-created)
+		testutil.Must(t, env.Admin.Delete(t.Context(), namespace))
 	}
 	t.Logf("%d refusals in %d namespaces", refusals, times)
 	if !gated && refusals != times {
@@ -128,18 +124,18 @@ func attack(t *testing.T, pod corev1.PodSpec, refusal string) {
 	}
 }
 
-func TestWhatANamespaceIsBornWith(t *testing.T) {
+func TestNewNamespaces_LabelsAtCreation(t *testing.T) {
 	t.Parallel()
-	baseline := newBaseline(t, "b", v1alpha1.SecurityBaselineSpec{
+	baseline := env.NewBaseline(t, "b", v1alpha1.SecurityBaselineSpec{
 		PodSecurity: &v1alpha1.PodSecurity{Enforce: "baseline", Warn: "restricted", Version: "v1.30"},
 		Network:     &v1alpha1.Network{DefaultDeny: []v1alpha1.Direction{"Ingress"}, WaitForDefaultDeny: true},
 		Images:      &v1alpha1.Images{RequireDigest: true}, Workloads: &v1alpha1.Workloads{RequireLimits: true}, Guard: &v1alpha1.Guard{},
-		ExcludeNamespaces: []string{suffix(t) + "-excluded"},
+		ExcludeNamespaces: []string{testutil.Name(t) + "-excluded"},
 		Exceptions: []v1alpha1.Exception{{
-			Name: "images", Namespaces: []string{suffix(t) + "-excepted"}, Controls: []v1alpha1.ControlName{"Images"}, Reason: "bring their own images",
+			Name: "images", Namespaces: []string{testutil.Name(t) + "-excepted"}, Controls: []v1alpha1.ControlName{"Images"}, Reason: "bring their own images",
 		}},
 	})
-	bearing(t, enforceLabel, "baseline")
+	waitForLabelAtCreation(t, enforceLabel, "baseline")
 	own := map[string]string{
 		"podsecurity.securitybaseline.io/baseline": baseline.Name, "network.securitybaseline.io/baseline": baseline.Name,
 		"images.securitybaseline.io/baseline": baseline.Name, "workloads.securitybaseline.io/baseline": baseline.Name,
@@ -179,63 +175,63 @@ func TestWhatANamespaceIsBornWith(t *testing.T) {
 			if test.namespace != "" {
 				name = test.namespace
 			}
-			labels := bornIn(t, baseline, name, test.stated)
-			equal(t, "labels", test.want, labels)
+			labels := labelsAtCreationIn(t, baseline, name, test.stated)
+			testutil.Equal(t, "labels", test.want, labels)
 		})
 	}
 	t.Run("a protected namespace", func(t *testing.T) {
 		namespace := &corev1.Namespace{}
-		must(t, admin.Get(t.Context(), client.ObjectKey{Name: "kube-public"}, namespace))
+		testutil.Must(t, env.Admin.Get(t.Context(), client.ObjectKey{Name: "kube-public"}, namespace))
 		namespace.ObjectMeta = metav1.ObjectMeta{Name: "kube-public-2"}
-		must(t, admin.Create(t.Context(), namespace, client.DryRunAll))
-		equal(t, "labels", map[string]string{corev1.LabelMetadataName: "kube-public-2"}, namespace.Labels)
+		testutil.Must(t, env.Admin.Create(t.Context(), namespace, client.DryRunAll))
+		testutil.Equal(t, "labels", map[string]string{corev1.LabelMetadataName: "kube-public-2"}, namespace.Labels)
 	})
 }
 
 // Of a namespace whose name the API server generates, the label that bears the name
 // is the creator's to choose while labels are given: it chooses nothing.
-func TestAForgedNameIsNoWayAround(t *testing.T) {
+func TestNewNamespaces_LabeledDespiteForgedNameLabel(t *testing.T) {
 	t.Parallel()
-	baseline := newBaseline(t, "b", v1alpha1.SecurityBaselineSpec{PodSecurity: &v1alpha1.PodSecurity{Enforce: "baseline"}})
-	change(t, baseline, func(b *v1alpha1.SecurityBaseline) {
+	baseline := env.NewBaseline(t, "b", v1alpha1.SecurityBaselineSpec{PodSecurity: &v1alpha1.PodSecurity{Enforce: "baseline"}})
+	update(t, baseline, func(b *v1alpha1.SecurityBaseline) {
 		b.Spec.NamespaceSelector.MatchExpressions = []v1alpha1.LabelSelectorRequirement{
-			{Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpNotIn, Values: []string{suffix(t) + "-not"}},
+			{Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpNotIn, Values: []string{testutil.Name(t) + "-not"}},
 		}
-		b.Spec.ExcludeNamespaces = []string{suffix(t) + "-excluded"}
+		b.Spec.ExcludeNamespaces = []string{testutil.Name(t) + "-excluded"}
 	})
-	bearing(t, enforceLabel, "baseline")
-	eventually(t, func(context.Context) error {
-		if labels := bornWith(t, suffix(t)+"-not", nil); labels[enforceLabel] != "" {
+	waitForLabelAtCreation(t, enforceLabel, "baseline")
+	testutil.WaitFor(t, func(context.Context) error {
+		if labels := labelsAtCreation(t, testutil.Name(t)+"-not", nil); labels[enforceLabel] != "" {
 			return fmt.Errorf("not selected, but born with %v", labels)
 		}
 		return nil
 	})
-	for _, forged := range []string{"kube-system", suffix(t) + "-not", suffix(t) + "-excluded", ""} {
-		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: suffix(t) + "-", Labels: forTest(t)}}
+	for _, forged := range []string{"kube-system", testutil.Name(t) + "-not", testutil.Name(t) + "-excluded", ""} {
+		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: testutil.Name(t) + "-", Labels: testutil.Labels(t)}}
 		namespace.Labels[corev1.LabelMetadataName] = forged
-		must(t, admin.Create(t.Context(), namespace, client.DryRunAll))
-		equal(t, "the level of one that says it is "+forged, "baseline", namespace.Labels[enforceLabel])
+		testutil.Must(t, env.Admin.Create(t.Context(), namespace, client.DryRunAll))
+		testutil.Equal(t, "the level of one that says it is "+forged, "baseline", namespace.Labels[enforceLabel])
 	}
-	named := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: suffix(t) + "-named", Labels: forTest(t)}}
+	named := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: testutil.Name(t) + "-named", Labels: testutil.Labels(t)}}
 	named.Labels[corev1.LabelMetadataName] = "kube-system"
-	must(t, admin.Create(t.Context(), named, client.DryRunAll))
-	equal(t, "the level of one with a name", "baseline", named.Labels[enforceLabel])
+	testutil.Must(t, env.Admin.Create(t.Context(), named, client.DryRunAll))
+	testutil.Equal(t, "the level of one with a name", "baseline", named.Labels[enforceLabel])
 }
 
 // Whoever says that their stricter level was given at birth keeps it all the same.
-func TestAStricterLevelIsNotTakenOver(t *testing.T) {
+func TestNamespaceLabels_StricterLevelStaysWithItsOwner(t *testing.T) {
 	t.Parallel()
-	baseline := newBaseline(t, "b", v1alpha1.SecurityBaselineSpec{PodSecurity: &v1alpha1.PodSecurity{Enforce: "baseline"}})
-	bearing(t, enforceLabel, "baseline")
+	baseline := env.NewBaseline(t, "b", v1alpha1.SecurityBaselineSpec{PodSecurity: &v1alpha1.PodSecurity{Enforce: "baseline"}})
+	waitForLabelAtCreation(t, enforceLabel, "baseline")
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-		Name: suffix(t) + "-a", Labels: forTest(t), Annotations: map[string]string{v1alpha1.CreationLabelsAnnotation: enforceLabel},
+		Name: testutil.Name(t) + "-a", Labels: testutil.Labels(t), Annotations: map[string]string{v1alpha1.CreationLabelsAnnotation: enforceLabel},
 	}}
 	namespace.Labels[enforceLabel] = "restricted"
-	create(t, namespace)
+	env.Create(t, namespace)
 	for range 2 {
-		evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-		eventually(t, func(ctx context.Context) error {
-			if err := admin.Get(ctx, client.ObjectKeyFromObject(namespace), namespace); err != nil {
+		env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+		testutil.WaitFor(t, func(ctx context.Context) error {
+			if err := env.Admin.Get(ctx, client.ObjectKeyFromObject(namespace), namespace); err != nil {
 				return err
 			}
 			if _, ok := namespace.Annotations[v1alpha1.CreationLabelsAnnotation]; ok {
@@ -243,12 +239,12 @@ func TestAStricterLevelIsNotTakenOver(t *testing.T) {
 			}
 			return nil
 		})
-		equal(t, "the level", "restricted", namespace.Labels[enforceLabel])
+		testutil.Equal(t, "the level", "restricted", namespace.Labels[enforceLabel])
 		if enforcement.OwnLabels(namespace.ManagedFields).Has(enforceLabel) {
 			t.Error("the level was taken over")
 		}
 		// And at any time later.
-		change(t, namespace, func(n *corev1.Namespace) {
+		update(t, namespace, func(n *corev1.Namespace) {
 			metav1.SetMetaDataAnnotation(&n.ObjectMeta, v1alpha1.CreationLabelsAnnotation, enforceLabel)
 		})
 	}
@@ -256,43 +252,43 @@ func TestAStricterLevelIsNotTakenOver(t *testing.T) {
 
 // Anybody who may write a namespace can write the annotation. Where the labels cannot be
 // taken over, everything else goes on.
-func TestLabelsThatCannotBeTakenOverStopNothingElse(t *testing.T) {
+func TestNamespaceLabels_OtherControlsAppliedWhenTakeoverIsDenied(t *testing.T) {
 	t.Parallel()
-	namespace := newNamespace(t, "a", nil)
-	spec := denyAll()
+	namespace := env.NewNamespace(t, "a", nil)
+	spec := denyAllSpec()
 	spec.PodSecurity = &v1alpha1.PodSecurity{Enforce: "baseline"}
-	baseline := newBaseline(t, "b", spec)
-	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	refuseResources(t, namespace.Name, admissionregistrationv1.Update, "namespaces")
-	change(t, namespace, func(n *corev1.Namespace) {
+	baseline := env.NewBaseline(t, "b", spec)
+	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	denyOperatorWritesTo(t, namespace.Name, admissionregistrationv1.Update, "namespaces")
+	update(t, namespace, func(n *corev1.Namespace) {
 		metav1.SetMetaDataAnnotation(&n.ObjectMeta, v1alpha1.CreationLabelsAnnotation, enforceLabel)
 	})
-	control := entry(t, namespace.Name, baseline, v1alpha1.ControlPodSecurity, inState(v1alpha1.StateFailed))
+	control := env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlPodSecurity, testutil.InState(v1alpha1.StateFailed))
 	if !strings.Contains(control.Message, "taking the labels over: ") || !strings.Contains(control.Message, "refused by another policy") {
 		t.Errorf("the message: %s", control.Message)
 	}
-	must(t, admin.Delete(t.Context(), policy(t, namespace.Name, "default-deny")))
-	policy(t, namespace.Name, "default-deny")
-	entry(t, namespace.Name, baseline, v1alpha1.ControlNetwork, inState(v1alpha1.StateCompliant))
+	testutil.Must(t, env.Admin.Delete(t.Context(), env.WaitForPolicy(t, namespace.Name, "default-deny")))
+	env.WaitForPolicy(t, namespace.Name, "default-deny")
+	env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlNetwork, testutil.InState(v1alpha1.StateCompliant))
 }
 
 // Labels beyond what the API server computes with are no way around.
-func TestANamespaceThatCannotBeHardenedIsNotBorn(t *testing.T) {
+func TestNewNamespaces_RejectedWhenLabelingIsTooExpensive(t *testing.T) {
 	t.Parallel()
-	newBaseline(t, "b", v1alpha1.SecurityBaselineSpec{PodSecurity: &v1alpha1.PodSecurity{Enforce: "baseline"}})
-	bearing(t, enforceLabel, "baseline")
-	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: suffix(t) + "-a", Labels: forTest(t)}}
+	env.NewBaseline(t, "b", v1alpha1.SecurityBaselineSpec{PodSecurity: &v1alpha1.PodSecurity{Enforce: "baseline"}})
+	waitForLabelAtCreation(t, enforceLabel, "baseline")
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: testutil.Name(t) + "-a", Labels: testutil.Labels(t)}}
 	for i := range 100_000 {
 		namespace.Labels[fmt.Sprintf("l%d", i)] = ""
 	}
-	if err := admin.Create(t.Context(), namespace, client.DryRunAll); err == nil && namespace.Labels[enforceLabel] != "baseline" {
+	if err := env.Admin.Create(t.Context(), namespace, client.DryRunAll); err == nil && namespace.Labels[enforceLabel] != "baseline" {
 		t.Error("it was born without the level")
 	}
 }
 
 // bornIn returns the labels with which a namespace of the test of a baseline is
 // born, without those that are always there.
-func bornIn(t *testing.T, baseline *v1alpha1.SecurityBaseline, name string, stated map[string]string) map[string]string {
+func labelsAtCreationIn(t *testing.T, baseline *v1alpha1.SecurityBaseline, name string, stated map[string]string) map[string]string {
 	t.Helper()
 	selected := map[string]string{}
 	for key, value := range baseline.Spec.NamespaceSelector.MatchLabels {
@@ -302,7 +298,7 @@ func bornIn(t *testing.T, baseline *v1alpha1.SecurityBaseline, name string, stat
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: prefix + "-" + name, Labels: map[string]string{}}}
 	maps.Copy(namespace.Labels, selected)
 	maps.Copy(namespace.Labels, stated)
-	must(t, admin.Create(t.Context(), namespace, client.DryRunAll))
+	testutil.Must(t, env.Admin.Create(t.Context(), namespace, client.DryRunAll))
 	for key := range selected {
 		delete(namespace.Labels, key)
 	}
@@ -312,26 +308,26 @@ func bornIn(t *testing.T, baseline *v1alpha1.SecurityBaseline, name string, stat
 
 // At birth as later: of several baselines that select a namespace, the one with
 // precedence governs each control.
-func TestPrecedenceHoldsAtBirth(t *testing.T) {
+func TestNewNamespaces_LabeledByGoverningBaseline(t *testing.T) {
 	t.Parallel()
-	low := newBaseline(t, "low", v1alpha1.SecurityBaselineSpec{
+	low := env.NewBaseline(t, "low", v1alpha1.SecurityBaselineSpec{
 		PodSecurity: &v1alpha1.PodSecurity{Enforce: "restricted"}, Images: &v1alpha1.Images{RequireDigest: true},
 	})
-	high := newBaseline(t, "high", v1alpha1.SecurityBaselineSpec{Priority: 1, PodSecurity: &v1alpha1.PodSecurity{Enforce: "baseline"}})
-	change(t, high, func(b *v1alpha1.SecurityBaseline) {
+	high := env.NewBaseline(t, "high", v1alpha1.SecurityBaselineSpec{Priority: 1, PodSecurity: &v1alpha1.PodSecurity{Enforce: "baseline"}})
+	update(t, high, func(b *v1alpha1.SecurityBaseline) {
 		b.Spec.NamespaceSelector.MatchExpressions = []v1alpha1.LabelSelectorRequirement{{Key: "lab", Operator: metav1.LabelSelectorOpNotIn, Values: []string{"no"}}}
 	})
-	eventually(t, func(context.Context) error {
-		both, only := bornWith(t, suffix(t)+"-a", nil), bornWith(t, suffix(t)+"-a", map[string]string{"lab": "no"})
+	testutil.WaitFor(t, func(context.Context) error {
+		both, only := labelsAtCreation(t, testutil.Name(t)+"-a", nil), labelsAtCreation(t, testutil.Name(t)+"-a", map[string]string{"lab": "no"})
 		if both[enforceLabel] != "baseline" || both["podsecurity.securitybaseline.io/baseline"] != high.Name || both["images.securitybaseline.io/baseline"] != low.Name ||
 			only[enforceLabel] != "restricted" || only["podsecurity.securitybaseline.io/baseline"] != low.Name {
 			return fmt.Errorf("born with %v and %v", both, only)
 		}
 		return nil
 	})
-	equal(t, "the same, again and again", "baseline", func() string {
+	testutil.Equal(t, "the same, again and again", "baseline", func() string {
 		for range 20 {
-			if level := bornWith(t, suffix(t)+"-a", nil)[enforceLabel]; level != "baseline" {
+			if level := labelsAtCreation(t, testutil.Name(t)+"-a", nil)[enforceLabel]; level != "baseline" {
 				return level
 			}
 		}
@@ -341,17 +337,17 @@ func TestPrecedenceHoldsAtBirth(t *testing.T) {
 
 // What a namespace was born with is the operator's, as if it had set it: it goes
 // with the baseline, and what the creator stated stays.
-func TestWhatANamespaceWasBornWithGoesWithTheBaseline(t *testing.T) {
+func TestNamespaceLabels_SetAtCreationRemovedWithBaseline(t *testing.T) {
 	t.Parallel()
-	baseline := newBaseline(t, "b", v1alpha1.SecurityBaselineSpec{
+	baseline := env.NewBaseline(t, "b", v1alpha1.SecurityBaselineSpec{
 		DeletionPolicy: v1alpha1.DeletionRemove,
 		PodSecurity:    &v1alpha1.PodSecurity{Enforce: "baseline", Warn: "baseline"}, Images: &v1alpha1.Images{RequireDigest: true},
 	})
-	bearing(t, enforceLabel, "baseline")
-	namespace := newNamespace(t, "a", map[string]string{"pod-security.kubernetes.io/warn": "restricted", "team": "a"})
-	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	eventually(t, func(ctx context.Context) error {
-		if err := admin.Get(ctx, client.ObjectKeyFromObject(namespace), namespace); err != nil {
+	waitForLabelAtCreation(t, enforceLabel, "baseline")
+	namespace := env.NewNamespace(t, "a", map[string]string{"pod-security.kubernetes.io/warn": "restricted", "team": "a"})
+	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	testutil.WaitFor(t, func(ctx context.Context) error {
+		if err := env.Admin.Get(ctx, client.ObjectKeyFromObject(namespace), namespace); err != nil {
 			return err
 		}
 		if _, ok := namespace.Annotations[v1alpha1.CreationLabelsAnnotation]; ok {
@@ -370,37 +366,37 @@ func TestWhatANamespaceWasBornWithGoesWithTheBaseline(t *testing.T) {
 	}) {
 		t.Errorf("the creator's labels are not theirs any more: %v", namespace.ManagedFields)
 	}
-	must(t, admin.Delete(t.Context(), baseline))
-	eventually(t, func(ctx context.Context) error {
-		return isGone(admin.Get(ctx, client.ObjectKeyFromObject(baseline), baseline))
+	testutil.Must(t, env.Admin.Delete(t.Context(), baseline))
+	testutil.WaitFor(t, func(ctx context.Context) error {
+		return testutil.CheckNotFound(env.Admin.Get(ctx, client.ObjectKeyFromObject(baseline), baseline))
 	})
-	must(t, admin.Get(t.Context(), client.ObjectKeyFromObject(namespace), namespace))
-	equal(t, "labels", map[string]string{
-		"test": suffix(t), corev1.LabelMetadataName: namespace.Name, "pod-security.kubernetes.io/warn": "restricted", "team": "a",
+	testutil.Must(t, env.Admin.Get(t.Context(), client.ObjectKeyFromObject(namespace), namespace))
+	testutil.Equal(t, "labels", map[string]string{
+		"test": testutil.Name(t), corev1.LabelMetadataName: namespace.Name, "pod-security.kubernetes.io/warn": "restricted", "team": "a",
 	}, namespace.Labels)
 }
 
 // With the gate on, a namespace that was there before keeps running: it never
 // waits for its policy.
-func TestTheGateNeverClosesBehindANamespaceThatWasThereBefore(t *testing.T) {
+func TestWaitForDefaultDeny_NeverDeniesPodsInExistingNamespace(t *testing.T) {
 	t.Parallel()
-	namespace := newNamespace(t, "a", nil)
-	runnable(t, namespace.Name)
+	namespace := env.NewNamespace(t, "a", nil)
+	env.WaitForServiceAccount(t, namespace.Name)
 	ctx, cancel := context.WithCancel(t.Context())
 	refused, name := make(chan error, 1), namespace.Name
 	go func() {
 		defer close(refused)
 		for ctx.Err() == nil {
-			if err := tried(ctx, admin, podOf(name, baselinePod())); err != nil && ctx.Err() == nil {
+			if err := dryRunCreate(ctx, env.Admin, newPod(name, baselinePod())); err != nil && ctx.Err() == nil {
 				refused <- err
 				return
 			}
 		}
 	}()
-	baseline := newBaseline(t, "b", v1alpha1.SecurityBaselineSpec{Network: &v1alpha1.Network{DefaultDeny: []v1alpha1.Direction{"Ingress"}, WaitForDefaultDeny: true}})
-	inPlace(t, baseline)
-	eventually(t, func(ctx context.Context) error {
-		if err := admin.Get(ctx, client.ObjectKeyFromObject(namespace), namespace); err != nil {
+	baseline := env.NewBaseline(t, "b", v1alpha1.SecurityBaselineSpec{Network: &v1alpha1.Network{DefaultDeny: []v1alpha1.Direction{"Ingress"}, WaitForDefaultDeny: true}})
+	env.WaitForReady(t, baseline)
+	testutil.WaitFor(t, func(ctx context.Context) error {
+		if err := env.Admin.Get(ctx, client.ObjectKeyFromObject(namespace), namespace); err != nil {
 			return err
 		}
 		if namespace.Labels[v1alpha1.DefaultDenyReadyLabel] != "true" {

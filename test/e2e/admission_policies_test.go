@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/test/testutil"
 )
 
 type (
@@ -26,13 +27,15 @@ type (
 
 // What somebody does to the policies and bindings is put right, and told. It
 // takes shared policies away for a moment, so it runs alone.
-func TestPoliciesAndBindingsAreHealed(t *testing.T) {
-	namespace := newNamespace(t, "a", nil)
-	baseline := newBaseline(t, "b", v1alpha1.SecurityBaselineSpec{Images: &v1alpha1.Images{AllowedRegistries: []string{"registry.example.com"}}})
-	inPlace(t, baseline)
-	runnable(t, namespace.Name)
-	bad := func(ctx context.Context) error { return tried(ctx, admin, podWith(namespace.Name, "evil.io/a")) }
-	heeded(t, bad)
+func TestAdmissionPolicies_RevertedWhenChangedOrDeleted(t *testing.T) {
+	namespace := env.NewNamespace(t, "a", nil)
+	baseline := env.NewBaseline(t, "b", v1alpha1.SecurityBaselineSpec{Images: &v1alpha1.Images{AllowedRegistries: []string{"registry.example.com"}}})
+	env.WaitForReady(t, baseline)
+	env.WaitForServiceAccount(t, namespace.Name)
+	bad := func(ctx context.Context) error {
+		return dryRunCreate(ctx, env.Admin, newPodWithImage(namespace.Name, "evil.io/a"))
+	}
+	waitForForbidden(t, bad)
 
 	const policy = "images.securitybaseline.io"
 	binding, born := baseline.Name+"."+policy, baseline.Name+".label-new-namespaces.securitybaseline.io"
@@ -72,16 +75,16 @@ func TestPoliciesAndBindingsAreHealed(t *testing.T) {
 		{"the authors' binding", "ValidatingAdmissionPolicyBinding", "require-bind-permission.securitybaseline.io", &vapBinding{}, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			before := get(t, "", test.object, test.into)
-			counted := driftsOf(t, baseline)
+			before := waitForObject(t, "", test.object, test.into)
+			counted := countedDrifts(t, baseline)
 			if test.spoil == nil {
-				must(t, admin.Delete(t.Context(), before))
+				testutil.Must(t, env.Admin.Delete(t.Context(), before))
 			} else {
-				change(t, before.DeepCopyObject().(client.Object), test.spoil)
+				update(t, before.DeepCopyObject().(client.Object), test.spoil)
 			}
 			healed := before.DeepCopyObject().(client.Object)
-			eventually(t, func(ctx context.Context) error {
-				if err := admin.Get(ctx, client.ObjectKey{Name: test.object}, healed); err != nil {
+			testutil.WaitFor(t, func(ctx context.Context) error {
+				if err := env.Admin.Get(ctx, client.ObjectKey{Name: test.object}, healed); err != nil {
 					return err
 				}
 				for _, key := range []string{v1alpha1.ManagedByLabel, v1alpha1.BaselineLabel, v1alpha1.ControlLabel} {
@@ -89,10 +92,10 @@ func TestPoliciesAndBindingsAreHealed(t *testing.T) {
 						return fmt.Errorf("labels %v", healed.GetLabels())
 					}
 				}
-				return same(before, healed)
+				return compareSpecs(before, healed)
 			})
 			if test.spoil != nil {
-				equal(t, "the object", before.GetUID(), healed.GetUID())
+				testutil.Equal(t, "the object", before.GetUID(), healed.GetUID())
 			}
 			if owner := healed.GetLabels()["example.com/owner"]; test.name == "a binding without its labels" && owner != "them" {
 				t.Errorf("the others' label is %q", owner)
@@ -104,26 +107,26 @@ func TestPoliciesAndBindingsAreHealed(t *testing.T) {
 			about := []string{test.object}
 			if !strings.HasPrefix(test.object, "authors.") {
 				about = append(about, baseline.Name)
-				eventually(t, func(context.Context) error {
-					if now := driftsOf(t, baseline); now != counted+1 {
+				testutil.WaitFor(t, func(context.Context) error {
+					if now := countedDrifts(t, baseline); now != counted+1 {
 						return fmt.Errorf("%v drifts counted, %v before", now, counted)
 					}
 					return nil
 				})
 			}
 			for _, name := range about {
-				told(t, name, note)
+				waitForDriftEvent(t, name, note)
 			}
 		})
 	}
-	heeded(t, bad)
+	waitForForbidden(t, bad)
 }
 
 // told waits for an event with a note about an object.
-func told(t *testing.T, about, note string) {
+func waitForDriftEvent(t *testing.T, about, note string) {
 	t.Helper()
-	eventually(t, func(ctx context.Context) error {
-		events, err := eventsAbout(ctx, about)
+	testutil.WaitFor(t, func(ctx context.Context) error {
+		events, err := env.EventsAbout(ctx, about)
 		for _, event := range events {
 			if event.Reason == "Drift" && event.Note == note {
 				return err
@@ -134,7 +137,7 @@ func told(t *testing.T, about, note string) {
 }
 
 // same returns an error unless the specs of two policies or bindings are equal.
-func same(a, b client.Object) error {
+func compareSpecs(a, b client.Object) error {
 	specOf := func(object client.Object) string {
 		switch object := object.(type) {
 		case *vap:
@@ -155,36 +158,36 @@ func same(a, b client.Object) error {
 }
 
 // driftsOf returns how many drifts were counted for a baseline.
-func driftsOf(t *testing.T, baseline *v1alpha1.SecurityBaseline) float64 {
+func countedDrifts(t *testing.T, baseline *v1alpha1.SecurityBaseline) float64 {
 	t.Helper()
-	families, err := scrape(t.Context())
-	must(t, err)
-	return sample(families, "securitybaseline_drifts_total", map[string]string{"baseline": baseline.Name, "control": "Images"}).GetCounter().GetValue()
+	families, err := scrapeMetrics(t.Context())
+	testutil.Must(t, err)
+	return findMetric(families, "securitybaseline_drifts_total", map[string]string{"baseline": baseline.Name, "control": "Images"}).GetCounter().GetValue()
 }
 
 // Somebody who keeps changing a binding meets one write a second.
-func TestABindingThatIsFoughtOverIsPutRightOnceASecond(t *testing.T) {
+func TestAdmissionPolicies_RevertedAtMostOnceASecond(t *testing.T) {
 	t.Parallel()
-	baseline := newBaseline(t, "b", v1alpha1.SecurityBaselineSpec{Images: &v1alpha1.Images{RequireDigest: true}})
-	inPlace(t, baseline)
+	baseline := env.NewBaseline(t, "b", v1alpha1.SecurityBaselineSpec{Images: &v1alpha1.Images{RequireDigest: true}})
+	env.WaitForReady(t, baseline)
 	name := baseline.Name + ".images.securitybaseline.io"
 	start, healed := time.Now(), 0
 	const times = 4
 	for healed < times {
-		binding := get(t, "", name, &vapBinding{})
+		binding := waitForObject(t, "", name, &vapBinding{})
 		if binding.Spec.ValidationActions[0] != admissionregistrationv1.Deny {
 			continue
 		}
 		healed++
 		binding.Spec.ValidationActions = []admissionregistrationv1.ValidationAction{admissionregistrationv1.Audit}
-		if err := admin.Update(t.Context(), binding); apierrors.IsConflict(err) {
+		if err := env.Admin.Update(t.Context(), binding); apierrors.IsConflict(err) {
 			healed--
 		} else {
-			must(t, err)
+			testutil.Must(t, err)
 		}
 	}
-	eventually(t, func(ctx context.Context) error {
-		if binding := get(t, "", name, &vapBinding{}); binding.Spec.ValidationActions[0] != admissionregistrationv1.Deny {
+	testutil.WaitFor(t, func(ctx context.Context) error {
+		if binding := waitForObject(t, "", name, &vapBinding{}); binding.Spec.ValidationActions[0] != admissionregistrationv1.Deny {
 			return errors.New("not put right yet")
 		}
 		return nil
@@ -196,7 +199,7 @@ func TestABindingThatIsFoughtOverIsPutRightOnceASecond(t *testing.T) {
 }
 
 // The API server finds nothing to warn of in any policy.
-func TestPoliciesPassTheAPIServersTypeChecks(t *testing.T) {
+func TestAdmissionPolicies_PassTypeChecking(t *testing.T) {
 	t.Parallel()
 	all := v1alpha1.SecurityBaselineSpec{
 		RBAC: &v1alpha1.RBAC{ClusterAdmin: &v1alpha1.ClusterAdmin{Action: v1alpha1.ActionAudit}},
@@ -204,16 +207,16 @@ func TestPoliciesPassTheAPIServersTypeChecks(t *testing.T) {
 		Priority: -1000, Images: &v1alpha1.Images{RequireDigest: true}, Workloads: &v1alpha1.Workloads{RequireLimits: true}, Guard: &v1alpha1.Guard{},
 		Network: &v1alpha1.Network{DefaultDeny: []v1alpha1.Direction{"Ingress"}, WaitForDefaultDeny: true},
 	}
-	newBaseline(t, "enforced", all)
-	newBaseline(t, "audited", inAudit(all))
+	env.NewBaseline(t, "enforced", all)
+	env.NewBaseline(t, "audited", inAuditMode(all))
 	for _, name := range []string{
 		"require-bind-permission", "images", "workloads", "wait-for-default-deny", "protect-managed-objects", "protect-namespace-labels", "restrict-cluster-admin",
 		"audit.images", "audit.workloads", "audit.protect-managed-objects", "audit.protect-namespace-labels", "audit.restrict-cluster-admin",
 	} {
 		t.Run(name, func(t *testing.T) {
-			eventually(t, func(ctx context.Context) error {
+			testutil.WaitFor(t, func(ctx context.Context) error {
 				policy := &vap{}
-				if err := admin.Get(ctx, client.ObjectKey{Name: name + ".securitybaseline.io"}, policy); err != nil {
+				if err := env.Admin.Get(ctx, client.ObjectKey{Name: name + ".securitybaseline.io"}, policy); err != nil {
 					return err
 				}
 				if policy.Status.ObservedGeneration != policy.Generation || policy.Status.TypeChecking == nil {
@@ -230,43 +233,43 @@ func TestPoliciesPassTheAPIServersTypeChecks(t *testing.T) {
 
 // At admission as elsewhere: the baseline with precedence governs, an exception
 // counts in the one that declares it, and another one governs there.
-func TestPrecedenceAndExceptionsHoldAtAdmission(t *testing.T) {
+func TestAdmissionPolicies_FollowPrecedenceAndExceptions(t *testing.T) {
 	t.Parallel()
-	namespace, excepted := newNamespace(t, "a", nil), newNamespace(t, "excepted", nil)
+	namespace, excepted := env.NewNamespace(t, "a", nil), env.NewNamespace(t, "excepted", nil)
 	from := func(registry string) *v1alpha1.Images {
 		return &v1alpha1.Images{AllowedRegistries: []string{registry}}
 	}
-	low := newBaseline(t, "low", v1alpha1.SecurityBaselineSpec{Images: from("low.example.com"), Workloads: &v1alpha1.Workloads{ForbidDefaultServiceAccount: true}})
-	high := newBaseline(t, "high", v1alpha1.SecurityBaselineSpec{Priority: 10, Images: from("high.example.com"), Exceptions: []v1alpha1.Exception{{
+	low := env.NewBaseline(t, "low", v1alpha1.SecurityBaselineSpec{Images: from("low.example.com"), Workloads: &v1alpha1.Workloads{ForbidDefaultServiceAccount: true}})
+	high := env.NewBaseline(t, "high", v1alpha1.SecurityBaselineSpec{Priority: 10, Images: from("high.example.com"), Exceptions: []v1alpha1.Exception{{
 		Name: "vendor", Namespaces: []string{excepted.Name}, Controls: []v1alpha1.ControlName{v1alpha1.ControlImages}, Reason: "the vendor's own registry",
 	}}})
 	for _, baseline := range []*v1alpha1.SecurityBaseline{low, high} {
-		inPlace(t, baseline)
+		env.WaitForReady(t, baseline)
 	}
 	for _, namespace := range []*corev1.Namespace{namespace, excepted} {
-		runnable(t, namespace.Name)
-		must(t, admin.Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Name, Name: "app"}}))
+		env.WaitForServiceAccount(t, namespace.Name)
+		testutil.Must(t, env.Admin.Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Name, Name: "app"}}))
 	}
 	pod := func(namespace, registry string) func(context.Context) error {
 		return func(ctx context.Context) error {
-			pod := podWith(namespace, registry+"/a")
+			pod := newPodWithImage(namespace, registry+"/a")
 			pod.Spec.ServiceAccountName = "app"
-			return tried(ctx, admin, pod)
+			return dryRunCreate(ctx, env.Admin, pod)
 		}
 	}
-	heeded(t, pod(namespace.Name, "low.example.com"), "SecurityBaseline "+high.Name)
-	eventually(t, pod(namespace.Name, "high.example.com"))
-	heeded(t, pod(excepted.Name, "high.example.com"), "SecurityBaseline "+low.Name)
-	eventually(t, pod(excepted.Name, "low.example.com"))
+	waitForForbidden(t, pod(namespace.Name, "low.example.com"), "SecurityBaseline "+high.Name)
+	testutil.WaitFor(t, pod(namespace.Name, "high.example.com"))
+	waitForForbidden(t, pod(excepted.Name, "high.example.com"), "SecurityBaseline "+low.Name)
+	testutil.WaitFor(t, pod(excepted.Name, "low.example.com"))
 	// What only one declares, that one governs.
-	heeded(t, func(ctx context.Context) error {
-		return tried(ctx, admin, podWith(namespace.Name, "high.example.com/a"))
+	waitForForbidden(t, func(ctx context.Context) error {
+		return dryRunCreate(ctx, env.Admin, newPodWithImage(namespace.Name, "high.example.com/a"))
 	},
 		"rule workloads.forbidDefaultServiceAccount of SecurityBaseline "+low.Name)
-	excused := entry(t, excepted.Name, high, v1alpha1.ControlImages, inState(v1alpha1.StateExcepted))
-	equal(t, "the exception", "vendor", excused.Exception.Name)
-	entry(t, excepted.Name, low, v1alpha1.ControlImages, inState(v1alpha1.StateCompliant))
-	ready(t, low, func(status v1alpha1.SecurityBaselineStatus) error {
+	excused := env.WaitForControl(t, excepted.Name, high, v1alpha1.ControlImages, testutil.InState(v1alpha1.StateExcepted))
+	testutil.Equal(t, "the exception", "vendor", excused.Exception.Name)
+	env.WaitForControl(t, excepted.Name, low, v1alpha1.ControlImages, testutil.InState(v1alpha1.StateCompliant))
+	env.WaitForStatus(t, low, func(status v1alpha1.SecurityBaselineStatus) error {
 		for _, control := range status.Controls {
 			if control.Name == v1alpha1.ControlImages && (control.Overridden != 1 || control.Compliant != 1) {
 				return fmt.Errorf("%+v", control)
@@ -276,33 +279,33 @@ func TestPrecedenceAndExceptionsHoldAtAdmission(t *testing.T) {
 	})
 
 	// When the exception goes, the one that declared it governs again.
-	change(t, high, func(b *v1alpha1.SecurityBaseline) { b.Spec.Exceptions = nil })
-	heeded(t, pod(excepted.Name, "low.example.com"), "SecurityBaseline "+high.Name)
+	update(t, high, func(b *v1alpha1.SecurityBaseline) { b.Spec.Exceptions = nil })
+	waitForForbidden(t, pod(excepted.Name, "low.example.com"), "SecurityBaseline "+high.Name)
 	// When the baseline goes, so do its rules, and the other one's hold.
-	must(t, admin.Delete(t.Context(), high))
-	heeded(t, pod(namespace.Name, "high.example.com"), "SecurityBaseline "+low.Name)
+	testutil.Must(t, env.Admin.Delete(t.Context(), high))
+	waitForForbidden(t, pod(namespace.Name, "high.example.com"), "SecurityBaseline "+low.Name)
 }
 
 // In Audit mode nothing is refused, and whoever is warned is warned only where
 // the baseline would be in force.
-func TestAuditModeWarnsWhereItWouldRefuse(t *testing.T) {
+func TestAdmissionPolicies_WarnInAuditMode(t *testing.T) {
 	t.Parallel()
-	namespace, excepted, excluded := newNamespace(t, "a", nil), newNamespace(t, "excepted", nil), newNamespace(t, "excluded", nil)
-	baseline := newBaseline(t, "b", inAudit(v1alpha1.SecurityBaselineSpec{
+	namespace, excepted, excluded := env.NewNamespace(t, "a", nil), env.NewNamespace(t, "excepted", nil), env.NewNamespace(t, "excluded", nil)
+	baseline := env.NewBaseline(t, "b", inAuditMode(v1alpha1.SecurityBaselineSpec{
 		Images: &v1alpha1.Images{AllowedRegistries: []string{"registry.example.com"}}, Workloads: &v1alpha1.Workloads{RequireLimits: true}, Guard: &v1alpha1.Guard{},
 		ExcludeNamespaces: []string{excluded.Name},
 		Exceptions: []v1alpha1.Exception{{
 			Name: "vendor", Namespaces: []string{excepted.Name}, Controls: []v1alpha1.ControlName{"Images"}, Reason: "the vendor's own registry",
 		}},
 	}))
-	inPlace(t, baseline)
-	said := entry(t, namespace.Name, baseline, v1alpha1.ControlImages, inState(v1alpha1.StateDrifted))
-	equal(t, "what the report says", "Enforce would configure Namespace/"+namespace.Name+" (images.securitybaseline.io/baseline="+baseline.Name+")", said.Message)
+	env.WaitForReady(t, baseline)
+	said := env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlImages, testutil.InState(v1alpha1.StateDrifted))
+	testutil.Equal(t, "what the report says", "Enforce would configure Namespace/"+namespace.Name+" (images.securitybaseline.io/baseline="+baseline.Name+")", said.Message)
 	const images, workloads, guard = "rule images.allowedRegistries", "rule workloads.requireLimits", "rule guard"
 	for name, want := range map[string][]string{namespace.Name: {images, workloads}, excepted.Name: {workloads}, excluded.Name: nil} {
-		runnable(t, name)
-		said := warnings(t, len(want) > 0, func(ctx context.Context, writer client.Client) error {
-			return tried(ctx, writer, podWith(name, "evil.io/a"))
+		env.WaitForServiceAccount(t, name)
+		said := waitForWarnings(t, len(want) > 0, func(ctx context.Context, writer client.Client) error {
+			return dryRunCreate(ctx, writer, newPodWithImage(name, "evil.io/a"))
 		})
 		for _, rule := range []string{images, workloads} {
 			expected := false
@@ -314,9 +317,9 @@ func TestAuditModeWarnsWhereItWouldRefuse(t *testing.T) {
 			}
 		}
 	}
-	warned := warnings(t, true, func(ctx context.Context, writer client.Client) error {
+	warned := waitForWarnings(t, true, func(ctx context.Context, writer client.Client) error {
 		relabelled := &corev1.Namespace{}
-		if err := admin.Get(ctx, client.ObjectKeyFromObject(namespace), relabelled); err != nil {
+		if err := env.Admin.Get(ctx, client.ObjectKeyFromObject(namespace), relabelled); err != nil {
 			return err
 		}
 		delete(relabelled.Labels, "test")
@@ -327,7 +330,7 @@ func TestAuditModeWarnsWhereItWouldRefuse(t *testing.T) {
 	}
 	// Nothing was written into any namespace but the reports.
 	for _, name := range []string{namespace.Name, excepted.Name} {
-		for key := range get(t, "", name, &corev1.Namespace{}).Labels {
+		for key := range waitForObject(t, "", name, &corev1.Namespace{}).Labels {
 			if strings.Contains(key, "securitybaseline.io") {
 				t.Errorf("namespace %s has the label %s", name, key)
 			}

@@ -13,28 +13,29 @@ import (
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/controllers/controls"
 	"github.com/securitybaseline/operator/test/cluster"
+	"github.com/securitybaseline/operator/test/testutil"
 )
 
 // The sample with every section is applied as it stands; in a namespace of its own
 // it lets in what meets it, and nothing else. It speaks of the whole cluster, so it
 // runs alone.
-func TestTheCompleteSample(t *testing.T) {
+func TestCompleteSample_AdmitsOnlyCompliantWorkloads(t *testing.T) {
 	data, err := os.ReadFile(filepath.Join(cluster.Root(), "config", "samples", "complete.yaml"))
-	must(t, err)
+	testutil.Must(t, err)
 	baseline := &v1alpha1.SecurityBaseline{}
-	must(t, yaml.UnmarshalStrict(data, baseline))
+	testutil.Must(t, yaml.UnmarshalStrict(data, baseline))
 	for _, control := range controls.All {
 		if !control.IsDeclared(&baseline.Spec) {
 			t.Errorf("it leaves %s out", control.Name)
 		}
 	}
-	create(t, baseline)
-	inPlace(t, baseline)
-	namespace := newNamespace(t, "a", map[string]string{"hardened": "complete", "team": "shop"})
-	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	env.Create(t, baseline)
+	env.WaitForReady(t, baseline)
+	namespace := env.NewNamespace(t, "a", map[string]string{"hardened": "complete", "team": "shop"})
+	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 	account := &corev1.ServiceAccount{}
 	account.Namespace, account.Name = namespace.Name, "app"
-	must(t, admin.Create(t.Context(), account))
+	testutil.Must(t, env.Admin.Create(t.Context(), account))
 
 	good := func() corev1.PodSpec {
 		spec := restrictedPod()
@@ -43,9 +44,9 @@ func TestTheCompleteSample(t *testing.T) {
 		spec.Containers[0].SecurityContext.ReadOnlyRootFilesystem = new(true)
 		return spec
 	}
-	for kind, object := range whatMakes(namespace.Name, good()) {
+	for kind, object := range podsAndWorkloads(namespace.Name, good()) {
 		t.Run("a good "+kind, func(t *testing.T) {
-			eventually(t, func(ctx context.Context) error { return tried(ctx, admin, object) })
+			testutil.WaitFor(t, func(ctx context.Context) error { return dryRunCreate(ctx, env.Admin, object) })
 		})
 	}
 	for rule, spoil := range map[string]func(*corev1.PodSpec){
@@ -58,12 +59,12 @@ func TestTheCompleteSample(t *testing.T) {
 		t.Run(rule, func(t *testing.T) {
 			pod := good()
 			spoil(&pod)
-			heeded(t, func(ctx context.Context) error { return tried(ctx, admin, podOf(namespace.Name, pod)) }, rule)
+			waitForForbidden(t, func(ctx context.Context) error { return dryRunCreate(ctx, env.Admin, newPod(namespace.Name, pod)) }, rule)
 		})
 	}
 	t.Run("what is guarded", func(t *testing.T) {
-		for _, object := range []client.Object{policy(t, namespace.Name, "default-deny"), get(t, namespace.Name, "security-baseline-quota", &corev1.ResourceQuota{})} {
-			heeded(t, func(ctx context.Context) error { return admin.Delete(ctx, object, client.DryRunAll) }, "rule guard of SecurityBaseline complete; ask #platform")
+		for _, object := range []client.Object{env.WaitForPolicy(t, namespace.Name, "default-deny"), waitForObject(t, namespace.Name, "security-baseline-quota", &corev1.ResourceQuota{})} {
+			waitForForbidden(t, func(ctx context.Context) error { return env.Admin.Delete(ctx, object, client.DryRunAll) }, "rule guard of SecurityBaseline complete; ask #platform")
 		}
 	})
 }

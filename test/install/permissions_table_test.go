@@ -22,7 +22,7 @@ var (
 
 // The table in docs/security.md has each permission that the operator is given, and a
 // line of code that is there.
-func TestEveryPermissionIsExplained(t *testing.T) {
+func TestPermissionsTable_ExplainsEveryPermission(t *testing.T) {
 	docs, err := os.ReadFile(filepath.Join(cluster.Root(), "docs", "security.md"))
 	if err != nil {
 		t.Fatal(err)

@@ -9,10 +9,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/test/testutil"
 )
 
 // everything is a baseline that declares every control.
-func everything() v1alpha1.SecurityBaselineSpec {
+func defaultSpec() v1alpha1.SecurityBaselineSpec {
 	return v1alpha1.SecurityBaselineSpec{
 		PodSecurity: &v1alpha1.PodSecurity{Enforce: "baseline", Audit: "restricted", Warn: "restricted"},
 		Network: &v1alpha1.Network{
@@ -37,38 +38,38 @@ func everything() v1alpha1.SecurityBaselineSpec {
 	}
 }
 
-func TestBaselineHardensANamespace(t *testing.T) {
-	namespace := newNamespace(t, "a", nil)
-	baseline := newBaseline(t, "all", everything())
-	current := evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+func TestBaseline_AppliedToNamespace(t *testing.T) {
+	namespace := env.NewNamespace(t, "a", nil)
+	baseline := env.NewBaseline(t, "all", defaultSpec())
+	current := env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 
-	deny := policy(t, namespace.Name, "default-deny")
-	equal(t, "default-deny", networkingv1.NetworkPolicySpec{
+	deny := env.WaitForPolicy(t, namespace.Name, "default-deny")
+	testutil.Equal(t, "default-deny", networkingv1.NetworkPolicySpec{
 		PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress},
 	}, deny.Spec)
-	equal(t, "its labels", map[string]string{
+	testutil.Equal(t, "its labels", map[string]string{
 		v1alpha1.BaselineLabel: baseline.Name, v1alpha1.ControlLabel: "Network", v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue,
 	}, deny.Labels)
 	for _, name := range []string{"allow-dns", "allow-same-namespace", "from-ingress"} {
-		policy(t, namespace.Name, name)
+		env.WaitForPolicy(t, namespace.Name, name)
 	}
-	binding := get(t, namespace.Name, "security-baseline-developers", &rbacv1.RoleBinding{})
-	equal(t, "subjects", []rbacv1.Subject{{Kind: "Group", APIGroup: rbacv1.GroupName, Name: "developers"}}, binding.Subjects)
+	binding := waitForObject(t, namespace.Name, "security-baseline-developers", &rbacv1.RoleBinding{})
+	testutil.Equal(t, "subjects", []rbacv1.Subject{{Kind: "Group", APIGroup: rbacv1.GroupName, Name: "developers"}}, binding.Subjects)
 
-	get(t, "", namespace.Name, namespace)
-	equal(t, "namespace labels", map[string]string{
-		"test":                   suffix(t),
+	waitForObject(t, "", namespace.Name, namespace)
+	testutil.Equal(t, "namespace labels", map[string]string{
+		"test":                   testutil.Name(t),
 		corev1.LabelMetadataName: namespace.Name,
 		v1alpha1.GoverningBaselineLabel(v1alpha1.ControlPodSecurity): baseline.Name,
-		"pod-security.kubernetes.io/enforce":                "baseline",
-		"pod-security.kubernetes.io/enforce-version":        "latest",
-		"pod-security.kubernetes.io/audit":                  "restricted",
-		"pod-security.kubernetes.io/audit-version":          "latest",
-		"pod-security.kubernetes.io/warn":                   "restricted",
-		"pod-security.kubernetes.io/warn-version":           "latest",
+		"pod-security.kubernetes.io/enforce":                         "baseline",
+		"pod-security.kubernetes.io/enforce-version":                 "latest",
+		"pod-security.kubernetes.io/audit":                           "restricted",
+		"pod-security.kubernetes.io/audit-version":                   "latest",
+		"pod-security.kubernetes.io/warn":                            "restricted",
+		"pod-security.kubernetes.io/warn-version":                    "latest",
 	}, namespace.Labels)
 
-	equal(t, "the report's summary", v1alpha1.ReportSummary{Baselines: baseline.Name, Controls: "3/3"}, current.Summary)
-	equal(t, "drifts", 0, len(current.Drifts))
-	ready(t, baseline, hasCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonEvaluated))
+	testutil.Equal(t, "the report's summary", v1alpha1.ReportSummary{Baselines: baseline.Name, Controls: "3/3"}, current.Summary)
+	testutil.Equal(t, "drifts", 0, len(current.Drifts))
+	env.WaitForStatus(t, baseline, testutil.HasCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonEvaluated))
 }

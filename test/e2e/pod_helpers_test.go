@@ -10,6 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/securitybaseline/operator/test/testutil"
 )
 
 // Pods that meet a level and none above. There is no node that they could run
@@ -38,7 +40,7 @@ func restrictedPod() corev1.PodSpec {
 }
 
 // deploy makes a Deployment of three such pods and waits until they are there.
-func deploy(t *testing.T, namespace string, pod corev1.PodSpec) *appsv1.Deployment {
+func createDeployment(t *testing.T, namespace string, pod corev1.PodSpec) *appsv1.Deployment {
 	t.Helper()
 	labels := map[string]string{"app": "web"}
 	deployment := &appsv1.Deployment{
@@ -51,10 +53,10 @@ func deploy(t *testing.T, namespace string, pod corev1.PodSpec) *appsv1.Deployme
 			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: pod},
 		},
 	}
-	must(t, admin.Create(t.Context(), deployment))
-	eventually(t, func(ctx context.Context) error {
+	testutil.Must(t, env.Admin.Create(t.Context(), deployment))
+	testutil.WaitFor(t, func(ctx context.Context) error {
 		var pods corev1.PodList
-		if err := admin.List(ctx, &pods, client.InNamespace(namespace)); err != nil {
+		if err := env.Admin.List(ctx, &pods, client.InNamespace(namespace)); err != nil {
 			return err
 		}
 		if len(pods.Items) != 3 {
@@ -66,7 +68,7 @@ func deploy(t *testing.T, namespace string, pod corev1.PodSpec) *appsv1.Deployme
 }
 
 // redeploy changes a Deployment's pods.
-func redeploy(t *testing.T, deployment *appsv1.Deployment, pod corev1.PodSpec) {
+func updatePodSpec(t *testing.T, deployment *appsv1.Deployment, pod corev1.PodSpec) {
 	t.Helper()
-	change(t, deployment, func(d *appsv1.Deployment) { d.Spec.Template.Spec = pod })
+	update(t, deployment, func(d *appsv1.Deployment) { d.Spec.Template.Spec = pod })
 }
