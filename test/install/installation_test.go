@@ -1,36 +1,26 @@
 package install
 
 import (
-	"context"
 	"strings"
 	"testing"
-	"time"
-
-	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/securitybaseline/operator/test/cluster"
 	"github.com/securitybaseline/operator/test/testutil"
 )
 
-// The operator's own pods meet the restricted level, which its namespace enforces,
-// and what keeps it available and apart is there.
+// TestInstallation_MeetsRestrictedLevel checks that the operator's pods meet the level
+// restricted, which its namespace enforces, and that the objects which keep the operator
+// available and isolated exist and select its pods.
 func TestInstallation_MeetsRestrictedLevel(t *testing.T) {
 	local := testutil.InstallCluster(t)
 	in := []string{"-n", cluster.OperatorNamespace, "-o", "name"}
-	var pods string
-	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, testutil.Timeout, true, func(context.Context) (bool, error) {
-		pods = testutil.Kubectl(t, local, "", append([]string{"get", "pods"}, in...)...)
-		return strings.Count(pods, "pod/securitybaseline-manager-") == 2, nil
-	})
-	if err != nil {
-		t.Errorf("pods: %s; %s", pods, testutil.Kubectl(t, local, "", "get", "events", "-n", cluster.OperatorNamespace))
-	}
+	waitForOperatorPods(t, local, 2)
 	objects := testutil.Kubectl(t, local, "", append([]string{"get", "networkpolicies,poddisruptionbudgets,services"}, in...)...)
 	for _, want := range []string{
 		"networkpolicy.networking.k8s.io/securitybaseline-manager", "poddisruptionbudget.policy/securitybaseline-manager", "service/securitybaseline-metrics",
 	} {
 		if !strings.Contains(objects, want) {
-			t.Errorf("no %s in %s", want, objects)
+			t.Errorf("objects: got %s, want %s among them", objects, want)
 		}
 	}
 	// They select the operator's pods.
@@ -40,7 +30,7 @@ func TestInstallation_MeetsRestrictedLevel(t *testing.T) {
 		selector := testutil.Kubectl(t, local, "", "get", object, "-n", cluster.OperatorNamespace, "-o", "jsonpath="+jsonpath)
 		for pair := range strings.SplitSeq(strings.Trim(selector, "{}"), ",") {
 			if !strings.Contains(labels, pair) {
-				t.Errorf("%s selects %s, the pods have %s", object, selector, labels)
+				t.Errorf("labels of the pods: got %s, want those that %s selects: %s", labels, object, selector)
 			}
 		}
 	}

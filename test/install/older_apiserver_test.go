@@ -1,6 +1,9 @@
 package install
 
 import (
+	"context"
+	"errors"
+	"fmt"
 	"slices"
 	"testing"
 
@@ -8,17 +11,18 @@ import (
 	"github.com/securitybaseline/operator/test/testutil"
 )
 
-// Where the API server does not send what there is with a watch, as before
-// Kubernetes 1.34, the operator lists it: that is what it may list for.
+// TestOlderAPIServer_WithoutWatchList runs the operator on an API server whose watches
+// do not begin with the existing objects, as before Kubernetes 1.34. There the operator
+// lists them, and needs each of its permissions to list.
 func TestOlderAPIServer_WithoutWatchList(t *testing.T) {
 	audit, flags, err := cluster.NewAudit(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
 	local := testutil.InstallCluster(t, append(flags, "--feature-gates=WatchList=false")...)
-	stop := testutil.StartOperator(t, local)
+	stop := testutil.StartOperator(t, local, cluster.OperatorOptions{})
 	testutil.Kubectl(t, local, guardedManifest, "apply", "-f", "-")
-	testutil.Kubectl(t, local, "", "wait", "--for=condition=Ready", "securitybaseline", "everything", "--timeout=60s")
+	testutil.Kubectl(t, local, "", "wait", "--for=condition=Ready", "securitybaseline", "everything", testutil.TimeoutFlag)
 	stop()
 	permissions, err := cluster.Permissions("rbac/role.yaml")
 	if err != nil {
@@ -27,42 +31,45 @@ func TestOlderAPIServer_WithoutWatchList(t *testing.T) {
 	lists := slices.DeleteFunc(permissions, func(permission cluster.Permission) bool { return permission.Verb != "list" })
 	unused, refused, err := audit.Compare(lists)
 	if err != nil || len(lists) == 0 || len(unused) > 0 || len(refused) > 0 {
-		t.Errorf("of %d permissions, %v are not needed; refused: %v (%v)", len(lists), unused, refused, err)
+		t.Errorf("%d permissions: got unused %v and denied %v, want none (%v)", len(lists), unused, refused, err)
 	}
 }
 
-// Where the API server has no MutatingAdmissionPolicy, as before Kubernetes 1.36,
-// the operator does without, and says so: a new namespace is hardened a moment
-// after its creation.
+// TestOlderAPIServer_WithoutMutatingAdmissionPolicies runs the operator on an API server
+// without MutatingAdmissionPolicies, as before Kubernetes 1.36. There the operator labels
+// a new namespace a moment after its creation, and a condition says so.
 func TestOlderAPIServer_WithoutMutatingAdmissionPolicies(t *testing.T) {
 	local := testutil.InstallCluster(t, "--emulated-version=1.33")
-	if out, err := testutil.TryKubectl(t, local, "", "get", "mutatingadmissionpolicies"); err == nil {
-		t.Fatalf("there are some: %s", out)
+	if out, err := testutil.TryKubectl(t.Context(), local, "", "get", "mutatingadmissionpolicies"); err == nil {
+		t.Fatalf("mutatingadmissionpolicies: got %s, want an error", out)
 	}
-	testutil.StartOperator(t, local)
+	testutil.StartOperator(t, local, cluster.OperatorOptions{})
 	testutil.Kubectl(t, local, guardedManifest, "apply", "-f", "-")
-	testutil.Kubectl(t, local, "", "wait", "--for=condition=Ready", "securitybaseline", "everything", "--timeout=60s")
-	condition := testutil.Kubectl(t, local, "", "get", "securitybaseline", "everything", "-o",
-		`jsonpath={range .status.conditions[?(@.type=="NewNamespacesHardened")]}{.status} {.reason}: {.message}{end}`)
-	const want = "False Unsupported: the API server has no MutatingAdmissionPolicy v1, which Kubernetes 1.36 has: " +
+	testutil.Kubectl(t, local, "", "wait", "--for=condition=Ready", "securitybaseline", "everything", testutil.TimeoutFlag)
+	const want = "False MutatingAdmissionUnavailable: the API server has no MutatingAdmissionPolicy v1, which Kubernetes 1.36 has: " +
 		"a new namespace gets its labels a moment after its creation, and network.waitForDefaultDeny keeps no pod waiting"
-	if condition != want {
-		t.Errorf("the condition is %q", condition)
-	}
+	testutil.WaitFor(t, func(ctx context.Context) error {
+		condition, err := testutil.TryKubectl(ctx, local, "", "get", "securitybaseline", "everything", "-o",
+			`jsonpath={range .status.conditions[?(@.type=="NewNamespacesHardened")]}{.status} {.reason}: {.message}{end}`)
+		if condition != want {
+			return errors.Join(err, fmt.Errorf("condition NewNamespacesHardened: got %q, want %q", condition, want))
+		}
+		return err
+	})
 	testutil.Kubectl(t, local, "", "create", "namespace", "after")
 	for _, namespace := range []string{"guarded", "after"} {
-		testutil.Kubectl(t, local, "", "wait", "--for=create", "serviceaccount/default", "-n", namespace, "--timeout=60s")
-		for refusal, try := range map[string][]string{
+		testutil.Kubectl(t, local, "", "wait", "--for=create", "serviceaccount/default", "-n", namespace, testutil.TimeoutFlag)
+		for message, command := range map[string][]string{
 			"violates PodSecurity":                 {"run", "miner", "--image=registry.example.com/miner", "--privileged", "-n", namespace, "--dry-run=server"},
 			"does not come from an allowed":        {"run", "web", "--image=evil.io/web", "-n", namespace, "--dry-run=server"},
 			"container web lacks a memory limit;":  {"run", "web", "--image=registry.example.com/web", "-n", namespace, "--dry-run=server"},
 			"User jane is not among those who may": {"create", "rolebinding", "jane", "--clusterrole=cluster-admin", "--user=jane", "-n", namespace, "--dry-run=server"},
 			"only the operator may change or dele": {"delete", "networkpolicy", "security-baseline-default-deny", "-n", namespace, "--dry-run=server"},
 		} {
-			waitForKubectl(t, local, refusal, try...)
+			testutil.WaitForKubectlError(t, local, message, command...)
 		}
-		// The gate is not closed to anybody.
-		waitForKubectl(t, local, "", "run", "web", "--image=registry.example.com/web", "-n", namespace, "--dry-run=server",
+		// No pod waits for the default-deny policy.
+		testutil.WaitForKubectl(t, local, "run", "web", "--image=registry.example.com/web", "-n", namespace, "--dry-run=server",
 			`--overrides={"spec":{"containers":[{"name":"web","image":"registry.example.com/web","resources":{"limits":{"memory":"64Mi"}}}]}}`)
 	}
 }

@@ -1,6 +1,8 @@
 package install
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -9,23 +11,21 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/securitybaseline/operator/test/cluster"
 	"github.com/securitybaseline/operator/test/testutil"
 )
 
-// everyValue switches on what comes with the operator but is off.
+// allOptionalValues enables each optional part of the chart.
 var allOptionalValues = []string{"serviceMonitor.enabled=true", "prometheusRule.enabled=true", "dashboard.enabled=true", "openreports.enabled=true"}
 
-// crds are what remains of an installation.
+// crdNames are the objects that remain when Helm uninstalls the chart.
 var crdNames = []string{
 	"customresourcedefinition.apiextensions.k8s.io/baselinereports.securitybaseline.io",
 	"customresourcedefinition.apiextensions.k8s.io/securitybaselines.securitybaseline.io",
 }
 
-// prepared starts a control plane with the CRDs of the tools that the operator works
-// with. flags are further ones of its API server.
+// startClusterWithCRDs starts a control plane with the CRDs of the tools that the operator
+// works with. The API server has these additional flags.
 func startClusterWithCRDs(t *testing.T, flags ...string) *cluster.Cluster {
 	t.Helper()
 	local := testutil.StartCluster(t, flags...)
@@ -33,21 +33,21 @@ func startClusterWithCRDs(t *testing.T, flags ...string) *cluster.Cluster {
 	for _, dir := range []string{filepath.Join(cluster.Root(), "bin", "crds") + "/", filepath.Join(strings.TrimSpace(string(openreports)), "config", "crd")} {
 		testutil.Kubectl(t, local, "", "create", "-f", dir)
 	}
-	testutil.Kubectl(t, local, "", "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
+	testutil.Kubectl(t, local, "", "wait", "--for=condition=Established", "crd", "--all", testutil.TimeoutFlag)
 	return local
 }
 
-// hardenedNamespace makes the operator's namespace as docs/install.md says.
+// createRestrictedNamespace creates the operator's namespace as docs/install.md says.
 func createRestrictedNamespace(t *testing.T, local *cluster.Cluster) {
 	t.Helper()
 	testutil.Kubectl(t, local, "", "create", "namespace", cluster.OperatorNamespace)
 	testutil.Kubectl(t, local, "", "label", "namespace", cluster.OperatorNamespace, "pod-security.kubernetes.io/enforce=restricted",
 		"pod-security.kubernetes.io/audit=restricted", "pod-security.kubernetes.io/warn=restricted")
-	testutil.Kubectl(t, local, "", "wait", "--for=create", "configmap/kube-root-ca.crt", "serviceaccount/default", "-n", cluster.OperatorNamespace, "--timeout=60s")
+	testutil.Kubectl(t, local, "", "wait", "--for=create", "configmap/kube-root-ca.crt", "serviceaccount/default", "-n", cluster.OperatorNamespace, testutil.TimeoutFlag)
 }
 
-// everything returns what is in the cluster, but for what comes and goes by itself:
-// events, and the lists that say what to talk to.
+// listObjects lists the objects in the cluster, except for those that come and go by
+// themselves: events, leases, endpoints and API services.
 func listObjects(t *testing.T, local *cluster.Cluster) []string {
 	t.Helper()
 	kinds := strings.Fields(testutil.Kubectl(t, local, "", "api-resources", "--verbs=list", "-o", "name"))
@@ -62,7 +62,7 @@ func listObjects(t *testing.T, local *cluster.Cluster) []string {
 	return slices.Compact(objects)
 }
 
-// helm runs it as admin and returns what it says.
+// helm runs helm as the administrator and returns its output.
 func helm(t *testing.T, local *cluster.Cluster, args ...string) string {
 	t.Helper()
 	return retryWhileNotSynced(t, func() (string, error) {
@@ -71,15 +71,18 @@ func helm(t *testing.T, local *cluster.Cluster, args ...string) string {
 	})
 }
 
-// synced installs or upgrades, and does it again as docs/upgrade.md says: for a moment
-// after a CRD has changed, the API server cannot read what a policy is bound with.
+// retryWhileNotSynced installs or upgrades, and repeats it as docs/upgrade.md says: for a
+// moment after a CRD changed, the API server cannot read the parameters of a policy.
 func retryWhileNotSynced(t *testing.T, install func() (string, error)) string {
 	t.Helper()
 	var out string
 	var err error
-	testutil.Holds(t, func() bool {
+	testutil.WaitFor(t, func(context.Context) error {
 		out, err = install()
-		return err == nil || !strings.Contains(out, "not yet synced to use for admission")
+		if err != nil && strings.Contains(out, "not yet synced to use for admission") {
+			return fmt.Errorf("%w: %s", err, out)
+		}
+		return nil
 	})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
@@ -87,8 +90,7 @@ func retryWhileNotSynced(t *testing.T, install func() (string, error)) string {
 	return out
 }
 
-// older makes a chart of an older version: a column and a rule for authors are not
-// there yet.
+// olderChart creates a chart of an older version, in which a column and a message differ.
 func olderChart(t *testing.T) string {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "chart")
@@ -107,7 +109,7 @@ func olderChart(t *testing.T) string {
 		}
 		changed := strings.ReplaceAll(string(data), change[0], change[1])
 		if changed == string(data) {
-			t.Fatalf("%s has no %q", file, change[0])
+			t.Fatalf("%s: want %q in it", file, change[0])
 		}
 		if err := os.WriteFile(path, []byte(changed), 0o600); err != nil {
 			t.Fatal(err)
@@ -116,9 +118,9 @@ func olderChart(t *testing.T) string {
 	return dir
 }
 
-// With the real helm: an older version is installed, upgraded to this one while its
-// baseline is in force, and uninstalled. The CRDs stay, and the baseline with them,
-// until both are deleted; nothing else does.
+// TestHelm_InstallUpgradeUninstall installs an older version with Helm, upgrades it while
+// its baseline is in force, and uninstalls it. The CRDs and the baseline remain until
+// they are deleted, and nothing else does.
 func TestHelm_InstallUpgradeUninstall(t *testing.T) {
 	local := startClusterWithCRDs(t)
 	createRestrictedNamespace(t, local)
@@ -126,21 +128,21 @@ func TestHelm_InstallUpgradeUninstall(t *testing.T) {
 	install := append(helmArgs("install", allOptionalValues...), "--wait=hookOnly")
 	install[2] = olderChart(t)
 	if out := helm(t, local, install...); !strings.Contains(out, "kubectl get baselinereports --all-namespaces") {
-		t.Errorf("helm says nothing of what is next: %s", out)
+		t.Errorf("output of helm: got %s, want the next steps", out)
 	}
-	testutil.Kubectl(t, local, "", "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
-	waitForOperatorPods(t, local)
-	stop := testutil.StartOperator(t, local)
+	testutil.Kubectl(t, local, "", "wait", "--for=condition=Established", "crd", "--all", testutil.TimeoutFlag)
+	waitForOperatorPods(t, local, 2)
+	stop := testutil.StartOperator(t, local, cluster.OperatorOptions{})
 	testutil.Kubectl(t, local, guardedManifest, "apply", "-f", "-")
-	testutil.Kubectl(t, local, "", "wait", "--for=condition=Ready", "securitybaseline", "everything", "--timeout=60s")
-	testutil.Kubectl(t, local, "", "wait", "--for=create", "baselinereport/security-baseline", "-n", "guarded", "--timeout=60s")
+	testutil.Kubectl(t, local, "", "wait", "--for=condition=Ready", "securitybaseline", "everything", testutil.TimeoutFlag)
+	testutil.Kubectl(t, local, "", "wait", "--for=create", "baselinereport/security-baseline", "-n", "guarded", testutil.TimeoutFlag)
 	uid := testutil.Kubectl(t, local, "", "get", "securitybaseline", "everything", "-o", "jsonpath={.metadata.uid}")
 
-	for range 2 { // the second time, what the operator healed is there
+	for range 2 { // the second time after the older operator reverted a policy
 		upgrade := append(helmArgs("upgrade", append(allOptionalValues, "replicas=3", `rbac.bindableClusterRoles=["system:node"]`)...), "--force-conflicts")
 		helm(t, local, upgrade...)
 		if columns := testutil.Kubectl(t, local, "", "get", "securitybaselines"); !strings.Contains(columns, "COMPLIANT") || strings.Contains(columns, "GOOD") {
-			t.Errorf("the CRD is not upgraded: %s", columns)
+			t.Errorf("columns after the upgrade: got %s, want COMPLIANT and no GOOD", columns)
 		}
 		for object, want := range map[string]string{
 			"deployment/securitybaseline-manager {.spec.replicas}":                                                  "3",
@@ -149,60 +151,66 @@ func TestHelm_InstallUpgradeUninstall(t *testing.T) {
 		} {
 			name, path, _ := strings.Cut(object, " ")
 			if got := testutil.Kubectl(t, local, "", "get", name, "-n", cluster.OperatorNamespace, "-o", "jsonpath="+path); got != want {
-				t.Errorf("%s is %q, not %q", object, got, want)
+				t.Errorf("%s: got %q, want %q", object, got, want)
 			}
 		}
-		// An operator of the older version is still there, and puts its own back.
-		authors := testutil.Kubectl(t, local, "", "get", "validatingadmissionpolicy", "require-bind-permission.securitybaseline.io", "-o", "yaml")
-		testutil.Kubectl(t, local, strings.ReplaceAll(authors, "has more than 24 bindings", "has too many bindings"), "replace", "--field-manager=securitybaseline-operator", "-f", "-")
+		// An operator of the older version still runs, and reverts the policy to its own.
+		policy := testutil.Kubectl(t, local, "", "get", "validatingadmissionpolicy", "require-bind-permission.securitybaseline.io", "-o", "yaml")
+		testutil.Kubectl(t, local, strings.ReplaceAll(policy, "has more than 24 bindings", "has too many bindings"), "replace", "--field-manager=securitybaseline-operator", "-f", "-")
 	}
 	if now := testutil.Kubectl(t, local, "", "get", "securitybaseline", "everything", "-o", "jsonpath={.metadata.uid}"); now != uid {
-		t.Errorf("the baseline was %s and is %s", uid, now)
+		t.Errorf("UID of the baseline: got %s, want %s", now, uid)
 	}
 
-	// Uninstalled in a hurry, with the operator running: the baseline stays, and is
-	// there for the next release.
+	// Uninstalled while the operator runs, the baseline remains for the next installation.
 	helm(t, local, "uninstall", "securitybaseline", "-n", cluster.OperatorNamespace)
 	stop()
 	if now := testutil.Kubectl(t, local, "", "get", "securitybaseline", "everything", "-o", "jsonpath={.metadata.uid}"); now != uid {
-		t.Errorf("the baseline was %s and is %s", uid, now)
+		t.Errorf("UID of the baseline: got %s, want %s", now, uid)
 	}
 	helm(t, local, append(helmArgs("install", allOptionalValues...), "--wait=hookOnly")...)
-	stop = testutil.StartOperator(t, local)
-	waitForKubectl(t, local, "", "wait", "--for=condition=Ready", "securitybaseline", "everything", "--timeout=1s")
+	stop = testutil.StartOperator(t, local, cluster.OperatorOptions{})
+	testutil.WaitForKubectl(t, local, "wait", "--for=condition=Ready", "securitybaseline", "everything", "--timeout=1s")
 
-	// And in order.
+	// Uninstalled in the documented order.
 	deleteWithManagedObjects(t, local, "everything")
-	testutil.Kubectl(t, local, "", "delete", "namespace", "guarded", "--timeout=60s")
+	testutil.Kubectl(t, local, "", "delete", "namespace", "guarded", testutil.TimeoutFlag)
 	stop()
 	helm(t, local, "uninstall", "securitybaseline", "-n", cluster.OperatorNamespace)
 	left := testutil.Kubectl(t, local, "", "get", "crd", "-o", "name")
 	for _, crd := range crdNames {
 		if !strings.Contains(left, crd) {
-			t.Errorf("%s is gone", crd)
+			t.Errorf("CRDs after the uninstallation: got %s, want %s among them", left, crd)
 		}
 	}
 	testutil.Kubectl(t, local, "", append([]string{"delete"}, crdNames...)...)
 	waitForObjects(t, local, before)
 }
 
-// restricted checks that the API server's Pod Security admission lets the operator's
-// pods in where it enforces the restricted level.
-func waitForOperatorPods(t *testing.T, local *cluster.Cluster) {
+// waitForOperatorPods waits until the API server's Pod Security admission has admitted
+// the pods of the operator's Deployment.
+func waitForOperatorPods(t *testing.T, local *cluster.Cluster, replicas int) {
 	t.Helper()
-	waitForKubectl(t, local, "", "wait", "--for=create", "pod", "-l", "app.kubernetes.io/component=manager", "-n", cluster.OperatorNamespace, "--timeout=1s")
+	testutil.WaitFor(t, func(ctx context.Context) error {
+		pods, err := testutil.TryKubectl(ctx, local, "", "get", "pods", "-l", "app.kubernetes.io/component=manager", "-n", cluster.OperatorNamespace, "-o", "name")
+		if got := strings.Count(pods, "pod/securitybaseline-manager-"); got != replicas {
+			events, _ := testutil.TryKubectl(ctx, local, "", "get", "events", "-n", cluster.OperatorNamespace)
+			return errors.Join(err, fmt.Errorf("pods of the operator: got %d, want %d: %s", got, replicas, events))
+		}
+		return err
+	})
 }
 
-// isAsItWas waits until the cluster holds what it held.
+// waitForObjects waits until the cluster has the same objects as before.
 func waitForObjects(t *testing.T, local *cluster.Cluster, before []string) {
 	t.Helper()
-	var diff string
-	if !testutil.Holds(t, func() bool { diff = cmp.Diff(before, listObjects(t, local)); return diff == "" }) {
-		t.Errorf("not everything is as it was (-before +after):\n%s", diff)
-	}
+	testutil.WaitFor(t, func(context.Context) error {
+		return testutil.CheckEqual("the cluster's objects", before, listObjects(t, local))
+	})
 }
 
-// The same with the real kustomize, as make deploy and make undeploy do.
+// TestKustomize_InstallUpgradeUninstall does the same with kustomize, as make deploy and
+// make undeploy do.
 func TestKustomize_InstallUpgradeUninstall(t *testing.T) {
 	local := startClusterWithCRDs(t)
 	before := listObjects(t, local)
@@ -211,30 +219,30 @@ func TestKustomize_InstallUpgradeUninstall(t *testing.T) {
 	apply := func(manifests string) {
 		t.Helper()
 		retryWhileNotSynced(t, func() (string, error) {
-			return testutil.TryKubectl(t, local, manifests, "apply", "--server-side", "--force-conflicts", "-f", "-")
+			return testutil.TryKubectl(t.Context(), local, manifests, "apply", "--server-side", "--force-conflicts", "-f", "-")
 		})
 	}
 	apply(earlier)
-	testutil.Kubectl(t, local, "", "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
-	waitForOperatorPods(t, local)
-	stop := testutil.StartOperator(t, local)
+	testutil.Kubectl(t, local, "", "wait", "--for=condition=Established", "crd", "--all", testutil.TimeoutFlag)
+	waitForOperatorPods(t, local, 2)
+	stop := testutil.StartOperator(t, local, cluster.OperatorOptions{})
 	testutil.Kubectl(t, local, guardedManifest, "apply", "-f", "-")
-	testutil.Kubectl(t, local, "", "wait", "--for=condition=Ready", "securitybaseline", "everything", "--timeout=60s")
+	testutil.Kubectl(t, local, "", "wait", "--for=condition=Ready", "securitybaseline", "everything", testutil.TimeoutFlag)
 	apply(whole)
 	if columns := testutil.Kubectl(t, local, "", "get", "securitybaselines"); !strings.Contains(columns, "COMPLIANT") {
 		t.Errorf("the CRD is not upgraded: %s", columns)
 	}
-	testutil.Kubectl(t, local, "", "wait", "--for=condition=Ready", "securitybaseline", "everything", "--timeout=60s")
+	testutil.Kubectl(t, local, "", "wait", "--for=condition=Ready", "securitybaseline", "everything", testutil.TimeoutFlag)
 
 	deleteWithManagedObjects(t, local, "everything")
-	testutil.Kubectl(t, local, "", "delete", "namespace", "guarded", "--timeout=60s")
+	testutil.Kubectl(t, local, "", "delete", "namespace", "guarded", testutil.TimeoutFlag)
 	stop()
-	testutil.Kubectl(t, local, whole, "delete", "--timeout=120s", "-f", "-")
+	testutil.Kubectl(t, local, whole, "delete", testutil.TimeoutFlag, "-f", "-")
 	waitForObjects(t, local, before)
 }
 
-// So do Argo CD and Flux, and find nothing to change afterwards, with the operator at
-// work.
+// TestGitOpsTools_InstallWithoutDifferences installs with Argo CD and with Flux. While
+// the operator runs, they must find nothing to change.
 func TestGitOpsTools_InstallWithoutDifferences(t *testing.T) {
 	manifests := buildKustomization(t, []string{"default"}, nil)
 	for tool, args := range map[string][]string{
@@ -252,24 +260,26 @@ func TestGitOpsTools_InstallWithoutDifferences(t *testing.T) {
 				return string(runCommand(t, local.Tool(t.Context(), tool, append(append([]string{"--kubeconfig", local.Kubeconfig(), "--manifests", dir}, args...), more...)...)))
 			}
 			sync()
-			testutil.Kubectl(t, local, "", "wait", "--for=condition=Established", "crd", "--all", "--timeout=60s")
-			waitForOperatorPods(t, local)
-			stop := testutil.StartOperator(t, local)
+			testutil.Kubectl(t, local, "", "wait", "--for=condition=Established", "crd", "--all", testutil.TimeoutFlag)
+			waitForOperatorPods(t, local, 2)
+			stop := testutil.StartOperator(t, local, cluster.OperatorOptions{})
 			defer stop()
 			testutil.Kubectl(t, local, guardedManifest, "apply", "-f", "-")
-			waitForKubectl(t, local, "", "wait", "--for=condition=Ready", "securitybaseline", "everything", "--timeout=1s")
-			var out string
-			if !testutil.Holds(t, func() bool {
-				out = sync("--diff")
-				return !strings.Contains(out, "OutOfSync") && !strings.Contains(out, `"configured"`) && !strings.Contains(out, `"created"`)
-			}) {
-				t.Errorf("it finds something to change: %s", out)
-			}
+			testutil.WaitForKubectl(t, local, "wait", "--for=condition=Ready", "securitybaseline", "everything", "--timeout=1s")
+			testutil.WaitFor(t, func(context.Context) error {
+				out := sync("--diff")
+				for _, change := range []string{"OutOfSync", `"configured"`, `"created"`} {
+					if strings.Contains(out, change) {
+						return fmt.Errorf("differences: got %s, want none", out)
+					}
+				}
+				return nil
+			})
 		})
 	}
 }
 
-// Who may read what, by the ClusterRoles for people.
+// TestUserRoles_AllowAndDeny checks what the ClusterRoles for users allow.
 func TestUserRoles_AllowAndDeny(t *testing.T) {
 	local := testutil.InstallCluster(t)
 	for user, role := range map[string]string{"jane": "view", "vera": "securitybaseline-viewer", "edna": "securitybaseline-editor", "adam": "securitybaseline-admin"} {
@@ -287,15 +297,15 @@ func TestUserRoles_AllowAndDeny(t *testing.T) {
 			not := strings.HasPrefix(question, "!")
 			want := map[bool]string{true: "no", false: "yes"}[not]
 			args := append([]string{"auth", "can-i", "--as", user, "-n", "default"}, strings.Fields(strings.TrimPrefix(question, "!"))...)
-			var out string
-			if !testutil.Holds(t, func() bool {
-				// It exits with 1 where the answer is no.
-				out, _ = testutil.TryKubectl(t, local, "", args...)
+			testutil.WaitFor(t, func(ctx context.Context) error {
+				// It exits with 1 if the answer is no.
+				out, _ := testutil.TryKubectl(ctx, local, "", args...)
 				lines := strings.Fields(out)
-				return len(lines) > 0 && lines[len(lines)-1] == want
-			}) {
-				t.Errorf("%s: %s is not %s: %s", user, fmt.Sprint(args), want, out)
-			}
+				if len(lines) == 0 || lines[len(lines)-1] != want {
+					return fmt.Errorf("%s: %v: got %s, want %s", user, args, out, want)
+				}
+				return nil
+			})
 		}
 	}
 }
