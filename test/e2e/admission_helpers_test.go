@@ -2,7 +2,8 @@ package e2e
 
 import (
 	"context"
-	"errors"
+	"fmt"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -18,46 +19,48 @@ func newPod(namespace string, spec corev1.PodSpec) *corev1.Pod {
 	return &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, GenerateName: "pod-"}, Spec: spec}
 }
 
-// podWith is a pod with an image in its only container.
+// newPodWithImage returns a pod with an image in its only container.
 func newPodWithImage(namespace, image string) *corev1.Pod {
 	return newPod(namespace, corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: image}}})
 }
 
-// tried asks the API server what it would say of an object's creation.
+// dryRunCreate asks the API server whether an object can be created, without creating it.
 func dryRunCreate(ctx context.Context, writer client.Client, object client.Object) error {
 	return writer.Create(ctx, object.DeepCopyObject().(client.Object), client.DryRunAll)
 }
 
-// heeded waits until the API server refuses something: it takes a moment to heed
-// a policy and the baseline that is its parameter.
+// waitForForbidden waits until the API server denies a request with these words. The API
+// server enforces a policy, and the baseline that is its parameter, after a moment.
 func waitForForbidden(t *testing.T, try func(context.Context) error, words ...string) {
 	t.Helper()
 	testutil.WaitFor(t, func(ctx context.Context) error { return testutil.CheckForbidden(try(ctx), words...) })
 }
 
-// warnings returns what the API server warns of when something is tried, as soon
-// as it warns of anything, if it is to.
-func waitForWarnings(t *testing.T, expected bool, try func(context.Context, client.Client) error) string {
+// waitForWarnings waits until the API server answers a request with warnings that contain
+// each of the words, and returns the warnings. Without words it does not wait.
+func waitForWarnings(t *testing.T, words []string, try func(context.Context, client.Client) error) string {
 	t.Helper()
-	var said warningText
+	var received warningText
 	config := rest.CopyConfig(env.Cluster.Admin)
-	config.WarningHandler = &said
-	warned, err := client.New(config, client.Options{Scheme: controllers.Scheme()})
+	config.WarningHandler = &received
+	writer, err := client.New(config, client.Options{Scheme: controllers.Scheme()})
 	testutil.Must(t, err)
 	testutil.WaitFor(t, func(ctx context.Context) error {
-		said.text = ""
-		if err := try(ctx, warned); err != nil {
+		received.text = ""
+		if err := try(ctx, writer); err != nil {
 			return err
 		}
-		if expected && said.text == "" {
-			return errors.New("no warning yet")
+		for _, word := range words {
+			if !strings.Contains(received.text, word) {
+				return fmt.Errorf("warnings: got %q, want %q in them", received.text, word)
+			}
 		}
 		return nil
 	})
-	return said.text
+	return received.text
 }
 
-// warningText collects warnings.
+// warningText collects the warnings of responses.
 type warningText struct{ text string }
 
 func (w *warningText) HandleWarningHeader(_ int, _, text string) { w.text += text + "\n" }

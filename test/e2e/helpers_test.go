@@ -1,10 +1,13 @@
 package e2e
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/test/testutil"
 )
 
@@ -12,6 +15,18 @@ import (
 func update[T client.Object](t *testing.T, object T, mutate func(T)) {
 	t.Helper()
 	testutil.Update(t, env.Env, object, mutate)
+}
+
+// hasMessage checks that the message of a control contains each of the texts.
+func hasMessage(texts ...string) func(*v1alpha1.ControlReport) error {
+	return func(control *v1alpha1.ControlReport) error {
+		for _, text := range texts {
+			if !strings.Contains(control.Message, text) {
+				return fmt.Errorf("the message of %s: got %q, want %q in it", control.Name, control.Message, text)
+			}
+		}
+		return nil
+	}
 }
 
 // waitForObject is testutil.WaitForObject in the environment of the tests.
