@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -17,14 +16,11 @@ import (
 	"github.com/securitybaseline/operator/test/testutil"
 )
 
-// bare waits until nothing of the operator's is in a namespace.
+// waitForNothingManaged waits until a namespace has no managed object or label and no report.
 func waitForNothingManaged(t *testing.T, namespace string) {
 	t.Helper()
 	testutil.WaitFor(t, func(context.Context) error {
-		if diff := cmp.Diff(map[string]any{}, managedParts(t, namespace)); diff != "" {
-			return fmt.Errorf("not bare (-want +got):\n%s", diff)
-		}
-		return nil
+		return testutil.CheckEqual("what the operator manages", map[string]any{}, managedParts(t, namespace))
 	})
 	env.WaitForNotFound(t, namespace, v1alpha1.ReportName, &v1alpha1.BaselineReport{})
 }
@@ -39,7 +35,7 @@ func TestNamespaces_GovernedWhenCreatedAfterBaseline(t *testing.T) {
 	env.WaitForStatus(t, baseline, func(status v1alpha1.SecurityBaselineStatus) error {
 		want := v1alpha1.NamespaceCounts{Governed: 1, StateCounts: v1alpha1.StateCounts{Compliant: 1}}
 		if status.Namespaces != want {
-			return fmt.Errorf("%+v", status.Namespaces)
+			return fmt.Errorf("namespaces: got %+v, want %+v", status.Namespaces, want)
 		}
 		return testutil.HasCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonEvaluated)(status)
 	})
@@ -79,7 +75,8 @@ func TestNamespaces_NotGovernedWhenExcluded(t *testing.T) {
 	waitForNothingManaged(t, governed.Name)
 }
 
-// It selects every namespace, those of parallel tests too, so it runs alone.
+// TestNamespaces_NotGovernedWhenProtected selects every namespace, also those of other tests,
+// so it is not parallel.
 func TestNamespaces_NotGovernedWhenProtected(t *testing.T) {
 	namespace := env.NewNamespace(t, "a", nil)
 	baseline := &v1alpha1.SecurityBaseline{
@@ -94,7 +91,7 @@ func TestNamespaces_NotGovernedWhenProtected(t *testing.T) {
 	env.WaitForStatus(t, baseline, testutil.HasCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonEvaluated))
 	for _, protected := range []string{"kube-system", "kube-public", "kube-node-lease", cluster.OperatorNamespace} {
 		if testutil.CheckNotFound(env.Admin.Get(t.Context(), client.ObjectKey{Namespace: protected, Name: "security-baseline-default-deny"}, &networkingv1.NetworkPolicy{})) != nil {
-			t.Errorf("%s is governed", protected)
+			t.Errorf("%s: got a default-deny policy, want none", protected)
 		}
 	}
 	testutil.Must(t, env.Admin.Delete(t.Context(), baseline))
@@ -105,12 +102,12 @@ func TestNamespaces_NotGovernedWhenProtected(t *testing.T) {
 
 func TestNamespaces_ForeignOperatorLabelsKept(t *testing.T) {
 	t.Parallel()
-	// A namespace that is named like an object of ours, labelled like one.
+	// The namespace has the labels of a managed object.
 	namespace := env.NewNamespace(t, "a", map[string]string{v1alpha1.BaselineLabel: "x", v1alpha1.ControlLabel: "Network"})
 	baseline := env.NewBaseline(t, "all", defaultSpec())
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 	waitForObject(t, "", namespace.Name, namespace)
-	testutil.Equal(t, "a label that is not ours", "x", namespace.Labels[v1alpha1.BaselineLabel])
+	testutil.Equal(t, "the owner's label", "x", namespace.Labels[v1alpha1.BaselineLabel])
 }
 
 func TestManagedObjects_PrunedWhenBaselineDropsThem(t *testing.T) {
@@ -134,21 +131,18 @@ func TestManagedObjects_PrunedWhenBaselineDropsThem(t *testing.T) {
 		waitForObject(t, namespace.Name, "security-baseline-engineers", &rbacv1.RoleBinding{})
 		env.WaitForPolicy(t, namespace.Name, "default-deny")
 		env.WaitForPolicy(t, namespace.Name, "allow-dns")
-		waitForObject(t, "", namespace.Name, namespace)
-		if _, ok := namespace.Labels["pod-security.kubernetes.io/warn"]; ok {
-			t.Error("the label warn is still there")
-		}
-		testutil.Equal(t, "enforce", "baseline", namespace.Labels["pod-security.kubernetes.io/enforce"])
+		env.WaitForLabels(t, namespace.Name, map[string]string{
+			"pod-security.kubernetes.io/warn": "", "pod-security.kubernetes.io/enforce": "baseline",
+		})
 	}
 
 	update(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.Network, b.Spec.PodSecurity = nil, nil })
 	for _, namespace := range namespaces {
-		current := env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+		current := env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant, testutil.HasDrifts(0))
 		testutil.Equal(t, "controls", 1, len(current.Controls))
-		testutil.Equal(t, "drifts of a change that was asked for", int64(0), current.Summary.DriftsTotal)
 		testutil.WaitFor(t, func(context.Context) error {
 			if left := managedParts(t, namespace.Name); len(left) != 1 {
-				return fmt.Errorf("what is left: %v", left)
+				return fmt.Errorf("what the operator manages: got %v, want one part", left)
 			}
 			return nil
 		})
@@ -162,48 +156,36 @@ func TestPodSecurityLevel_StricterLevelIsKept(t *testing.T) {
 	baseline := env.NewBaseline(t, "all", v1alpha1.SecurityBaselineSpec{
 		PodSecurity: &v1alpha1.PodSecurity{Enforce: "baseline", Version: "v1.30"},
 	})
-	levels := func(t *testing.T, wantLevel, wantVersion string) {
+	waitForLevel := func(t *testing.T, wantLevel, wantVersion string) {
 		t.Helper()
-		testutil.WaitFor(t, func(ctx context.Context) error {
-			if err := env.Admin.Get(ctx, client.ObjectKeyFromObject(namespace), namespace); err != nil {
-				return err
-			}
-			if namespace.Labels[enforce] != wantLevel || namespace.Labels[version] != wantVersion {
-				return fmt.Errorf("%v", namespace.Labels)
-			}
-			return nil
-		})
+		env.WaitForLabels(t, namespace.Name, map[string]string{enforce: wantLevel, version: wantVersion})
 	}
 
 	current := env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	levels(t, "restricted", "")
+	waitForLevel(t, "restricted", "")
 	testutil.Equal(t, "findings", []string{"enforce: restricted is kept; it is stricter than baseline, which the baseline asks for"}, current.Controls[0].Findings)
 
-	// When it goes, the baseline's own comes back.
+	// Without the owner's level, the baseline's level applies.
 	update(t, namespace, func(n *corev1.Namespace) { delete(n.Labels, enforce) })
-	levels(t, "baseline", "v1.30")
+	waitForLevel(t, "baseline", "v1.30")
 
-	// What the operator set itself is no floor.
+	// A stricter level that the operator set is not kept.
 	update(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.PodSecurity.Enforce = "restricted" })
-	levels(t, "restricted", "v1.30")
+	waitForLevel(t, "restricted", "v1.30")
 	update(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.PodSecurity.Enforce = "baseline" })
-	levels(t, "baseline", "v1.30")
+	waitForLevel(t, "baseline", "v1.30")
 
-	// The owner makes it stricter, later laxer than the floor.
+	// The owner sets a stricter level, and later a weaker one.
 	update(t, namespace, func(n *corev1.Namespace) { n.Labels[enforce] = "restricted" })
-	testutil.WaitFor(t, func(ctx context.Context) error {
-		current := &v1alpha1.BaselineReport{}
-		if err := env.Admin.Get(ctx, client.ObjectKey{Namespace: namespace.Name, Name: v1alpha1.ReportName}, current); err != nil {
-			return err
-		}
-		if current.State != v1alpha1.StateCompliant || len(current.Controls[0].Findings) != 1 {
-			return fmt.Errorf("%+v", current.BaselineReportData)
+	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant, func(current *v1alpha1.BaselineReport) error {
+		if got := len(current.Controls[0].Findings); got != 1 {
+			return fmt.Errorf("findings: got %d, want 1: %+v", got, current.BaselineReportData)
 		}
 		return nil
 	})
-	levels(t, "restricted", "v1.30")
+	waitForLevel(t, "restricted", "v1.30")
 	update(t, namespace, func(n *corev1.Namespace) { n.Labels[enforce] = "privileged" })
-	levels(t, "baseline", "v1.30")
+	waitForLevel(t, "baseline", "v1.30")
 }
 
 func TestManagedObjects_ConflictWhenForeignObjectHasTheName(t *testing.T) {
@@ -221,20 +203,21 @@ func TestManagedObjects_ConflictWhenForeignObjectHasTheName(t *testing.T) {
 	current := env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateConflict)
 	testutil.Equal(t, "the state of Network", v1alpha1.StateConflict, testutil.StateOf(current, v1alpha1.ControlNetwork))
 	testutil.Equal(t, "the state of RBAC", v1alpha1.StateCompliant, testutil.StateOf(current, v1alpha1.ControlRBAC))
-	env.WaitForPolicy(t, namespace.Name, "allow-dns") // its siblings are in place
+	env.WaitForPolicy(t, namespace.Name, "allow-dns") // the other policies are applied
 
-	env.WaitForStatus(t, baseline, testutil.HasCondition(v1alpha1.ConditionCompliant, metav1.ConditionFalse, v1alpha1.ReasonObjectConflict))
-	testutil.Equal(t, "violations", []v1alpha1.Violation{{Namespace: namespace.Name, Control: "Network", State: "Conflict",
-		Message: "NetworkPolicy/security-baseline-default-deny exists and was not made by the operator, so it is left alone; delete it, or make it again under another name"}},
-		baseline.Status.Violations)
+	want := []v1alpha1.Violation{{Namespace: namespace.Name, Control: "Network", State: "Conflict",
+		Message: "NetworkPolicy/security-baseline-default-deny exists and was not made by the operator, so it is left alone; delete it, or make it again under another name"}}
+	env.WaitForStatus(t, baseline, testutil.HasCondition(v1alpha1.ConditionCompliant, metav1.ConditionFalse, v1alpha1.ReasonObjectConflict),
+		func(status v1alpha1.SecurityBaselineStatus) error {
+			return testutil.CheckEqual("violations", want, status.Violations)
+		})
 	unchanged := env.WaitForPolicy(t, namespace.Name, "default-deny")
 	testutil.Equal(t, "their policy", theirs.ResourceVersion, unchanged.ResourceVersion)
 
-	// When it goes, ours comes, and that was no drift.
+	// After its deletion the operator creates its own policy, which is no drift.
 	testutil.Must(t, env.Admin.Delete(t.Context(), theirs))
-	current = env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	testutil.Equal(t, "drifts", int64(0), current.Summary.DriftsTotal)
-	testutil.Equal(t, "the baseline's label", baseline.Name, env.WaitForPolicy(t, namespace.Name, "default-deny").Labels[v1alpha1.BaselineLabel])
+	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant, testutil.HasDrifts(0))
+	env.WaitForPolicy(t, namespace.Name, "default-deny", testutil.GovernedBy[*networkingv1.NetworkPolicy](baseline.Name))
 }
 
 func TestManagedObjects_ForeignCopyIsNotPruned(t *testing.T) {
@@ -264,10 +247,11 @@ func TestReports_RewrittenWhenChangedOrDeleted(t *testing.T) {
 		r.State = v1alpha1.StateFailed
 		r.Controls[0].State = v1alpha1.StateFailed
 	})
-	again := env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	testutil.Equal(t, "the report", current.BaselineReportData, again.BaselineReportData)
+	rewritten := env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant, func(rewritten *v1alpha1.BaselineReport) error {
+		return testutil.CheckEqual("the report", current.BaselineReportData, rewritten.BaselineReportData)
+	})
 
-	testutil.Must(t, env.Admin.Delete(t.Context(), again))
+	testutil.Must(t, env.Admin.Delete(t.Context(), rewritten))
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 }
 
@@ -279,7 +263,7 @@ func TestRoleBindings_SubjectsFollowNamespaceLabel(t *testing.T) {
 		RoleRef:      v1alpha1.RoleRef{Kind: "ClusterRole", Name: "view"},
 		SubjectsFrom: []v1alpha1.SubjectFrom{{Kind: "Group", Prefix: "oidc:", Label: "team"}},
 	}}}})
-	subject := func(want string) {
+	waitForSubject := func(want string) {
 		t.Helper()
 		testutil.WaitFor(t, func(ctx context.Context) error {
 			binding := &rbacv1.RoleBinding{}
@@ -287,16 +271,15 @@ func TestRoleBindings_SubjectsFollowNamespaceLabel(t *testing.T) {
 				return err
 			}
 			if binding.Subjects[0].Name != want {
-				return fmt.Errorf("%+v", binding.Subjects)
+				return fmt.Errorf("subjects: got %+v, want %s", binding.Subjects, want)
 			}
 			return nil
 		})
 	}
-	subject("oidc:payments")
+	waitForSubject("oidc:payments")
 	update(t, namespace, func(n *corev1.Namespace) { n.Labels["team"] = "billing" })
-	subject("oidc:billing")
+	waitForSubject("oidc:billing")
 	update(t, namespace, func(n *corev1.Namespace) { delete(n.Labels, "team") })
 	env.WaitForNotFound(t, namespace.Name, "security-baseline-team", &rbacv1.RoleBinding{})
-	current := env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	testutil.Equal(t, "drifts of a change that was asked for", int64(0), current.Summary.DriftsTotal)
+	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant, testutil.HasDrifts(0))
 }
