@@ -12,7 +12,7 @@ import (
 	"github.com/securitybaseline/operator/test/testutil"
 )
 
-// everything is a baseline that declares every control.
+// defaultSpec declares pod security, network and RBAC.
 func defaultSpec() v1alpha1.SecurityBaselineSpec {
 	return v1alpha1.SecurityBaselineSpec{
 		PodSecurity: &v1alpha1.PodSecurity{Enforce: "baseline", Audit: "restricted", Warn: "restricted"},

@@ -15,7 +15,7 @@ import (
 	"github.com/securitybaseline/operator/test/testutil"
 )
 
-// granting returns bindings of both kinds that grant a ClusterRole.
+// bindingsTo returns bindings of both kinds to a ClusterRole.
 func bindingsTo(namespace, name, role string, subjects ...rbacv1.Subject) map[string]client.Object {
 	ref := rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role}
 	return map[string]client.Object{
@@ -32,7 +32,7 @@ func groupSubject(name string) rbacv1.Subject {
 	return rbacv1.Subject{Kind: "Group", APIGroup: rbacv1.GroupName, Name: name}
 }
 
-// It governs the whole cluster, so it runs alone.
+// TestClusterAdmin_RestrictedToAllowedSubjects governs the whole cluster, so it is not parallel.
 func TestClusterAdmin_RestrictedToAllowedSubjects(t *testing.T) {
 	test := testutil.Name(t)
 	namespace := env.NewNamespace(t, "a", nil)
@@ -41,7 +41,7 @@ func TestClusterAdmin_RestrictedToAllowedSubjects(t *testing.T) {
 		{APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"*"}},
 	}}
 	env.Create(t, powerful)
-	// By escalate one obtains the verbs that it leaves out.
+	// The verb escalate grants the verbs that the role does not have.
 	almost := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: test + "-almost"}, Rules: []rbacv1.PolicyRule{
 		{APIGroups: []string{"*"}, Resources: []string{"*"}, Verbs: []string{"get", "list", "create", "update", "delete", "escalate"}},
 	}}
@@ -100,15 +100,15 @@ func TestClusterAdmin_RestrictedToAllowedSubjects(t *testing.T) {
 			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: local.Name}, Subjects: []rbacv1.Subject{userSubject("mallory")}}
 		waitForForbidden(t, func(ctx context.Context) error { return dryRunCreate(ctx, env.Admin, binding) }, "Role powerful may do everything, and User mallory")
 	})
-	t.Run("another role", func(t *testing.T) {
+	t.Run("a role with fewer permissions", func(t *testing.T) {
 		for _, binding := range bindingsTo(namespace.Name, test+"-tried", "edit", userSubject("mallory")) {
 			testutil.Must(t, dryRunCreate(t.Context(), env.Admin, binding))
 		}
 	})
-	t.Run("in a namespace that is excepted", func(t *testing.T) {
+	t.Run("an excepted namespace", func(t *testing.T) {
 		testutil.Must(t, dryRunCreate(t.Context(), env.Admin, bindingsTo(excepted.Name, "tried", "cluster-admin", userSubject("mallory"))["RoleBinding"]))
 	})
-	t.Run("who was bound before may stay, and nobody joins them", func(t *testing.T) {
+	t.Run("existing subjects stay and new ones are denied", func(t *testing.T) {
 		binding := before["RoleBinding"].(*rbacv1.RoleBinding)
 		metav1.SetMetaDataLabel(&binding.ObjectMeta, "a", "b")
 		testutil.Must(t, env.Admin.Update(t.Context(), binding))
@@ -116,7 +116,7 @@ func TestClusterAdmin_RestrictedToAllowedSubjects(t *testing.T) {
 		joined.Subjects = append(joined.Subjects, userSubject("mallory"))
 		testutil.Must(t, testutil.CheckForbidden(env.Admin.Update(t.Context(), joined), "User mallory is not among"))
 	})
-	t.Run("and is a violation, for each binding", func(t *testing.T) {
+	t.Run("each existing binding is a violation", func(t *testing.T) {
 		env.WaitForStatus(t, baseline, func(status v1alpha1.SecurityBaselineStatus) error {
 			for _, where := range []string{"", namespace.Name} {
 				kind := "ClusterRoleBinding"
@@ -130,18 +130,18 @@ func TestClusterAdmin_RestrictedToAllowedSubjects(t *testing.T) {
 					found = found || violation == want
 				}
 				if !found {
-					return fmt.Errorf("%+v is not in %+v", want, status.Violations)
+					return fmt.Errorf("violations: got %+v, want %+v among them", status.Violations, want)
 				}
 			}
 			return testutil.HasCondition(v1alpha1.ConditionCompliant, metav1.ConditionFalse, v1alpha1.ReasonViolationsFound)(status)
 		})
 		for _, violation := range baseline.Status.Violations {
 			if strings.Contains(violation.Message, "ClusterRoleBinding/cluster-admin ") {
-				t.Errorf("Kubernetes' own binding is reported: %s", violation.Message)
+				t.Errorf("violations: got %q, want none of the binding that Kubernetes creates", violation.Message)
 			}
 		}
 	})
-	t.Run("which is counted", func(t *testing.T) {
+	t.Run("the metrics count violations", func(t *testing.T) {
 		testutil.WaitFor(t, func(ctx context.Context) error {
 			if err := env.Admin.Get(ctx, client.ObjectKeyFromObject(baseline), baseline); err != nil {
 				return err
@@ -152,87 +152,57 @@ func TestClusterAdmin_RestrictedToAllowedSubjects(t *testing.T) {
 			}
 			counted := findMetric(families, "securitybaseline_violations", map[string]string{"baseline": baseline.Name}).GetGauge().GetValue()
 			if want := baseline.Status.ViolationsTotal; want < 2 || counted != float64(want) {
-				return fmt.Errorf("%v counted, %d in the status", counted, want)
+				return fmt.Errorf("counted violations: got %v, want %d as in the status", counted, want)
 			}
 			bindings := findMetric(families, "securitybaseline_cluster_admin_bindings", map[string]string{"baseline": baseline.Name}).GetGauge().GetValue()
 			if status := baseline.Status.ClusterAdmin; status == nil || status.State != v1alpha1.StateViolating || status.ViolatingBindingsTotal < 2 || bindings != float64(status.ViolatingBindingsTotal) {
-				return fmt.Errorf("%v bindings counted, the status is %+v", bindings, status)
+				return fmt.Errorf("counted bindings: got %v, want those of the status: %+v", bindings, status)
 			}
 			return nil
 		})
 	})
-	t.Run("other roles by which one obtains more are findings", func(t *testing.T) {
+	t.Run("a ClusterRoleBinding to an escalating role is a finding", func(t *testing.T) {
 		env.WaitForStatus(t, baseline, func(status v1alpha1.SecurityBaselineStatus) error {
 			for _, finding := range status.Findings {
 				if strings.HasPrefix(finding, "ClusterRoleBinding/"+test+"-risky, which the operator did not make, grants escalate to User joe by ClusterRole ") {
 					return nil
 				}
 			}
-			return fmt.Errorf("findings %q", status.Findings)
+			return fmt.Errorf("findings: got %q, want one about ClusterRoleBinding/%s-risky", status.Findings, test)
 		})
 	})
-	t.Run("RoleBindings too, where no report speaks of them", func(t *testing.T) {
+	t.Run("a RoleBinding to an escalating role is a finding", func(t *testing.T) {
 		env.Create(t, bindingsTo(namespace.Name, "risky", "system:controller:clusterrole-aggregation-controller", userSubject("joe"))["RoleBinding"])
 		want := "namespace " + namespace.Name + ": RoleBinding/risky, which the operator did not make, grants escalate to User joe by ClusterRole "
 		env.WaitForStatus(t, baseline, func(status v1alpha1.SecurityBaselineStatus) error {
 			if !slices.ContainsFunc(status.Findings, func(finding string) bool { return strings.HasPrefix(finding, want) }) {
-				return fmt.Errorf("findings %q", status.Findings)
+				return fmt.Errorf("findings: got %q, want one with %q", status.Findings, want)
 			}
 			return nil
 		})
 	})
-	t.Run("allowed, they are none", func(t *testing.T) {
+	t.Run("bindings of allowed subjects are no violations", func(t *testing.T) {
 		update(t, baseline, func(b *v1alpha1.SecurityBaseline) {
 			b.Spec.RBAC.ClusterAdmin.AllowedSubjects = append(b.Spec.RBAC.ClusterAdmin.AllowedSubjects, v1alpha1.Subject{Kind: "User", Name: "jane"})
 		})
 		env.WaitForStatus(t, baseline, func(status v1alpha1.SecurityBaselineStatus) error {
 			for _, violation := range status.Violations {
 				if strings.Contains(violation.Message, "jane") {
-					return fmt.Errorf("still %s", violation.Message)
+					return fmt.Errorf("violations: got %q, want none of jane", violation.Message)
 				}
 			}
 			return nil
 		})
 	})
-	t.Run("another baseline with precedence governs it", func(t *testing.T) {
+	t.Run("a baseline of higher precedence governs it", func(t *testing.T) {
 		first := env.NewBaseline(t, "first", v1alpha1.SecurityBaselineSpec{Priority: 2000, RBAC: &v1alpha1.RBAC{ClusterAdmin: &v1alpha1.ClusterAdmin{Action: v1alpha1.ActionWarn}}})
 		env.WaitForReady(t, first)
 		testutil.WaitFor(t, probe("warned", "cluster-admin", userSubject("mallory")))
 		env.WaitForStatus(t, baseline, func(status v1alpha1.SecurityBaselineStatus) error {
 			if want := "rbac.clusterAdmin is governed by baseline " + first.Name + ", which has precedence"; !strings.Contains(strings.Join(status.Findings, "\n"), want) {
-				return fmt.Errorf("findings %q", status.Findings)
+				return fmt.Errorf("findings: got %q, want one with %q", status.Findings, want)
 			}
 			return nil
 		})
-	})
-}
-
-func TestRoleBindings_EscalatingForeignBindingsAreFindings(t *testing.T) {
-	t.Parallel()
-	namespace := env.NewNamespace(t, "a", nil)
-	role := &rbacv1.Role{ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Name, Name: "binder"}, Rules: []rbacv1.PolicyRule{
-		{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"roles"}, Verbs: []string{"bind", "escalate"}},
-	}}
-	testutil.Must(t, env.Admin.Create(t.Context(), role))
-	for _, name := range []string{"binder", "machines"} {
-		subject := userSubject("jane")
-		if name == "machines" {
-			subject = rbacv1.Subject{Kind: "ServiceAccount", Namespace: namespace.Name, Name: "ci"}
-		}
-		testutil.Must(t, env.Admin.Create(t.Context(), &rbacv1.RoleBinding{ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Name, Name: name},
-			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "binder"}, Subjects: []rbacv1.Subject{subject}}))
-	}
-	testutil.Must(t, env.Admin.Create(t.Context(), bindingsTo(namespace.Name, "editors", "edit", userSubject("joe"))["RoleBinding"]))
-	baseline := env.NewBaseline(t, "b", defaultSpec())
-	want := []string{"RoleBinding/binder, which the operator did not make, grants bind and escalate to User jane by Role binder; see whether they need it"}
-	found := env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlRBAC, testutil.InState(v1alpha1.StateCompliant))
-	testutil.Equal(t, "findings", want, found.Findings)
-
-	update(t, role, func(r *rbacv1.Role) { r.Rules[0].Verbs = []string{"get"} })
-	env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlRBAC, func(control *v1alpha1.ControlReport) error {
-		if len(control.Findings) > 0 {
-			return fmt.Errorf("findings %q", control.Findings)
-		}
-		return nil
 	})
 }

@@ -16,9 +16,8 @@ import (
 	"github.com/securitybaseline/operator/test/testutil"
 )
 
-// The sample with every section is applied as it stands; in a namespace of its own
-// it lets in what meets it, and nothing else. It speaks of the whole cluster, so it
-// runs alone.
+// TestCompleteSample_AdmitsOnlyCompliantWorkloads applies the sample that has every section. It
+// concerns the whole cluster, so it is not parallel.
 func TestCompleteSample_AdmitsOnlyCompliantWorkloads(t *testing.T) {
 	data, err := os.ReadFile(filepath.Join(cluster.Root(), "config", "samples", "complete.yaml"))
 	testutil.Must(t, err)
@@ -26,7 +25,7 @@ func TestCompleteSample_AdmitsOnlyCompliantWorkloads(t *testing.T) {
 	testutil.Must(t, yaml.UnmarshalStrict(data, baseline))
 	for _, control := range controls.All {
 		if !control.IsDeclared(&baseline.Spec) {
-			t.Errorf("it leaves %s out", control.Name)
+			t.Errorf("controls of the sample: got no %s, want every control", control.Name)
 		}
 	}
 	env.Create(t, baseline)
@@ -37,19 +36,19 @@ func TestCompleteSample_AdmitsOnlyCompliantWorkloads(t *testing.T) {
 	account.Namespace, account.Name = namespace.Name, "app"
 	testutil.Must(t, env.Admin.Create(t.Context(), account))
 
-	good := func() corev1.PodSpec {
+	compliant := func() corev1.PodSpec {
 		spec := restrictedPod()
 		spec.ServiceAccountName = "app"
 		spec.Containers[0].Image = "registry.example.com/shop/web@" + sha256
 		spec.Containers[0].SecurityContext.ReadOnlyRootFilesystem = new(true)
 		return spec
 	}
-	for kind, object := range podsAndWorkloads(namespace.Name, good()) {
-		t.Run("a good "+kind, func(t *testing.T) {
+	for kind, object := range podsAndWorkloads(namespace.Name, compliant()) {
+		t.Run("a compliant "+kind, func(t *testing.T) {
 			testutil.WaitFor(t, func(ctx context.Context) error { return dryRunCreate(ctx, env.Admin, object) })
 		})
 	}
-	for rule, spoil := range map[string]func(*corev1.PodSpec){
+	for rule, violate := range map[string]func(*corev1.PodSpec){
 		"rule images.allowedRegistries of SecurityBaseline complete; ask #platform":              func(p *corev1.PodSpec) { p.Containers[0].Image = "evil.io/web@" + sha256 },
 		"rule images.requireDigest of SecurityBaseline complete; ask #platform":                  func(p *corev1.PodSpec) { p.Containers[0].Image = "nginx:1.27" },
 		"rule workloads.readOnlyRootFilesystem of SecurityBaseline complete; ask #platform":      func(p *corev1.PodSpec) { p.Containers[0].SecurityContext.ReadOnlyRootFilesystem = nil },
@@ -57,12 +56,12 @@ func TestCompleteSample_AdmitsOnlyCompliantWorkloads(t *testing.T) {
 		"violates PodSecurity": func(p *corev1.PodSpec) { p.HostNetwork = true },
 	} {
 		t.Run(rule, func(t *testing.T) {
-			pod := good()
-			spoil(&pod)
+			pod := compliant()
+			violate(&pod)
 			waitForForbidden(t, func(ctx context.Context) error { return dryRunCreate(ctx, env.Admin, newPod(namespace.Name, pod)) }, rule)
 		})
 	}
-	t.Run("what is guarded", func(t *testing.T) {
+	t.Run("managed objects", func(t *testing.T) {
 		for _, object := range []client.Object{env.WaitForPolicy(t, namespace.Name, "default-deny"), waitForObject(t, namespace.Name, "security-baseline-quota", &corev1.ResourceQuota{})} {
 			waitForForbidden(t, func(ctx context.Context) error { return env.Admin.Delete(ctx, object, client.DryRunAll) }, "rule guard of SecurityBaseline complete; ask #platform")
 		}

@@ -3,10 +3,10 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -24,84 +24,6 @@ import (
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/test/testutil"
 )
-
-// foreign makes objects, labels and annotations that are not the operator's in a
-// hardened namespace and returns a function that checks that they are byte for
-// byte as before.
-//
-// What was on an object that is deleted, deleted says by its name, is gone.
-func createForeignObjects(t *testing.T, namespace, deleted string) func() {
-	t.Helper()
-	meta := metav1.ObjectMeta{Namespace: namespace, Name: "theirs", Labels: map[string]string{"team": "a"}}
-	for _, object := range []client.Object{
-		&networkingv1.NetworkPolicy{ObjectMeta: meta, Spec: networkingv1.NetworkPolicySpec{
-			PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{"app": "public"}},
-			Ingress:     []networkingv1.NetworkPolicyIngressRule{{}},
-		}},
-		&rbacv1.RoleBinding{ObjectMeta: meta,
-			RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "view"},
-			Subjects: []rbacv1.Subject{{Kind: "User", APIGroup: rbacv1.GroupName, Name: "guest"}},
-		},
-	} {
-		testutil.Must(t, env.Admin.Create(t.Context(), object))
-	}
-	for _, object := range []client.Object{
-		waitForObject(t, "", namespace, &corev1.Namespace{}),
-		env.WaitForPolicy(t, namespace, "default-deny"),
-		waitForObject(t, namespace, "security-baseline-developers", &rbacv1.RoleBinding{}),
-	} {
-		update(t, object, func(object client.Object) {
-			object.SetAnnotations(map[string]string{"example.com/note": "keep"})
-			labels := object.GetLabels()
-			labels["example.com/owner"] = "team-a"
-			object.SetLabels(labels)
-		})
-	}
-	before := foreignParts(t, namespace)
-	return func() {
-		t.Helper()
-		after := foreignParts(t, namespace)
-		delete(before, deleted)
-		delete(after, deleted)
-		testutil.Equal(t, "what is not the operator's", before, after)
-	}
-}
-
-// foreignParts returns what is not the operator's in a namespace, as JSON: other
-// objects whole, other labels and annotations of the operator's objects and of
-// the namespace.
-func foreignParts(t *testing.T, namespace string) map[string]string {
-	t.Helper()
-	parts := map[string]string{}
-	record := func(key string, value any) {
-		data, err := json.Marshal(value)
-		testutil.Must(t, err)
-		parts[key] = string(data)
-	}
-	recordObject := func(object client.Object) {
-		if object.GetName() == "theirs" {
-			record(fmt.Sprintf("%T", object), object)
-			return
-		}
-		// The UID tells that an object was healed, not made again.
-		record(object.GetName(), []any{object.GetUID(), object.GetAnnotations(), object.GetLabels()["example.com/owner"]})
-	}
-	in := client.InNamespace(namespace)
-	var policies networkingv1.NetworkPolicyList
-	var bindings rbacv1.RoleBindingList
-	testutil.Must(t, env.Admin.List(t.Context(), &policies, in))
-	testutil.Must(t, env.Admin.List(t.Context(), &bindings, in))
-	for i := range policies.Items {
-		recordObject(&policies.Items[i])
-	}
-	for i := range bindings.Items {
-		recordObject(&bindings.Items[i])
-	}
-	own := waitForObject(t, "", namespace, &corev1.Namespace{})
-	recordObject(own)
-	record("the namespace's other labels", []string{own.Labels["test"], own.Labels[corev1.LabelMetadataName]})
-	return parts
-}
 
 // driftCase is a case of testdata/drifts.yaml.
 type driftCase struct {
@@ -222,32 +144,28 @@ func TestDriftEvents_EmittedForEachAuthor(t *testing.T) {
 	}
 }
 
-// A drift that was put right while the report could not be written is in the
-// next one.
+// TestDrift_RecordedWhenReportCouldNotBeWrittenAtFirst denies the operator the update of reports
+// while it reverts a drift.
 func TestDrift_RecordedWhenReportCouldNotBeWrittenAtFirst(t *testing.T) {
 	t.Parallel()
 	namespace := env.NewNamespace(t, "a", nil)
 	baseline := env.NewBaseline(t, "all", denyAllSpec())
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	lift := denyOperatorWritesTo(t, namespace.Name, admissionregistrationv1.Update, "baselinereports")
+	allow := denyOperatorWritesTo(t, namespace.Name, admissionregistrationv1.Update, "baselinereports")
 	testutil.Must(t, env.Admin.Delete(t.Context(), env.WaitForPolicy(t, namespace.Name, "default-deny")))
 	env.WaitForPolicy(t, namespace.Name, "default-deny")
 	name := map[string]string{"baseline": baseline.Name, "control": string(v1alpha1.ControlNetwork)}
 	testutil.WaitFor(t, func(ctx context.Context) error {
 		families, err := scrapeMetrics(ctx)
 		if seen := findMetric(families, "securitybaseline_drifts_total", name).GetCounter().GetValue(); seen != 1 {
-			return fmt.Errorf("%v drifts (%w)", seen, err)
+			return errors.Join(err, fmt.Errorf("counted drifts: got %v, want 1", seen))
 		}
 		return nil
 	})
-	lift()
-	testutil.WaitFor(t, func(ctx context.Context) error {
-		current := &v1alpha1.BaselineReport{}
-		if err := env.Admin.Get(ctx, client.ObjectKey{Namespace: namespace.Name, Name: v1alpha1.ReportName}, current); err != nil {
-			return err
-		}
-		if len(current.Drifts) != 1 || current.Drifts[0].Operation != "Delete" || current.Summary.DriftsTotal != 1 {
-			return fmt.Errorf("%+v", current.Drifts)
+	allow()
+	waitForObject(t, namespace.Name, v1alpha1.ReportName, &v1alpha1.BaselineReport{}, testutil.HasDrifts(1), func(current *v1alpha1.BaselineReport) error {
+		if len(current.Drifts) != 1 || current.Drifts[0].Operation != "Delete" {
+			return fmt.Errorf("drifts: got %+v, want a deletion", current.Drifts)
 		}
 		return nil
 	})
@@ -256,25 +174,43 @@ func TestDrift_RecordedWhenReportCouldNotBeWrittenAtFirst(t *testing.T) {
 	testutil.Equal(t, "drifts counted", 1.0, findMetric(families, "securitybaseline_drifts_total", name).GetCounter().GetValue())
 }
 
-// operatorParts returns what is the operator's in a namespace.
-func managedParts(t *testing.T, namespace string) map[string]any {
-	t.Helper()
-	parts := map[string]any{}
-	in, ours := client.InNamespace(namespace), client.HasLabels{v1alpha1.BaselineLabel}
-	var policies networkingv1.NetworkPolicyList
-	var bindings rbacv1.RoleBindingList
-	testutil.Must(t, env.Admin.List(t.Context(), &policies, in, ours))
-	testutil.Must(t, env.Admin.List(t.Context(), &bindings, in, ours))
-	for _, p := range policies.Items {
-		parts["policy "+p.Name] = []any{p.Spec, p.Labels[v1alpha1.BaselineLabel], p.Labels[v1alpha1.ControlLabel]}
-	}
-	for _, b := range bindings.Items {
-		parts["binding "+b.Name] = []any{b.RoleRef, b.Subjects, b.Labels[v1alpha1.BaselineLabel], b.Labels[v1alpha1.ControlLabel]}
-	}
-	for key, value := range waitForObject(t, "", namespace, &corev1.Namespace{}).Labels {
-		if !slices.Contains([]string{"test", "example.com/owner", corev1.LabelMetadataName}, key) {
-			parts["label "+key] = value
+func TestDrift_RecordedWhenRevertIsDeniedAtFirst(t *testing.T) {
+	t.Parallel()
+	namespace := env.NewNamespace(t, "a", nil)
+	baseline := env.NewBaseline(t, "all", defaultSpec())
+	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	allow := denyOperatorWrites(t, namespace.Name, admissionregistrationv1.Update)
+	update(t, env.WaitForPolicy(t, namespace.Name, "default-deny"), func(p *networkingv1.NetworkPolicy) {
+		p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{}}
+	})
+	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateFailed)
+	allow()
+	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant, func(current *v1alpha1.BaselineReport) error {
+		if len(current.Drifts) != 1 || current.Drifts[0].Manager != "admin" {
+			return fmt.Errorf("drifts: got %+v, want one of the manager admin", current.Drifts)
 		}
-	}
-	return parts
+		return nil
+	})
+	env.WaitForPolicy(t, namespace.Name, "default-deny", isClosed)
+}
+
+func TestDrift_RecordedWhenBaselineChangesMeanwhile(t *testing.T) {
+	t.Parallel()
+	namespace := env.NewNamespace(t, "a", nil)
+	baseline := env.NewBaseline(t, "all", defaultSpec())
+	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	allow := denyOperatorWrites(t, namespace.Name, admissionregistrationv1.Update)
+	update(t, env.WaitForPolicy(t, namespace.Name, "default-deny"), func(p *networkingv1.NetworkPolicy) {
+		p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{}}
+	})
+	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateFailed)
+	update(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.Network.Policies = nil })
+	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateFailed)
+	allow()
+	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant, func(current *v1alpha1.BaselineReport) error {
+		if len(current.Drifts) != 1 || current.Drifts[0].Object != "NetworkPolicy/security-baseline-default-deny" {
+			return fmt.Errorf("drifts: got %+v, want one of default-deny", current.Drifts)
+		}
+		return nil
+	})
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/securitybaseline/operator/test/testutil"
 )
 
-// bound grants a ClusterRole in the whole cluster to a user.
+// bindClusterRole binds a ClusterRole to a user in the whole cluster.
 func bindClusterRole(t *testing.T, role, name string) {
 	t.Helper()
 	env.Create(t, &rbacv1.ClusterRoleBinding{
@@ -25,8 +25,8 @@ func bindClusterRole(t *testing.T, role, name string) {
 	})
 }
 
-// Whoever has the shipped editor role and nothing else obtains nothing by writing
-// baselines, whatever section they write.
+// TestEditorRole_GainsNoPermissions writes each section of a baseline as a user who has only the
+// ClusterRole securitybaseline-editor.
 func TestEditorRole_GainsNoPermissions(t *testing.T) {
 	t.Parallel()
 	bindClusterRole(t, "securitybaseline-editor", "editor")
@@ -64,7 +64,7 @@ func TestEditorRole_GainsNoPermissions(t *testing.T) {
 			s.Mode = v1alpha1.ModeAudit
 			s.RBAC = &v1alpha1.RBAC{RoleBindings: []v1alpha1.NamedRoleBinding{binding(v1alpha1.RoleRef{Kind: "ClusterRole", Name: "admin"})}}
 		}, "you may not bind ClusterRole admin"},
-		{"the last of many", func(s *v1alpha1.SecurityBaselineSpec) {
+		{"the last of 24", func(s *v1alpha1.SecurityBaselineSpec) {
 			s.RBAC = &v1alpha1.RBAC{}
 			for i := range 24 {
 				named := binding(v1alpha1.RoleRef{Kind: "ClusterRole", Name: "free"})
@@ -75,7 +75,7 @@ func TestEditorRole_GainsNoPermissions(t *testing.T) {
 		}, "rbac.roleBindings minex: you may not bind ClusterRole admin"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if test.name == "the last of many" {
+			if test.name == "the last of 24" {
 				allowBind(t, "editor", "free")
 				testutil.WaitFor(t, func(ctx context.Context) error {
 					return dryRunCreate(ctx, editor, spec(func(s *v1alpha1.SecurityBaselineSpec) {
@@ -87,7 +87,7 @@ func TestEditorRole_GainsNoPermissions(t *testing.T) {
 		})
 	}
 
-	t.Run("a baseline of somebody who may", func(t *testing.T) {
+	t.Run("a baseline of a user who may bind the role", func(t *testing.T) {
 		theirs := defaultSpec()
 		theirs.NamespaceSelector = selector
 		baseline := &v1alpha1.SecurityBaseline{ObjectMeta: metav1.ObjectMeta{Name: testutil.Name(t)}, Spec: theirs}
@@ -148,7 +148,7 @@ func TestEditorRole_GainsNoPermissions(t *testing.T) {
 			testutil.Must(t, editor.Create(t.Context(), baseline))
 			t.Cleanup(func() { env.Delete(t, baseline) })
 			env.WaitForReady(t, baseline)
-			testutil.Equal(t, "what they may do", before, permissionsOf(t, editor, namespace.Name))
+			testutil.Equal(t, "the permissions of the user", before, permissionsOf(t, editor, namespace.Name))
 			for kind, object := range podsAndWorkloads(namespace.Name, baselinePod()) {
 				if err := testutil.CheckForbidden(dryRunCreate(t.Context(), editor, object), "cannot create resource"); err != nil {
 					t.Errorf("%s: %v", kind, err)
@@ -162,8 +162,7 @@ func TestEditorRole_GainsNoPermissions(t *testing.T) {
 	}
 }
 
-// mayDo returns what the API server says that a user may do, in a namespace and in
-// the cluster's own.
+// permissionsOf returns the permissions of a user in a namespace and in kube-system.
 func permissionsOf(t *testing.T, user client.Client, namespace string) string {
 	t.Helper()
 	var rules []string
@@ -178,7 +177,7 @@ func permissionsOf(t *testing.T, user client.Client, namespace string) string {
 	return strings.Join(rules, "\n")
 }
 
-// mayBind lets a user bind a ClusterRole.
+// allowBind allows a user to bind a ClusterRole.
 func allowBind(t *testing.T, name, role string) {
 	t.Helper()
 	env.Create(t, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: testutil.Name(t) + "-" + role}, Rules: []rbacv1.PolicyRule{

@@ -14,11 +14,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -29,18 +27,18 @@ import (
 	"github.com/securitybaseline/operator/test/testutil"
 )
 
-// gitops is a tool that syncs a directory as Argo CD or Flux does.
+// gitOpsTool syncs a directory as Argo CD or Flux does.
 type gitOpsTool struct {
 	name, command string
 	args          []string
-	// ignoring has it leave alone what config/gitops has it leave alone.
+	// ignoreArgs returns the arguments for what config/gitops has the tool ignore.
 	ignoreArgs func(t *testing.T) []string
 	healthy    string
-	// healthOnly has it say how things are, Flux once they are settled.
+	// healthOnly has the tool report the health; Flux waits for it.
 	healthOnly []string
 }
 
-// tools are both, with each way of applying that they have.
+// gitOpsTools returns both tools, with each way of applying that they have.
 func gitOpsTools() []gitOpsTool {
 	return []gitOpsTool{
 		{"Argo CD, client-side", "argocd-sync", []string{"--prune"}, argoIgnoreArgs, "Healthy", []string{"--diff"}},
@@ -49,14 +47,14 @@ func gitOpsTools() []gitOpsTool {
 	}
 }
 
-// synced is what a tool says of one object.
+// syncedObject is what a tool reports about one object.
 type syncedObject struct{ Kind, Sync, Result, Health, HealthMessage, Subject, Action, Status, Message string }
 
-// synced says whether it is in the cluster as it is in git.
+// isSynced reports whether the object in the cluster is the one in git.
 func (s *syncedObject) isSynced() bool { return s.Sync == "Synced" || s.Action == "unchanged" }
 
-// run runs it on a directory, and returns what it says of each kind of object there;
-// the test's name is that of the Application or Kustomization.
+// sync runs the tool on a directory, and returns what it reports about each kind of object. The
+// Application or Kustomization has the name of the test.
 func (g *gitOpsTool) sync(t *testing.T, dir string, more ...string) map[string]syncedObject {
 	t.Helper()
 	args := append([]string{"--kubeconfig", env.Cluster.Kubeconfig(), "--manifests", dir}, g.args...)
@@ -89,7 +87,7 @@ func (g *gitOpsTool) sync(t *testing.T, dir string, more ...string) map[string]s
 	return objects
 }
 
-// inGit reads a document of config/gitops.
+// readGitOpsConfig reads a document of a file in config/gitops.
 func readGitOpsConfig(t *testing.T, file string, document int, into any) {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(cluster.Root(), "config", "gitops", file))
@@ -100,7 +98,7 @@ func readGitOpsConfig(t *testing.T, file string, document int, into any) {
 	}
 }
 
-// healthScript writes the script of config/gitops for Argo CD into a file.
+// writeHealthScript writes the health script of config/gitops for Argo CD into a file.
 func writeHealthScript(t *testing.T) string {
 	t.Helper()
 	var settings corev1.ConfigMap
@@ -125,7 +123,7 @@ func argoIgnoreArgs(t *testing.T) []string {
 	}
 	readGitOpsConfig(t, "argocd-application.yaml", 1, &application)
 	if !slices.Contains(application.Spec.SyncPolicy.SyncOptions, "RespectIgnoreDifferences=true") {
-		t.Error("config/gitops has Argo CD write what it ignores")
+		t.Error("syncOptions in config/gitops: got no RespectIgnoreDifferences=true, want it")
 	}
 	list, err := yaml.Marshal(application.Spec.IgnoreDifferences)
 	testutil.Must(t, err)
@@ -141,14 +139,15 @@ func fluxIgnoreArgs(t *testing.T) []string {
 	return []string{"--ignore", writeFile(t, "ignore.yaml", list)}
 }
 
-// repository is a directory in which manifests are what git has.
+// repository is a directory of manifests, as in git.
 type repository struct {
 	dir       string
 	namespace *corev1.Namespace
 	baseline  *v1alpha1.SecurityBaseline
 }
 
-// newRepository has a namespace with these labels and a baseline that selects it.
+// newRepository returns a repository with a namespace that has these labels, and a baseline
+// that selects it.
 func newRepository(t *testing.T, labels map[string]string) *repository {
 	t.Helper()
 	r := &repository{dir: filepath.Join(t.TempDir(), "manifests")}
@@ -170,7 +169,7 @@ func newRepository(t *testing.T, labels map[string]string) *repository {
 	return r
 }
 
-// commit writes both as a person would: nothing of what the API server adds.
+// commit writes both manifests without what the API server adds.
 func (r *repository) commit(t *testing.T) {
 	t.Helper()
 	for name, manifest := range map[string]map[string]any{
@@ -184,21 +183,20 @@ func (r *repository) commit(t *testing.T) {
 	}
 }
 
-// settled waits until a tool finds everything as it is in git.
+// waitForSynced waits until a tool finds no difference.
 func (g *gitOpsTool) waitForSynced(t *testing.T, dir string, more ...string) {
 	t.Helper()
 	testutil.WaitFor(t, func(context.Context) error {
 		for kind, object := range g.sync(t, dir, append(more, "--diff")...) {
 			if !object.isSynced() {
-				return fmt.Errorf("%s: %+v", kind, object)
+				return fmt.Errorf("%s: got %+v, want it to be synced", kind, object)
 			}
 		}
 		return nil
 	})
 }
 
-// versions returns those of what the operator wrote into the namespace, and the
-// namespace's own.
+// resourceVersions returns the versions of the namespace and of the managed objects in it.
 func (r *repository) resourceVersions(t *testing.T) map[string]string {
 	t.Helper()
 	found := map[string]string{}
@@ -222,49 +220,46 @@ func (r *repository) report(t *testing.T) *v1alpha1.BaselineReport {
 	return waitForObject(t, r.namespace.Name, v1alpha1.ReportName, &v1alpha1.BaselineReport{})
 }
 
-// A tool that syncs a baseline and a namespace, with prune on, neither changes what
-// the operator did nor is undone by it, and knows when the baseline is in force. What
-// it prunes is what was in git. It counts the operator's writes, so it runs alone.
+// TestGitOpsTools_SyncWithoutConflict syncs a baseline and a namespace, with pruning. Neither the
+// tool nor the operator may change what the other one wrote, and the tool must see when the
+// baseline is ready. It counts the operator's writes.
 func TestGitOpsTools_SyncWithoutConflict(t *testing.T) {
 	for _, tool := range gitOpsTools() {
 		t.Run(tool.name, func(t *testing.T) {
 			repository := newRepository(t, nil)
 			tool.sync(t, repository.dir)
 			env.WaitForReady(t, repository.baseline)
-			health := tool.sync(t, repository.dir, tool.healthOnly...)["SecurityBaseline"]
-			testutil.Equal(t, "its health: "+health.HealthMessage, tool.healthy, health.Health)
+			testutil.WaitFor(t, func(context.Context) error {
+				health := tool.sync(t, repository.dir, tool.healthOnly...)["SecurityBaseline"]
+				return testutil.CheckEqual("the health, "+health.HealthMessage, tool.healthy, health.Health)
+			})
 			env.WaitForReport(t, repository.namespace.Name, repository.baseline, v1alpha1.StateCompliant)
 			tool.waitForSynced(t, repository.dir)
 
+			env.waitForNoWrites(t)
 			before, versions, drifts := env.writes.Load(), repository.resourceVersions(t), repository.report(t).Summary.DriftsTotal
 			for range 3 {
 				for kind, object := range tool.sync(t, repository.dir) {
 					if !object.isSynced() {
-						t.Errorf("%s is %+v", kind, object)
+						t.Errorf("%s: got %+v, want it to be synced", kind, object)
 					}
 				}
 			}
 			env.neverWrites(t, before, 3*time.Second)
-			if diff := cmp.Diff(versions, repository.resourceVersions(t)); diff != "" {
-				t.Errorf("what the operator wrote has changed:\n%s", diff)
-			}
+			testutil.Equal(t, "the versions", versions, repository.resourceVersions(t))
 			testutil.Equal(t, "drifts", drifts, repository.report(t).Summary.DriftsTotal)
 
-			// The baseline is taken out of git: the tool deletes it, and nothing that it gave.
+			// When git no longer has the baseline, the tool deletes it, and no managed object.
 			testutil.Must(t, os.Remove(filepath.Join(repository.dir, "baseline.yaml")))
 			tool.sync(t, repository.dir)
-			testutil.WaitFor(t, func(ctx context.Context) error {
-				if err := env.Admin.Get(ctx, client.ObjectKeyFromObject(repository.baseline), &v1alpha1.SecurityBaseline{}); !apierrors.IsNotFound(err) {
-					return fmt.Errorf("it is there: %w", err)
-				}
-				return nil
-			})
+			env.WaitForNotFound(t, "", repository.baseline.Name, &v1alpha1.SecurityBaseline{})
 			env.WaitForPolicy(t, repository.namespace.Name, "default-deny")
 		})
 	}
 }
 
-// What is refused is for the tool to see, with the sentence that says what to do.
+// TestGitOpsTools_ShowForbiddenBinding checks that the tool shows the message that says what to
+// do.
 func TestGitOpsTools_ShowForbiddenBinding(t *testing.T) {
 	t.Parallel()
 	tool := gitOpsTools()[0]
@@ -275,14 +270,14 @@ func TestGitOpsTools_ShowForbiddenBinding(t *testing.T) {
 	testutil.WaitFor(t, func(context.Context) error {
 		health := tool.sync(t, repository.dir, "--diff")["SecurityBaseline"]
 		if health.Health != "Degraded" || !strings.Contains(health.HealthMessage, `the operator may not bind ClusterRole "system:node"`) {
-			return fmt.Errorf("%+v", health)
+			return fmt.Errorf("health: got %+v, want Degraded because of system:node", health)
 		}
 		return nil
 	})
 }
 
-// A namespace in git with a laxer level: the baseline holds, and the tool is quiet
-// once it is told to leave the label alone, or git has none any more.
+// TestGitOpsTools_WeakerLabelInGitIsOverridden has a namespace with a weaker level in git. The
+// tool finds no difference once it ignores the label, or git no longer has it.
 func TestGitOpsTools_WeakerLabelInGitIsOverridden(t *testing.T) {
 	t.Parallel()
 	for _, tool := range gitOpsTools() {
@@ -290,28 +285,21 @@ func TestGitOpsTools_WeakerLabelInGitIsOverridden(t *testing.T) {
 			repository := newRepository(t, map[string]string{enforceLabel: "privileged"})
 			tool.sync(t, repository.dir)
 			env.WaitForReport(t, repository.namespace.Name, repository.baseline, v1alpha1.StateCompliant)
-			level := func(t *testing.T) {
+			waitForLevel := func(t *testing.T) {
 				t.Helper()
-				testutil.WaitFor(t, func(ctx context.Context) error {
-					namespace := &corev1.Namespace{}
-					err := env.Admin.Get(ctx, client.ObjectKeyFromObject(repository.namespace), namespace)
-					if namespace.Labels[enforceLabel] != string(repository.baseline.Spec.PodSecurity.Enforce) {
-						return errors.Join(err, fmt.Errorf("labels %v", namespace.Labels))
-					}
-					return nil
-				})
+				env.WaitForLabels(t, repository.namespace.Name, map[string]string{enforceLabel: string(repository.baseline.Spec.PodSecurity.Enforce)})
 			}
-			level(t)
+			waitForLevel(t)
 			if namespace := tool.sync(t, repository.dir, "--diff")["Namespace"]; namespace.isSynced() {
-				t.Errorf("it does not see the difference: %+v", namespace)
+				t.Errorf("namespace: got %+v, want a difference", namespace)
 			}
 			tool.sync(t, repository.dir)
-			level(t)
+			waitForLevel(t)
 
 			if tool.ignoreArgs != nil {
 				ignoring := tool.ignoreArgs(t)
 				tool.waitForSynced(t, repository.dir, ignoring...)
-				tool.sync(t, repository.dir, ignoring...) // Argo CD notes once what it applied
+				tool.sync(t, repository.dir, ignoring...) // Argo CD records once what it applied
 				version := repository.resourceVersions(t)["Namespace"]
 				tool.sync(t, repository.dir, ignoring...)
 				testutil.Equal(t, "the namespace's version", version, repository.resourceVersions(t)["Namespace"])
@@ -320,7 +308,7 @@ func TestGitOpsTools_WeakerLabelInGitIsOverridden(t *testing.T) {
 			delete(repository.namespace.Labels, enforceLabel)
 			repository.commit(t)
 			tool.sync(t, repository.dir)
-			level(t)
+			waitForLevel(t)
 			tool.waitForSynced(t, repository.dir)
 		})
 	}

@@ -19,11 +19,10 @@ import (
 	"github.com/securitybaseline/operator/test/testutil"
 )
 
-// idle is how long the operator must not write once everything is in place.
+// idlePeriod is how long the operator must not write when nothing changes.
 const idlePeriod = 30 * time.Second
 
-// everyField is a baseline that leaves to the API server what it would default,
-// in every control.
+// everyFieldSpec declares every control, and leaves out the fields that the API server defaults.
 func everyFieldSpec() v1alpha1.SecurityBaselineSpec {
 	spec := defaultSpec()
 	spec.PodSecurity.Version = "v1.36"
@@ -32,8 +31,7 @@ func everyFieldSpec() v1alpha1.SecurityBaselineSpec {
 	spec.ServiceAccounts = &v1alpha1.ServiceAccounts{AutomountDefaultToken: new(false)}
 	spec.Resources = &v1alpha1.Resources{
 		LimitRange: &v1alpha1.LimitRangeSpec{Limits: []v1alpha1.LimitRangeItem{
-			// What is left out is defaulted from max, from default and from min; 0.1m is
-			// rounded up.
+			// The API server defaults the others from max, default and min; it rounds 0.1m up.
 			{Type: corev1.LimitTypeContainer, Max: limitedResources("cpu", "2", "memory", "1024Mi"), Default: limitedResources("cpu", "1500m"),
 				Min: limitedResources("cpu", "0.1m", "ephemeral-storage", "1Mi"), MaxLimitRequestRatio: limitedResources("memory", "4")},
 			{Type: corev1.LimitTypePod, Max: limitedResources("cpu", "4000m")},
@@ -82,20 +80,20 @@ func everyFieldSpec() v1alpha1.SecurityBaselineSpec {
 	return spec
 }
 
-// It restarts the operator and counts its writes, so it runs alone.
+// TestOperator_WritesNothingWhenIdle restarts the operator and counts its writes.
 func TestOperator_WritesNothingWhenIdle(t *testing.T) {
 	namespace := env.NewNamespace(t, "a", nil)
 	baseline := env.NewBaseline(t, "all", everyFieldSpec())
-	// Pods that are clean under enforcement are never asked about again.
+	// The operator does not evaluate pods again that meet the enforced level.
 	createDeployment(t, namespace.Name, restrictedPod())
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 	env.WaitForStatus(t, baseline, testutil.HasCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonEvaluated))
 
-	t.Run("what it asks for reads back the same", func(t *testing.T) {
+	t.Run("the API server returns what the operator writes", func(t *testing.T) {
 		waitForObject(t, "", namespace.Name, namespace)
 		for _, control := range controls.All {
 			if !control.IsDeclared(&baseline.Spec) {
-				t.Errorf("this test leaves %s out", control.Name)
+				t.Errorf("controls of the test's baseline: got no %s, want every control", control.Name)
 				continue
 			}
 			observed := controls.Namespace{Name: namespace.Name, Labels: namespace.Labels, HasDefaultDeny: true}
@@ -110,7 +108,7 @@ func TestOperator_WritesNothingWhenIdle(t *testing.T) {
 				live := waitForObject(t, namespace.Name, object.GetName(), object.DeepCopyObject().(client.Object))
 				if account, ok := live.(*corev1.ServiceAccount); ok {
 					testutil.Equal(t, "the token of ServiceAccount default", new(false), account.AutomountServiceAccountToken)
-					continue // the rest is Kubernetes'
+					continue // the operator manages no other field
 				}
 				ignore := cmp.Options{
 					cmpopts.EquateEmpty(),
@@ -118,13 +116,13 @@ func TestOperator_WritesNothingWhenIdle(t *testing.T) {
 					cmpopts.IgnoreTypes(metav1.TypeMeta{}, corev1.ResourceQuotaStatus{}),
 				}
 				if diff := cmp.Diff(object, live, ignore); diff != "" {
-					t.Errorf("%s (-want +got):\n%s", object.GetName(), diff)
+					t.Errorf("%s differs (-want +got):\n%s", object.GetName(), diff)
 				}
 			}
 		}
 	})
 
-	t.Run("restarted, it writes nothing", func(t *testing.T) {
+	t.Run("it writes nothing after a restart", func(t *testing.T) {
 		env.waitForNoWrites(t)
 		env.stopOperator(t)
 		before := env.writes.Load()
@@ -132,7 +130,7 @@ func TestOperator_WritesNothingWhenIdle(t *testing.T) {
 		env.neverWrites(t, before, idlePeriod)
 	})
 
-	t.Run("and it is awake", func(t *testing.T) {
+	t.Run("it reverts a change afterwards", func(t *testing.T) {
 		testutil.Must(t, env.Admin.Delete(t.Context(), env.WaitForPolicy(t, namespace.Name, "default-deny")))
 		waitForObject(t, namespace.Name, "security-baseline-default-deny", &networkingv1.NetworkPolicy{})
 		testutil.Must(t, env.Admin.Delete(t.Context(), waitForObject(t, namespace.Name, "security-baseline-all-kinds", &rbacv1.RoleBinding{})))

@@ -10,11 +10,6 @@ import (
 	"testing"
 
 	"github.com/distribution/reference"
-	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/test/testutil"
@@ -220,19 +215,19 @@ func TestImages_OnlyAllowedRegistriesAndDigests(t *testing.T) {
 	}
 }
 
-// id matches the IDs of images, whole or cut.
+// imageID matches the IDs of images, whole or shortened.
 var imageID = regexp.MustCompile("^sha(256|384|512):[^/]*$")
 
-// allows says what distribution/reference, which the kubelet asks, has to say of
-// an image: whether its host and path are among allowedRegistries. It is an error
-// if it is not a reference, or if nothing in it is a host.
+// isAllowed reports whether the host and the path of an image are among allowedRegistries, as
+// distribution/reference parses them, which the kubelet uses. It returns an error if the
+// image is not a reference or has no host.
 func isAllowed(image string) (bool, error) {
 	named, err := reference.ParseNormalizedNamed(image)
 	if err != nil {
 		return false, err
 	}
 	if imageID.MatchString(image) {
-		// The runtime takes it for the ID of an image that the node has already.
+		// The container runtime treats it as the ID of an image on the node.
 		return false, fmt.Errorf("%q is the ID of an image", image)
 	}
 	host, path := reference.Domain(named), reference.Path(named)
@@ -252,8 +247,8 @@ func isAllowed(image string) (bool, error) {
 	return false, nil
 }
 
-// What the policy says of references is what distribution/reference says, of
-// those in the table and of many that are made from parts of them.
+// TestImages_ParsedAsDistributionReferenceDoes compares the policy with distribution/reference, for
+// the images of the table and for random ones.
 func TestImages_ParsedAsDistributionReferenceDoes(t *testing.T) {
 	t.Parallel()
 	namespace := env.NewNamespace(t, "a", nil)
@@ -291,7 +286,7 @@ func TestImages_ParsedAsDistributionReferenceDoes(t *testing.T) {
 					err = testutil.CheckForbidden(err, "does not come from an allowed registry")
 				}
 				if err != nil {
-					t.Errorf("%q: distribution/reference says allowed=%t (%v): %v", image, allowed, parseErr, err)
+					t.Errorf("%q: got %v, want what distribution/reference says: allowed=%t (%v)", image, err, allowed, parseErr)
 				}
 			}
 		})
@@ -299,7 +294,7 @@ func TestImages_ParsedAsDistributionReferenceDoes(t *testing.T) {
 	workers.Wait()
 }
 
-// randomImage joins parts that references are made of, some of them odd.
+// randomImage joins parts of references, valid and invalid ones.
 func randomImage(random *rand.Rand) string {
 	parts := []string{
 		"registry.example.com", "harbor.example.com", "docker.io", "index.docker.io", "ghcr.io", "localhost", "[2001:db8::1]", "Mixed.example.com", "evil.io",
@@ -311,131 +306,9 @@ func randomImage(random *rand.Rand) string {
 	for range 1 + random.IntN(6) {
 		image.WriteString(parts[random.IntN(len(parts))])
 	}
-	// Kubernetes itself refuses space around it.
+	// Kubernetes rejects leading and trailing space.
 	if trimmed := strings.TrimSpace(image.String()); trimmed != "" {
 		return trimmed
 	}
 	return "a"
-}
-
-// Every container is looked at, in a pod and in whatever makes pods; what was
-// there before goes on.
-func TestImages_CheckedInEveryContainerAndTemplate(t *testing.T) {
-	t.Parallel()
-	namespace := env.NewNamespace(t, "a", nil)
-	env.WaitForServiceAccount(t, namespace.Name)
-	before := createDeployment(t, namespace.Name, corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "evil.io/before"}}})
-	old := newPodWithImage(namespace.Name, "evil.io/before")
-	testutil.Must(t, env.Admin.Create(t.Context(), old))
-	older := newPodWithImage(namespace.Name, "evil.io/before")
-	testutil.Must(t, env.Admin.Create(t.Context(), older))
-	baseline := env.NewBaseline(t, "registries", v1alpha1.SecurityBaselineSpec{Images: &v1alpha1.Images{AllowedRegistries: []string{"registry.example.com"}}})
-	env.WaitForReady(t, baseline)
-
-	const good, bad = "registry.example.com/a", "evil.io/a"
-	waitForForbidden(t, func(ctx context.Context) error {
-		return dryRunCreate(ctx, env.Admin, newPodWithImage(namespace.Name, bad))
-	})
-	container := func(name, image string) corev1.Container { return corev1.Container{Name: name, Image: image} }
-	for name, pod := range map[string]corev1.PodSpec{
-		"main": {Containers: []corev1.Container{container("good", good), container("main", bad)}},
-		"init": {Containers: []corev1.Container{container("good", good)}, InitContainers: []corev1.Container{container("fine", good), container("init", bad)}},
-		"sidecar": {Containers: []corev1.Container{container("good", good)}, InitContainers: []corev1.Container{
-			{Name: "sidecar", Image: bad, RestartPolicy: ptr.To(corev1.ContainerRestartPolicyAlways)},
-		}},
-	} {
-		for kind, object := range podsAndWorkloads(namespace.Name, pod) {
-			t.Run(name+" of a "+kind, func(t *testing.T) {
-				testutil.Must(t, testutil.CheckForbidden(dryRunCreate(t.Context(), env.Admin, object), "container "+name+": image "+bad))
-			})
-		}
-	}
-	for kind, object := range podsAndWorkloads(namespace.Name, corev1.PodSpec{Containers: []corev1.Container{container("good", good)}}) {
-		t.Run("a good "+kind, func(t *testing.T) { testutil.Must(t, dryRunCreate(t.Context(), env.Admin, object)) })
-	}
-
-	t.Run("an ephemeral container", func(t *testing.T) {
-		pod := newPodWithImage(namespace.Name, good)
-		testutil.Must(t, env.Admin.Create(t.Context(), pod))
-		debug := func(image string) error {
-			debugged := pod.DeepCopy()
-			debugged.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{
-				Name: "debug", Image: image, TerminationMessagePolicy: corev1.TerminationMessageReadFile, ImagePullPolicy: corev1.PullAlways,
-			}}}
-			return env.Admin.SubResource("ephemeralcontainers").Update(t.Context(), debugged)
-		}
-		testutil.Must(t, testutil.CheckForbidden(debug(bad), "container debug: image "+bad))
-		testutil.Must(t, debug(good))
-	})
-	t.Run("a volume that is an image", func(t *testing.T) {
-		for image, want := range map[string]string{bad: "volume data: image " + bad, good: ""} {
-			pod := corev1.PodSpec{Containers: []corev1.Container{container("good", good)}, Volumes: []corev1.Volume{{
-				Name: "data", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: image}},
-			}}}
-			for kind, object := range podsAndWorkloads(namespace.Name, pod) {
-				err := dryRunCreate(t.Context(), env.Admin, object)
-				if want != "" {
-					err = testutil.CheckForbidden(err, want)
-				}
-				if err != nil {
-					t.Errorf("%s of a %s: %v", image, kind, err)
-				}
-			}
-		}
-	})
-	t.Run("what was there is scaled and labelled", func(t *testing.T) {
-		update(t, before, func(d *appsv1.Deployment) { d.Spec.Replicas = ptr.To[int32](2) })
-		update(t, old, func(p *corev1.Pod) { metav1.SetMetaDataLabel(&p.ObjectMeta, "a", "b") })
-		update(t, old, func(p *corev1.Pod) { p.Spec.ActiveDeadlineSeconds = ptr.To[int64](3600) })
-		renamed := old.DeepCopy()
-		renamed.Spec.Containers[0].Image = "evil.io/after"
-		testutil.Must(t, testutil.CheckForbidden(env.Admin.Update(t.Context(), renamed), "container app: image evil.io/after"))
-		testutil.Must(t, env.Admin.Delete(t.Context(), old))
-	})
-	t.Run("what was there may be debugged, with a good image", func(t *testing.T) {
-		for image, want := range map[string]string{good: "", bad: "container debug: image " + bad} {
-			debugged := older.DeepCopy()
-			debugged.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{
-				Name: "debug", Image: image, TerminationMessagePolicy: corev1.TerminationMessageReadFile, ImagePullPolicy: corev1.PullAlways,
-			}}}
-			err := env.Admin.SubResource("ephemeralcontainers").Update(t.Context(), debugged, &client.SubResourceUpdateOptions{UpdateOptions: client.UpdateOptions{DryRun: []string{"All"}}})
-			if want != "" {
-				err = testutil.CheckForbidden(err, want)
-			}
-			testutil.Must(t, err)
-		}
-	})
-	t.Run("whoever restarts what was there hears that it cannot be", func(t *testing.T) {
-		waitForForbidden(t, func(ctx context.Context) error {
-			if err := env.Admin.Get(ctx, client.ObjectKeyFromObject(before), before); err != nil {
-				return err
-			}
-			metav1.SetMetaDataAnnotation(&before.Spec.Template.ObjectMeta, "kubectl.kubernetes.io/restartedAt", "now")
-			return env.Admin.Update(ctx, before)
-		}, "container app: image evil.io/before")
-	})
-	t.Run("more containers than anybody has, and as many registries as there may be", func(t *testing.T) {
-		update(t, baseline, func(b *v1alpha1.SecurityBaseline) {
-			b.Spec.Images.AllowedRegistries = []string{"registry.example.com"}
-			for i := range 63 {
-				b.Spec.Images.AllowedRegistries = append(b.Spec.Images.AllowedRegistries, fmt.Sprintf("registry-%d.example.com/%s", i, strings.Repeat("path/", 20)))
-			}
-		})
-		pod := corev1.PodSpec{}
-		for i := range 100 {
-			pod.Containers = append(pod.Containers, container(fmt.Sprintf("c%d", i), good+"/"+strings.Repeat("b/", 20)+"c"))
-		}
-		testutil.WaitFor(t, func(ctx context.Context) error { return dryRunCreate(ctx, env.Admin, newPod(namespace.Name, pod)) })
-		pod.Containers[99].Image = bad
-		waitForForbidden(t, func(ctx context.Context) error { return dryRunCreate(ctx, env.Admin, newPod(namespace.Name, pod)) }, "container c99: image "+bad)
-	})
-	t.Run("what was there is changed to another bad image", func(t *testing.T) {
-		waitForForbidden(t, func(ctx context.Context) error {
-			if err := env.Admin.Get(ctx, client.ObjectKeyFromObject(before), before); err != nil {
-				return err
-			}
-			before.Spec.Template.Spec.Containers[0].Image = bad
-			return env.Admin.Update(ctx, before)
-		}, "container app: image "+bad)
-	})
 }

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -16,12 +15,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
-	"github.com/securitybaseline/operator/controllers"
 	"github.com/securitybaseline/operator/test/testutil"
 )
 
-// These are what test/chaos found: what an operator leaves behind that is ended between
-// a write and the report that tells of it.
+// The tests in this file are about what an operator leaves behind that ends between a write and
+// the report of it. test/chaos found these cases.
 
 func TestManagedObjects_RemovedWhenLabelIsMissingAndBaselineDropsThem(t *testing.T) {
 	t.Parallel()
@@ -35,7 +33,7 @@ func TestManagedObjects_RemovedWhenLabelIsMissingAndBaselineDropsThem(t *testing
 	env.WaitForNotFound(t, namespace.Name, "security-baseline-from-ingress", &networkingv1.NetworkPolicy{})
 }
 
-// Two baselines take turns while the operator sees its own reports late.
+// TestDrift_NotReportedForOwnWritesWhenReportsAreDelayed has two baselines take turns.
 func TestDrift_NotReportedForOwnWritesWhenReportsAreDelayed(t *testing.T) {
 	namespace := env.NewNamespace(t, "a", nil)
 	baseline := env.NewBaseline(t, "all", defaultSpec())
@@ -46,45 +44,39 @@ func TestDrift_NotReportedForOwnWritesWhenReportsAreDelayed(t *testing.T) {
 	env.delayReports(t, 500*time.Millisecond)
 	for _, priority := range []int32{-1, 1, -1, 1, -1} {
 		update(t, second, func(b *v1alpha1.SecurityBaseline) { b.Spec.Priority = priority })
+		want := map[int32]string{-1: baseline.Name, 1: second.Name}[priority]
+		env.WaitForPolicy(t, namespace.Name, "default-deny", testutil.GovernedBy[*networkingv1.NetworkPolicy](want))
 		testutil.WaitFor(t, func(ctx context.Context) error {
-			given := env.WaitForPolicy(t, namespace.Name, "default-deny").Labels[v1alpha1.BaselineLabel]
-			if want := map[int32]string{-1: baseline.Name, 1: second.Name}[priority]; given != want {
-				return fmt.Errorf("%s gave it", given)
-			}
 			err := env.Admin.Get(ctx, client.ObjectKey{Namespace: namespace.Name, Name: "security-baseline-from-ingress"}, &networkingv1.NetworkPolicy{})
 			if (err == nil) != (priority < 0) {
-				return errors.Join(errors.New("the other's policy"), err)
+				return fmt.Errorf("the policy from-ingress: got %w, want it only if %s governs", err, baseline.Name)
 			}
 			return nil
 		})
 	}
 	env.delayReports(t, 0)
-	if current := env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant); current.Summary.DriftsTotal > 0 {
-		t.Errorf("drifts: %+v", current.Drifts)
-	}
+	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant, testutil.HasDrifts(0))
 }
 
-// An operator that is ended while it replaces a RoleBinding leaves the stand-in. It stops
-// the operator, so it runs alone.
+// TestRoleBindings_StandInRemovedAfterInterruption creates the stand-in that an operator leaves
+// behind when it ends while it replaces a RoleBinding.
 func TestRoleBindings_StandInRemovedAfterInterruption(t *testing.T) {
 	namespace := env.NewNamespace(t, "a", nil)
 	baseline := env.NewBaseline(t, "all", defaultSpec())
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	watcher, err := client.NewWithWatch(env.Cluster.Admin, client.Options{Scheme: controllers.Scheme()})
-	testutil.Must(t, err)
-	reports, err := watcher.Watch(t.Context(), &v1alpha1.BaselineReportList{}, client.InNamespace(namespace.Name))
+	reports, err := env.WatchClient(t).Watch(t.Context(), &v1alpha1.BaselineReportList{}, client.InNamespace(namespace.Name))
 	testutil.Must(t, err)
 	defer reports.Stop()
 	env.stopOperator(t)
-	left := waitForObject(t, namespace.Name, "security-baseline-developers", &rbacv1.RoleBinding{}).DeepCopy()
-	left.ObjectMeta = metav1.ObjectMeta{Namespace: namespace.Name, Name: left.Name + ":stand-in", Labels: left.Labels}
-	left.RoleRef.Name = "view"
-	testutil.Must(t, env.Admin.Create(t.Context(), left))
+	standIn := waitForObject(t, namespace.Name, "security-baseline-developers", &rbacv1.RoleBinding{}).DeepCopy()
+	standIn.ObjectMeta = metav1.ObjectMeta{Namespace: namespace.Name, Name: standIn.Name + ":stand-in", Labels: standIn.Labels}
+	standIn.RoleRef.Name = "view"
+	testutil.Must(t, env.Admin.Create(t.Context(), standIn))
 	update(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.RBAC.RoleBindings[0].RoleRef.Name = "view" })
 	env.startOperator(t)
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 	testutil.Equal(t, "the role", "view", waitForObject(t, namespace.Name, "security-baseline-developers", &rbacv1.RoleBinding{}).RoleRef.Name)
-	env.WaitForNotFound(t, namespace.Name, left.Name, &rbacv1.RoleBinding{})
+	env.WaitForNotFound(t, namespace.Name, standIn.Name, &rbacv1.RoleBinding{})
 	seen, cancel := context.WithTimeout(t.Context(), testutil.Timeout)
 	defer cancel()
 	for {
@@ -92,22 +84,22 @@ func TestRoleBindings_StandInRemovedAfterInterruption(t *testing.T) {
 		case event := <-reports.ResultChan():
 			current, ok := event.Object.(*v1alpha1.BaselineReport)
 			if !ok {
-				t.Fatalf("the watch ended: %+v", event)
+				t.Fatalf("the watch of reports ended: %+v", event)
 			}
 			if current.State == v1alpha1.StateConflict || current.State == v1alpha1.StateFailed {
-				t.Fatalf("the report said: %+v", current.Controls)
+				t.Fatalf("state of the report: got %s, want neither Conflict nor Failed: %+v", current.State, current.Controls)
 			}
 			if slices.Contains(current.ObservedBaselines, v1alpha1.ObservedBaseline{Name: baseline.Name, Generation: baseline.Generation}) && current.State == v1alpha1.StateCompliant {
 				return
 			}
 		case <-seen.Done():
-			t.Fatal("the report was not seen")
+			t.Fatalf("waited %s for a compliant report", testutil.Timeout)
 		}
 	}
 }
 
-// The baseline that admission takes a level from may select the namespace no more when the
-// operator comes to know it: the level is not the owner's for that.
+// TestNamespaceLabels_ReleasedWhenBaselineStopsSelecting removes a namespace from the baseline
+// that set its level at creation, before the operator sees the namespace.
 func TestNamespaceLabels_ReleasedWhenBaselineStopsSelecting(t *testing.T) {
 	env.NewBaseline(t, "floor", v1alpha1.SecurityBaselineSpec{PodSecurity: &v1alpha1.PodSecurity{Enforce: "baseline"}})
 	tier := map[string]string{"tier": "strict"}
@@ -116,20 +108,20 @@ func TestNamespaceLabels_ReleasedWhenBaselineStopsSelecting(t *testing.T) {
 	env.Create(t, &v1alpha1.SecurityBaseline{ObjectMeta: metav1.ObjectMeta{Name: testutil.Name(t) + "-strict"}, Spec: v1alpha1.SecurityBaselineSpec{
 		NamespaceSelector: selector, Priority: 1, PodSecurity: &v1alpha1.PodSecurity{Enforce: "restricted"},
 	}})
-	for _, of := range []struct {
+	for _, test := range []struct {
 		labels map[string]string
 		level  string
 	}{{nil, "baseline"}, {tier, "restricted"}} {
 		testutil.WaitFor(t, func(context.Context) error {
-			if labels := labelsAtCreation(t, testutil.Name(t)+"-probe", of.labels); labels[enforceLabel] != of.level {
-				return fmt.Errorf("born with %v", labels)
+			if labels := labelsAtCreation(t, testutil.Name(t)+"-probe", test.labels); labels[enforceLabel] != test.level {
+				return fmt.Errorf("labels at creation: got %v, want the level %s", labels, test.level)
 			}
 			return nil
 		})
 	}
 	env.stopOperator(t)
 	namespace := env.NewNamespace(t, "a", tier)
-	testutil.Equal(t, "the level at birth", "restricted", namespace.Labels[enforceLabel])
+	testutil.Equal(t, "the level at creation", "restricted", namespace.Labels[enforceLabel])
 	update(t, namespace, func(n *corev1.Namespace) { delete(n.Labels, "tier") })
 	env.startOperator(t)
 	waitForLevels(t, namespace.Name, "baseline", "", "")

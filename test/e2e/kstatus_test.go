@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -18,7 +19,7 @@ import (
 	"github.com/securitybaseline/operator/test/testutil"
 )
 
-// computed returns what kstatus says of a baseline as the API server returns it.
+// computeStatus returns what kstatus computes from a baseline.
 func computeStatus(t *testing.T, name string) *status.Result {
 	t.Helper()
 	baseline := &unstructured.Unstructured{}
@@ -29,20 +30,19 @@ func computeStatus(t *testing.T, name string) *status.Result {
 	return result
 }
 
-// becomes waits until kstatus says so.
-func waitForKstatus(t *testing.T, name string, want status.Status) *status.Result {
+// waitForKstatus waits until kstatus computes a status, with one of the messages if there are any.
+func waitForKstatus(t *testing.T, name string, want status.Status, messages ...string) {
 	t.Helper()
-	var result *status.Result
 	testutil.WaitFor(t, func(context.Context) error {
-		if result = computeStatus(t, name); result.Status != want {
-			return fmt.Errorf("%s: %s", result.Status, result.Message)
+		result := computeStatus(t, name)
+		if result.Status != want || len(messages) > 0 && !slices.Contains(messages, result.Message) {
+			return fmt.Errorf("kstatus: got %s: %q, want %s: %q", result.Status, result.Message, want, messages)
 		}
 		return nil
 	})
-	return result
 }
 
-// The operator is stopped for a while, so it runs alone.
+// TestKstatus_InProgressUntilOperatorObservesGeneration stops the operator for a while.
 func TestKstatus_InProgressUntilOperatorObservesGeneration(t *testing.T) {
 	namespace := env.NewNamespace(t, "a", nil)
 	env.stopOperator(t)
@@ -51,10 +51,10 @@ func TestKstatus_InProgressUntilOperatorObservesGeneration(t *testing.T) {
 	env.startOperator(t)
 	waitForKstatus(t, baseline.Name, status.CurrentStatus)
 
-	// kubectl wait knows nothing of generations.
-	waiting := env.Cluster.Kubectl(t.Context(), "wait", "--for=condition=Ready", "securitybaseline/"+baseline.Name, "--timeout=30s")
+	// kubectl wait does not compare generations.
+	waiting := env.Cluster.Kubectl(t.Context(), "wait", "--for=condition=Ready", "securitybaseline/"+baseline.Name, testutil.TimeoutFlag)
 	if out, err := waiting.CombinedOutput(); err != nil {
-		t.Errorf("%v: %s", err, out)
+		t.Errorf("kubectl wait: got %v, want no error: %s", err, out)
 	}
 	env.stopOperator(t)
 	update(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.PodSecurity.Enforce = "restricted" })
@@ -70,11 +70,10 @@ func TestKstatus_FailedWhenBindingIsForbidden(t *testing.T) {
 	spec := defaultSpec()
 	spec.RBAC.RoleBindings[0].RoleRef.Name = "system:node"
 	baseline := env.NewBaseline(t, "all", spec)
-	result := waitForKstatus(t, baseline.Name, status.FailedStatus)
 	want := fmt.Sprintf("RBAC in namespace %s-a: RoleBinding/security-baseline-developers: the operator may not bind ClusterRole \"system:node\". "+
 		"To allow it, create a ClusterRole with the label rbac.securitybaseline.io/aggregate-to-operator: \"true\" and the rule "+
 		"{apiGroups: [rbac.authorization.k8s.io], resources: [clusterroles], resourceNames: [system:node], verbs: [bind]}", testutil.Name(t))
-	testutil.Equal(t, "the sentence", want, result.Message)
+	waitForKstatus(t, baseline.Name, status.FailedStatus, want)
 }
 
 func TestKstatus_CurrentWhenAuditModeFindsDrift(t *testing.T) {
@@ -101,7 +100,7 @@ func TestKstatus_TerminatingWhenBaselineIsDeleted(t *testing.T) {
 	update(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Finalizers = nil })
 }
 
-// It counts the operator's writes, so it runs alone.
+// TestOperator_WritesNothingWhenUnchangedBaselineIsApplied counts the operator's writes.
 func TestOperator_WritesNothingWhenUnchangedBaselineIsApplied(t *testing.T) {
 	namespace := env.NewNamespace(t, "a", nil)
 	synced := &v1alpha1.SecurityBaseline{
@@ -132,10 +131,10 @@ func TestOperator_WritesNothingWhenUnchangedBaselineIsApplied(t *testing.T) {
 	}
 	env.neverWrites(t, before, 5*time.Second)
 
-	// It adds nothing outside status, so that a tool sees no difference.
+	// The operator writes only the status, so that a tool finds no difference.
 	for _, entry := range baseline.ManagedFields {
 		if entry.Manager == v1alpha1.FieldManager && entry.Subresource != "status" {
-			t.Errorf("the operator owns %s", entry.FieldsV1.GetRawString())
+			t.Errorf("managedFields: got fields of the operator outside the status, want none: %s", entry.FieldsV1.GetRawString())
 		}
 	}
 }

@@ -16,7 +16,7 @@ import (
 	"github.com/securitybaseline/operator/test/testutil"
 )
 
-// scrape returns the operator's metrics as Prometheus reads them.
+// scrapeMetrics returns the operator's metrics as Prometheus reads them.
 func scrapeMetrics(ctx context.Context) (map[string]*dto.MetricFamily, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+env.metricsAddress+"/metrics", nil)
 	if err != nil {
@@ -31,7 +31,7 @@ func scrapeMetrics(ctx context.Context) (map[string]*dto.MetricFamily, error) {
 	return parser.TextToMetricFamilies(response.Body)
 }
 
-// sample returns the metric of a family that has these labels and no others.
+// findMetric returns the metric of a family that has these labels and no others.
 func findMetric(families map[string]*dto.MetricFamily, family string, labels map[string]string) *dto.Metric {
 	for _, metric := range families[family].GetMetric() {
 		matches := len(metric.Label) == len(labels)
@@ -53,11 +53,11 @@ func TestMetrics_DescribeBaseline(t *testing.T) {
 	baseline := env.NewBaseline(t, "all", spec)
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 	env.WaitForReport(t, excepted.Name, baseline, v1alpha1.StateExcepted)
-	// What is counted is there before it is counted: else the first would not be seen.
+	// A counter must exist before the first increment: else Prometheus does not see it.
 	testutil.WaitFor(t, func(ctx context.Context) error {
 		families, err := scrapeMetrics(ctx)
 		if findMetric(families, "securitybaseline_drifts_total", map[string]string{"baseline": baseline.Name, "control": "Network"}) == nil {
-			return errors.Join(err, errors.New("no counter"))
+			return errors.Join(err, errors.New("metrics: got no counter securitybaseline_drifts_total, want one"))
 		}
 		return nil
 	})
@@ -87,39 +87,39 @@ func TestMetrics_DescribeBaseline(t *testing.T) {
 			{"securitybaseline_violating_pods", map[string]string{"baseline": name}, 0},
 		} {
 			if metric := findMetric(families, gauge.family, gauge.labels); metric == nil || metric.GetGauge().GetValue() != gauge.want {
-				return fmt.Errorf("%s%v is %v, not %v", gauge.family, gauge.labels, metric, gauge.want)
+				return fmt.Errorf("%s%v: got %v, want %v", gauge.family, gauge.labels, metric, gauge.want)
 			}
 		}
 		for _, counter := range []string{"securitybaseline_drifts_total", "securitybaseline_drifts_healed_total"} {
 			if metric := findMetric(families, counter, map[string]string{"baseline": name, "control": network}); metric.GetCounter().GetValue() != 1 {
-				return fmt.Errorf("%s is %v, not 1", counter, metric)
+				return fmt.Errorf("%s: got %v, want 1", counter, metric)
 			}
 		}
 		healing := findMetric(families, "securitybaseline_drift_healing_seconds", map[string]string{"baseline": name, "control": network}).GetHistogram()
 		if healing.GetSampleCount() != 1 || healing.GetSampleSum() <= 0 || healing.GetSampleSum() > testutil.Timeout.Seconds() {
-			return fmt.Errorf("the histogram has %v", healing)
+			return fmt.Errorf("the histogram: got %v, want one sample of at most %s", healing, testutil.Timeout)
 		}
 		last := findMetric(families, "securitybaseline_last_full_evaluation_timestamp_seconds", map[string]string{"baseline": name}).GetGauge().GetValue()
 		if last < float64(baseline.CreationTimestamp.Unix()) {
-			return fmt.Errorf("the last full evaluation was at %v", last)
+			return fmt.Errorf("the last full evaluation: got %v, want not before %d", last, baseline.CreationTimestamp.Unix())
 		}
 		return nil
 	})
 
-	// No label grows with the number of namespaces.
+	// No metric has a label for namespaces.
 	families, err := scrapeMetrics(t.Context())
 	testutil.Must(t, err)
 	for _, family := range families {
 		for _, metric := range family.GetMetric() {
 			for _, label := range metric.Label {
 				if label.GetValue() == namespace.Name {
-					t.Errorf("%s has a label %s=%s", family.GetName(), label.GetName(), label.GetValue())
+					t.Errorf("labels of %s: got %s=%s, want no namespace", family.GetName(), label.GetName(), label.GetValue())
 				}
 			}
 		}
 	}
 
-	// A baseline that is gone leaves nothing behind.
+	// After the deletion of the baseline no metric has its name.
 	testutil.Must(t, env.Admin.Delete(t.Context(), baseline))
 	testutil.WaitFor(t, func(ctx context.Context) error {
 		families, err := scrapeMetrics(ctx)
@@ -130,7 +130,7 @@ func TestMetrics_DescribeBaseline(t *testing.T) {
 			for _, metric := range family.GetMetric() {
 				for _, label := range metric.Label {
 					if label.GetName() == "baseline" && label.GetValue() == name {
-						return fmt.Errorf("%s still speaks of it", family.GetName())
+						return fmt.Errorf("labels of %s: got baseline=%s, want none", family.GetName(), name)
 					}
 				}
 			}

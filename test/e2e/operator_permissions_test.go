@@ -10,7 +10,7 @@ import (
 	"github.com/securitybaseline/operator/test/cluster"
 )
 
-// wholeSuite says whether every test runs.
+// isWholeSuite reports whether every test runs.
 func isWholeSuite() bool {
 	for _, name := range []string{"test.run", "test.skip", "test.bench", "test.fuzz"} {
 		if set := flag.Lookup(name); set != nil && set.Value.String() != "" {
@@ -20,9 +20,9 @@ func isWholeSuite() bool {
 	return true
 }
 
-// onlyWhatIsNeeded returns an error unless the whole suite needed each permission of
-// the operator's ClusterRole, and it was refused no other. What it may list it
-// needs where an API server does not send what there is with a watch: test/install.
+// checkPermissions returns an error unless the suite used each permission of the operator's
+// ClusterRole, and the operator was denied no other. It needs the permissions to list on an
+// older API server, which test/install checks.
 func checkPermissions(audit *cluster.Audit) error {
 	permissions, err := cluster.Permissions("rbac/role.yaml")
 	if err != nil {
@@ -34,9 +34,9 @@ func checkPermissions(audit *cluster.Audit) error {
 		return err
 	}
 	if len(unused) > 0 || len(refused) > 0 {
-		return fmt.Errorf("the operator has permissions that no test needs: %s; and it was refused: %s; see docs/security.md",
+		return fmt.Errorf("permissions of the operator: got unused %s and denied %s, want none; see docs/security.md",
 			strings.Join(unused, ", "), strings.Join(refused, ", "))
 	}
-	fmt.Fprintf(os.Stderr, "the operator needed each of its %d permissions and was refused nothing\n", len(permissions))
+	fmt.Fprintf(os.Stderr, "the operator used each of its %d permissions and was denied nothing\n", len(permissions))
 	return nil
 }

@@ -277,3 +277,42 @@ func violatingPod(kind int) corev1.PodSpec {
 	}
 	return pod
 }
+
+func TestPodSecurityLevel_StricterLevelIsKept(t *testing.T) {
+	t.Parallel()
+	const enforce, version = "pod-security.kubernetes.io/enforce", "pod-security.kubernetes.io/enforce-version"
+	namespace := env.NewNamespace(t, "a", map[string]string{enforce: "restricted"})
+	baseline := env.NewBaseline(t, "all", v1alpha1.SecurityBaselineSpec{
+		PodSecurity: &v1alpha1.PodSecurity{Enforce: "baseline", Version: "v1.30"},
+	})
+	waitForLevel := func(t *testing.T, wantLevel, wantVersion string) {
+		t.Helper()
+		env.WaitForLabels(t, namespace.Name, map[string]string{enforce: wantLevel, version: wantVersion})
+	}
+
+	current := env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	waitForLevel(t, "restricted", "")
+	testutil.Equal(t, "findings", []string{"enforce: restricted is kept; it is stricter than baseline, which the baseline asks for"}, current.Controls[0].Findings)
+
+	// Without the owner's level, the baseline's level applies.
+	update(t, namespace, func(n *corev1.Namespace) { delete(n.Labels, enforce) })
+	waitForLevel(t, "baseline", "v1.30")
+
+	// A stricter level that the operator set is not kept.
+	update(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.PodSecurity.Enforce = "restricted" })
+	waitForLevel(t, "restricted", "v1.30")
+	update(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.PodSecurity.Enforce = "baseline" })
+	waitForLevel(t, "baseline", "v1.30")
+
+	// The owner sets a stricter level, and later a weaker one.
+	update(t, namespace, func(n *corev1.Namespace) { n.Labels[enforce] = "restricted" })
+	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant, func(current *v1alpha1.BaselineReport) error {
+		if got := len(current.Controls[0].Findings); got != 1 {
+			return fmt.Errorf("findings: got %d, want 1: %+v", got, current.BaselineReportData)
+		}
+		return nil
+	})
+	waitForLevel(t, "restricted", "v1.30")
+	update(t, namespace, func(n *corev1.Namespace) { n.Labels[enforce] = "privileged" })
+	waitForLevel(t, "baseline", "v1.30")
+}

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"testing"
 
@@ -14,8 +13,8 @@ import (
 	"github.com/securitybaseline/operator/test/testutil"
 )
 
-// defaultAccount waits until the ServiceAccount default of a namespace is as
-// checked.
+// waitForDefaultServiceAccount waits until the ServiceAccount default of a namespace passes a
+// check.
 func waitForDefaultServiceAccount(t *testing.T, namespace string, check func(*corev1.ServiceAccount) bool) *corev1.ServiceAccount {
 	t.Helper()
 	account := &corev1.ServiceAccount{}
@@ -25,7 +24,7 @@ func waitForDefaultServiceAccount(t *testing.T, namespace string, check func(*co
 			return err
 		}
 		if !check(account) {
-			return fmt.Errorf("%+v", account)
+			return fmt.Errorf("ServiceAccount default: got %+v, want another", account)
 		}
 		return nil
 	})
@@ -36,8 +35,8 @@ func isManagedWithoutToken(account *corev1.ServiceAccount) bool {
 	return account.AutomountServiceAccountToken != nil && !*account.AutomountServiceAccountToken && account.Labels[v1alpha1.BaselineLabel] != ""
 }
 
-// Of the ServiceAccount default a field is the operator's, and no more: the rest
-// stays its owner's, and the field is released when it is not wanted any more.
+// TestServiceAccounts_OnlyTokenFieldIsManaged checks that the other fields stay with their
+// owner, and that the operator releases the field when the baseline no longer declares it.
 func TestServiceAccounts_OnlyTokenFieldIsManaged(t *testing.T) {
 	t.Parallel()
 	namespace := env.NewNamespace(t, "a", nil)
@@ -51,30 +50,24 @@ func TestServiceAccounts_OnlyTokenFieldIsManaged(t *testing.T) {
 		Network:         &v1alpha1.Network{DefaultDeny: []v1alpha1.Direction{"Ingress"}},
 	})
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	theirs := func(account *corev1.ServiceAccount) {
+	requireOwnersFields := func(account *corev1.ServiceAccount) {
 		t.Helper()
-		testutil.Equal(t, "their pull secrets", []corev1.LocalObjectReference{{Name: "registry"}}, account.ImagePullSecrets)
-		testutil.Equal(t, "their label", "them", account.Labels["example.com/owner"])
+		testutil.Equal(t, "the owner's pull secrets", []corev1.LocalObjectReference{{Name: "registry"}}, account.ImagePullSecrets)
+		testutil.Equal(t, "the owner's label", "them", account.Labels["example.com/owner"])
 	}
 	account := waitForDefaultServiceAccount(t, namespace.Name, isManagedWithoutToken)
-	theirs(account)
+	requireOwnersFields(account)
 
-	// Changed, it is put right; the drift names who did it.
+	// The operator reverts a change, and the drift names the field manager.
 	update(t, account, func(account *corev1.ServiceAccount) { account.AutomountServiceAccountToken = new(true) })
-	theirs(waitForDefaultServiceAccount(t, namespace.Name, isManagedWithoutToken))
-	drifted := env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlServiceAccounts, func(control *v1alpha1.ControlReport) error {
-		if control.DriftsTotal != 1 {
-			return fmt.Errorf("%d drifts", control.DriftsTotal)
-		}
-		return nil
-	})
-	testutil.Equal(t, "the state", v1alpha1.StateCompliant, drifted.State)
-	current := env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	requireOwnersFields(waitForDefaultServiceAccount(t, namespace.Name, isManagedWithoutToken))
+	env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlServiceAccounts, hasControlDrifts(1), testutil.InState(v1alpha1.StateCompliant))
+	current := env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant, testutil.HasDrifts(1))
 	testutil.Equal(t, "the object that drifted", "ServiceAccount/default", current.Drifts[0].Object)
-	testutil.Equal(t, "who changed it", "admin", current.Drifts[0].Manager)
-	testutil.Equal(t, "what was found", []v1alpha1.FieldDifference{{Path: "automountServiceAccountToken", Expected: "false", Actual: "true"}}, current.Drifts[0].Fields)
+	testutil.Equal(t, "the field manager", "admin", current.Drifts[0].Manager)
+	testutil.Equal(t, "the fields", []v1alpha1.FieldDifference{{Path: "automountServiceAccountToken", Expected: "false", Actual: "true"}}, current.Drifts[0].Fields)
 
-	// Deleted, Kubernetes makes another, which has the field too.
+	// Kubernetes creates a deleted one again, and the operator sets the field there too.
 	testutil.Must(t, env.Admin.Delete(t.Context(), account))
 	waitForDefaultServiceAccount(t, namespace.Name, func(made *corev1.ServiceAccount) bool { return made.UID != account.UID && isManagedWithoutToken(made) })
 	update(t, waitForObject(t, namespace.Name, "default", &corev1.ServiceAccount{}), func(account *corev1.ServiceAccount) {
@@ -82,14 +75,15 @@ func TestServiceAccounts_OnlyTokenFieldIsManaged(t *testing.T) {
 		account.Labels["example.com/owner"] = "them"
 	})
 
-	// No longer wanted, it is released, and nothing else is.
+	// The operator releases the field, and changes nothing else.
 	update(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.ServiceAccounts = nil })
-	theirs(waitForDefaultServiceAccount(t, namespace.Name, func(account *corev1.ServiceAccount) bool {
+	requireOwnersFields(waitForDefaultServiceAccount(t, namespace.Name, func(account *corev1.ServiceAccount) bool {
 		return account.AutomountServiceAccountToken == nil && account.Labels[v1alpha1.BaselineLabel] == "" && account.Labels[v1alpha1.ControlLabel] == ""
 	}))
 }
 
-// Somebody who clears the records of whose a field is holds nothing up.
+// TestServiceAccounts_TokenFieldReleasedWithoutManagedFields clears the managedFields, which name
+// the owner of the field.
 func TestServiceAccounts_TokenFieldReleasedWithoutManagedFields(t *testing.T) {
 	t.Parallel()
 	namespace := env.NewNamespace(t, "a", nil)
@@ -107,8 +101,8 @@ func TestServiceAccounts_TokenFieldReleasedWithoutManagedFields(t *testing.T) {
 	})
 }
 
-// What a quota counts cannot be changed in place: it is replaced, and bounded all
-// the same. What somebody changes is put right.
+// TestResources_LimitRangeAndQuota checks what both do, and that the operator applies and
+// reverts changes. The scopes of a quota are immutable, so that the operator replaces it.
 func TestResources_LimitRangeAndQuota(t *testing.T) {
 	t.Parallel()
 	namespace := env.NewNamespace(t, "a", nil)
@@ -121,7 +115,7 @@ func TestResources_LimitRangeAndQuota(t *testing.T) {
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 	env.WaitForServiceAccount(t, namespace.Name)
 
-	t.Run("a pod that states nothing gets the defaults", func(t *testing.T) {
+	t.Run("a pod without resources gets the defaults", func(t *testing.T) {
 		testutil.WaitFor(t, func(ctx context.Context) error {
 			pod := newPodWithImage(namespace.Name, "example.com/app")
 			if err := env.Admin.Create(ctx, pod, client.DryRunAll); err != nil {
@@ -129,12 +123,12 @@ func TestResources_LimitRangeAndQuota(t *testing.T) {
 			}
 			container := pod.Spec.Containers[0].Resources
 			if container.Requests.Cpu().String() != "10m" || container.Limits.Memory().String() != "64Mi" {
-				return fmt.Errorf("%+v", container)
+				return fmt.Errorf("resources: got %+v, want a cpu request of 10m and a memory limit of 64Mi", container)
 			}
 			return nil
 		})
 	})
-	t.Run("the quota holds", func(t *testing.T) {
+	t.Run("the quota limits pods", func(t *testing.T) {
 		for range 2 {
 			testutil.WaitFor(t, func(ctx context.Context) error {
 				return env.Admin.Create(ctx, newPodWithImage(namespace.Name, "example.com/app"))
@@ -144,43 +138,32 @@ func TestResources_LimitRangeAndQuota(t *testing.T) {
 			return env.Admin.Create(ctx, newPodWithImage(namespace.Name, "example.com/app"))
 		}, "exceeded quota: security-baseline-quota")
 	})
-	t.Run("the quota counts something else now", func(t *testing.T) {
+	t.Run("a quota with other scopes is replaced", func(t *testing.T) {
 		quota := waitForObject(t, namespace.Name, "security-baseline-quota", &corev1.ResourceQuota{})
 		update(t, baseline, func(b *v1alpha1.SecurityBaseline) {
 			b.Spec.Resources.Quota = &v1alpha1.ResourceQuotaSpec{Hard: resourceList("pods", "5"), Scopes: []corev1.ResourceQuotaScope{corev1.ResourceQuotaScopeNotBestEffort}}
 		})
-		current := env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+		env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant, testutil.HasDrifts(0))
 		replaced := waitForObject(t, namespace.Name, "security-baseline-quota", &corev1.ResourceQuota{})
 		if replaced.UID == quota.UID {
-			t.Error("it was not replaced")
+			t.Error("UID of the quota: got the same, want another")
 		}
 		testutil.Equal(t, "scopes", []corev1.ResourceQuotaScope{corev1.ResourceQuotaScopeNotBestEffort}, replaced.Spec.Scopes)
-		testutil.Equal(t, "drifts of a change that was asked for", int64(0), current.Summary.DriftsTotal)
 	})
-	t.Run("what somebody changes is put right", func(t *testing.T) {
+	t.Run("changes and deletions are reverted", func(t *testing.T) {
 		update(t, waitForObject(t, namespace.Name, "security-baseline-limits", &corev1.LimitRange{}), func(l *corev1.LimitRange) { l.Spec.Limits[0].Default = resourceList("memory", "1Gi") })
 		testutil.Must(t, env.Admin.Delete(t.Context(), waitForObject(t, namespace.Name, "security-baseline-quota", &corev1.ResourceQuota{})))
-		env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlResources, func(control *v1alpha1.ControlReport) error {
-			if control.DriftsTotal != 2 || control.State != v1alpha1.StateCompliant {
-				return fmt.Errorf("%d drifts, %s", control.DriftsTotal, control.State)
-			}
-			return nil
-		})
+		env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlResources, hasControlDrifts(2), testutil.InState(v1alpha1.StateCompliant))
 		testutil.Equal(t, "the default", "64Mi", waitForObject(t, namespace.Name, "security-baseline-limits", &corev1.LimitRange{}).Spec.Limits[0].Default.Memory().String())
 		testutil.Equal(t, "the quota", resourceList("pods", "5"), waitForObject(t, namespace.Name, "security-baseline-quota", &corev1.ResourceQuota{}).Spec.Hard)
 	})
-	t.Run("also a quota that somebody raises", func(t *testing.T) {
+	t.Run("a raised quota is reverted", func(t *testing.T) {
 		update(t, waitForObject(t, namespace.Name, "security-baseline-quota", &corev1.ResourceQuota{}), func(q *corev1.ResourceQuota) { q.Spec.Hard = resourceList("pods", "500") })
-		testutil.WaitFor(t, func(ctx context.Context) error {
-			quota := &corev1.ResourceQuota{}
-			err := env.Admin.Get(ctx, client.ObjectKey{Namespace: namespace.Name, Name: "security-baseline-quota"}, quota)
-			if pods := quota.Spec.Hard.Pods().String(); pods != "5" {
-				return errors.Join(err, fmt.Errorf("%s pods", pods))
-			}
-			return nil
+		waitForObject(t, namespace.Name, "security-baseline-quota", &corev1.ResourceQuota{}, func(quota *corev1.ResourceQuota) error {
+			return testutil.CheckEqual("pods", "5", quota.Spec.Hard.Pods().String())
 		})
 	})
-	t.Run("of others, who had a quota of that name, nothing is touched", func(t *testing.T) {
+	t.Run("a foreign quota of the same name is kept", func(t *testing.T) {
 		theirs := env.NewNamespace(t, "theirs", map[string]string{"test": "no-one"})
 		quota := &corev1.ResourceQuota{Spec: corev1.ResourceQuotaSpec{Hard: resourceList("pods", "7")}}
 		quota.Namespace, quota.Name = theirs.Name, "security-baseline-quota"
@@ -190,7 +173,7 @@ func TestResources_LimitRangeAndQuota(t *testing.T) {
 		testutil.Equal(t, "their quota", resourceList("pods", "7"), waitForObject(t, theirs.Name, quota.Name, &corev1.ResourceQuota{}).Spec.Hard)
 		waitForObject(t, theirs.Name, "security-baseline-limits", &corev1.LimitRange{})
 	})
-	t.Run("what is not wanted any more goes", func(t *testing.T) {
+	t.Run("objects that the baseline drops are removed", func(t *testing.T) {
 		update(t, baseline, func(b *v1alpha1.SecurityBaseline) {
 			b.Spec.Resources.Quota = nil
 		})
@@ -204,12 +187,12 @@ func TestResources_LimitRangeAndQuota(t *testing.T) {
 	})
 }
 
-// forTestOf is the value of the label by which a baseline of a test selects.
+// testLabelOf returns the value of the label by which a baseline of a test selects.
 func testLabelOf(baseline *v1alpha1.SecurityBaseline) string {
 	return string(baseline.Spec.NamespaceSelector.MatchLabels["test"])
 }
 
-// In Audit mode the same is only said.
+// TestAuditMode_WritesNoResourcesOrServiceAccounts checks the report and the namespace.
 func TestAuditMode_WritesNoResourcesOrServiceAccounts(t *testing.T) {
 	t.Parallel()
 	namespace := env.NewNamespace(t, "a", nil)
@@ -217,14 +200,14 @@ func TestAuditMode_WritesNoResourcesOrServiceAccounts(t *testing.T) {
 	spec := everyKindSpec()
 	baseline := env.NewBaseline(t, "b", inAuditMode(v1alpha1.SecurityBaselineSpec{ServiceAccounts: spec.ServiceAccounts, Resources: spec.Resources}))
 	account := env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlServiceAccounts, testutil.InState(v1alpha1.StateDrifted))
-	testutil.Equal(t, "of the account", "Enforce would configure ServiceAccount/default", account.Message)
+	testutil.Equal(t, "the message", "Enforce would configure ServiceAccount/default", account.Message)
 	resources := env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlResources, testutil.InState(v1alpha1.StateDrifted))
-	testutil.Equal(t, "of resources", []v1alpha1.Change{
+	testutil.Equal(t, "the changes", []v1alpha1.Change{
 		plannedChange("LimitRange/security-baseline-limits", v1alpha1.ChangeCreate), plannedChange("ResourceQuota/security-baseline-quota", v1alpha1.ChangeCreate),
 	}, resources.Changes)
 	live := waitForObject(t, namespace.Name, "default", &corev1.ServiceAccount{})
 	if live.AutomountServiceAccountToken != nil || len(live.Labels) > 0 {
-		t.Errorf("%+v", live)
+		t.Errorf("ServiceAccount default: got %+v, want no managed field or label", live)
 	}
 	var quotas corev1.ResourceQuotaList
 	var limits corev1.LimitRangeList
