@@ -56,7 +56,7 @@ func TestAdmissionPolicies_RevertedWhenChangedOrDeleted(t *testing.T) {
 			object.(*vapBinding).Spec.ValidationActions = []admissionregistrationv1.ValidationAction{admissionregistrationv1.Audit}
 		}},
 		{"a binding with another parameter", "ValidatingAdmissionPolicyBinding", binding, &vapBinding{}, func(object client.Object) {
-			object.(*vapBinding).Spec.ParamRef.Name = "nobody"
+			object.(*vapBinding).Spec.ParamRef.Name = "other"
 		}},
 		{"a binding without its labels", "ValidatingAdmissionPolicyBinding", binding, &vapBinding{}, func(object client.Object) {
 			object.SetLabels(map[string]string{"example.com/owner": "them"})
@@ -66,7 +66,7 @@ func TestAdmissionPolicies_RevertedWhenChangedOrDeleted(t *testing.T) {
 			object.(*mapPolicy).Spec.FailurePolicy = new(admissionregistrationv1.Ignore)
 		}},
 		{"the binding for new namespaces", "MutatingAdmissionPolicyBinding", newNamespaces, &mapBinding{}, func(object client.Object) {
-			object.(*mapBinding).Spec.MatchResources.ObjectSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"nobody": "has"}}
+			object.(*mapBinding).Spec.MatchResources.ObjectSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"no-namespace": "has-it"}}
 		}},
 		{"the policy that requires the permission to bind", "ValidatingAdmissionPolicy", "require-bind-permission.securitybaseline.io", &vap{}, func(object client.Object) {
 			object.(*vap).Spec.FailurePolicy = new(admissionregistrationv1.Ignore)

@@ -186,7 +186,7 @@ func TestExceptions_FailedWhenReleaseIsDenied(t *testing.T) {
 	update(t, baseline, func(b *v1alpha1.SecurityBaseline) {
 		b.Spec.Exceptions = []v1alpha1.Exception{migrationException(namespace.Name, nil)}
 	})
-	env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlNetwork, testutil.InState(v1alpha1.StateFailed), hasMessage("refused by another policy"))
+	env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlNetwork, testutil.InState(v1alpha1.StateFailed), hasMessage(denialMessage))
 	allow()
 	env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlNetwork, testutil.InState(v1alpha1.StateExcepted))
 }

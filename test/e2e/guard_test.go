@@ -135,7 +135,7 @@ func TestGuard_ProtectsManagedObjectsAndLabels(t *testing.T) {
 		for i := range cap(groups) {
 			groups = append(groups, fmt.Sprint("group-", i))
 		}
-		testutil.Must(t, testutil.CheckForbidden(env.ClientAs(t, "somebody", groups...).Delete(t.Context(), deny, client.DryRunAll), "cannot delete resource"))
+		testutil.Must(t, testutil.CheckForbidden(env.ClientAs(t, "jane", groups...).Delete(t.Context(), deny, client.DryRunAll), "cannot delete resource"))
 	})
 	t.Run("objects with reserved names and labels", func(t *testing.T) {
 		for _, meta := range []metav1.ObjectMeta{
@@ -194,11 +194,11 @@ func TestGuard_ProtectsManagedObjectsAndLabels(t *testing.T) {
 			Subjects:   []rbacv1.Subject{{Kind: "Group", APIGroup: rbacv1.GroupName, Name: "system:authenticated"}},
 		}))
 		for _, writer := range []client.Client{
-			env.ClientAs(t, "exempt"), env.ClientAs(t, "somebody", "exempt-group"), env.ClientAs(t, "system:serviceaccount:ci:exempt-account", "system:serviceaccounts"),
+			env.ClientAs(t, "exempt"), env.ClientAs(t, "jane", "exempt-group"), env.ClientAs(t, "system:serviceaccount:ci:exempt-account", "system:serviceaccounts"),
 		} {
 			testutil.WaitFor(t, func(ctx context.Context) error { return writer.Update(ctx, tampered(deny), client.DryRunAll) })
 		}
-		for _, writer := range []client.Client{env.ClientAs(t, "somebody"), env.ClientAs(t, "exempt-group"), env.ClientAs(t, "system:serviceaccount:ci2:exempt-account")} {
+		for _, writer := range []client.Client{env.ClientAs(t, "jane"), env.ClientAs(t, "exempt-group"), env.ClientAs(t, "system:serviceaccount:ci2:exempt-account")} {
 			testutil.Must(t, testutil.CheckForbidden(writer.Update(t.Context(), tampered(deny), client.DryRunAll), only))
 		}
 	})

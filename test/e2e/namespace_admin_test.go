@@ -229,7 +229,7 @@ func testTampering(t *testing.T, mallory client.Client, object client.Object, gu
 		},
 		"relabel": func(ctx context.Context) error {
 			return updateAs(ctx, mallory, object, func(o client.Object) client.Object {
-				o.SetLabels(map[string]string{v1alpha1.BaselineLabel: "nobody", v1alpha1.ControlLabel: "Nothing"})
+				o.SetLabels(map[string]string{v1alpha1.BaselineLabel: "no-baseline", v1alpha1.ControlLabel: "Nothing"})
 				return tampered(o)
 			})
 		},
