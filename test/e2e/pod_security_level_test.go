@@ -33,19 +33,28 @@ func waitForLevels(t *testing.T, namespace string, enforce, audit, warn string) 
 	})
 }
 
-// neverLevel fails the test if the enforced level of a namespace differs from want
-// within a few seconds.
+// neverLevel fails the test if the enforced level of a namespace differs from want within a few
+// seconds, however shortly.
 func neverLevel(t *testing.T, namespace, want string) {
 	t.Helper()
-	testutil.Never(t, 3*time.Second, func(ctx context.Context) error {
-		current := &corev1.Namespace{}
-		if err := env.Admin.Get(ctx, client.ObjectKey{Name: namespace}, current); err != nil {
-			return err
+	changes, err := env.WatchClient(t).Watch(t.Context(), &corev1.NamespaceList{}, client.MatchingFields{"metadata.name": namespace})
+	testutil.Must(t, err)
+	defer changes.Stop()
+	testutil.Never(t, 5*time.Second, func(context.Context) error {
+		for {
+			select {
+			case change := <-changes.ResultChan():
+				current, ok := change.Object.(*corev1.Namespace)
+				if !ok {
+					return fmt.Errorf("the watch of namespace %s ended: %+v", namespace, change)
+				}
+				if got := current.Labels[podsecurityapi.EnforceLevelLabel]; got != want {
+					return fmt.Errorf("the enforced level of %s: got %q, want %q all the time", namespace, got, want)
+				}
+			default:
+				return nil
+			}
 		}
-		if got := current.Labels[podsecurityapi.EnforceLevelLabel]; got != want {
-			return fmt.Errorf("the enforced level of %s: got %q, want %q all the time", namespace, got, want)
-		}
-		return nil
 	})
 }
 

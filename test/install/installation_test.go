@@ -14,7 +14,7 @@ import (
 func TestInstallation_MeetsRestrictedLevel(t *testing.T) {
 	local := testutil.InstallCluster(t)
 	in := []string{"-n", cluster.OperatorNamespace, "-o", "name"}
-	waitForOperatorPods(t, local, 2)
+	waitForOperatorPods(t, local)
 	objects := testutil.Kubectl(t, local, "", append([]string{"get", "networkpolicies,poddisruptionbudgets,services"}, in...)...)
 	for _, want := range []string{
 		"networkpolicy.networking.k8s.io/securitybaseline-manager", "poddisruptionbudget.policy/securitybaseline-manager", "service/securitybaseline-metrics",

@@ -131,7 +131,7 @@ func TestHelm_InstallUpgradeUninstall(t *testing.T) {
 		t.Errorf("output of helm: got %s, want the next steps", out)
 	}
 	testutil.Kubectl(t, local, "", "wait", "--for=condition=Established", "crd", "--all", testutil.TimeoutFlag)
-	waitForOperatorPods(t, local, 2)
+	waitForOperatorPods(t, local)
 	stop := testutil.StartOperator(t, local, cluster.OperatorOptions{})
 	testutil.Kubectl(t, local, guardedManifest, "apply", "-f", "-")
 	testutil.Kubectl(t, local, "", "wait", "--for=condition=Ready", "securitybaseline", "everything", testutil.TimeoutFlag)
@@ -189,8 +189,9 @@ func TestHelm_InstallUpgradeUninstall(t *testing.T) {
 
 // waitForOperatorPods waits until the API server's Pod Security admission has admitted
 // the pods of the operator's Deployment.
-func waitForOperatorPods(t *testing.T, local *cluster.Cluster, replicas int) {
+func waitForOperatorPods(t *testing.T, local *cluster.Cluster) {
 	t.Helper()
+	const replicas = 2
 	testutil.WaitFor(t, func(ctx context.Context) error {
 		pods, err := testutil.TryKubectl(ctx, local, "", "get", "pods", "-l", "app.kubernetes.io/component=manager", "-n", cluster.OperatorNamespace, "-o", "name")
 		if got := strings.Count(pods, "pod/securitybaseline-manager-"); got != replicas {
@@ -224,7 +225,7 @@ func TestKustomize_InstallUpgradeUninstall(t *testing.T) {
 	}
 	apply(earlier)
 	testutil.Kubectl(t, local, "", "wait", "--for=condition=Established", "crd", "--all", testutil.TimeoutFlag)
-	waitForOperatorPods(t, local, 2)
+	waitForOperatorPods(t, local)
 	stop := testutil.StartOperator(t, local, cluster.OperatorOptions{})
 	testutil.Kubectl(t, local, guardedManifest, "apply", "-f", "-")
 	testutil.Kubectl(t, local, "", "wait", "--for=condition=Ready", "securitybaseline", "everything", testutil.TimeoutFlag)
@@ -261,7 +262,7 @@ func TestGitOpsTools_InstallWithoutDifferences(t *testing.T) {
 			}
 			sync()
 			testutil.Kubectl(t, local, "", "wait", "--for=condition=Established", "crd", "--all", testutil.TimeoutFlag)
-			waitForOperatorPods(t, local, 2)
+			waitForOperatorPods(t, local)
 			stop := testutil.StartOperator(t, local, cluster.OperatorOptions{})
 			defer stop()
 			testutil.Kubectl(t, local, guardedManifest, "apply", "-f", "-")

@@ -244,10 +244,11 @@ func (o *operators) requireJSONLogs(t *testing.T) {
 	t.Helper()
 	var lines []string
 	testutil.WaitFor(t, func(context.Context) error {
-		lines = nil
+		var logs strings.Builder
 		for _, manager := range o.managers {
-			lines = append(lines, strings.Split(strings.TrimSpace(string(readFile(t, manager.Log))), "\n")...)
+			logs.Write(readFile(t, manager.Log))
 		}
+		lines = strings.Split(strings.TrimSpace(logs.String()), "\n")
 		if !slices.ContainsFunc(lines, func(line string) bool { return strings.Contains(line, `"msg":"Drift"`) }) {
 			return fmt.Errorf("logged drifts: got none in %d lines, want one", len(lines))
 		}
