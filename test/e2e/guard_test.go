@@ -122,11 +122,13 @@ func TestGuard_ProtectsManagedObjectsAndLabels(t *testing.T) {
 				metav1.SetMetaDataAnnotation(&n.ObjectMeta, v1alpha1.CreationLabelsAnnotation, enforceLabel)
 			},
 		} {
-			changed := &corev1.Namespace{}
-			testutil.Must(t, env.Admin.Get(t.Context(), client.ObjectKeyFromObject(namespace), changed))
-			tamper(changed)
 			waitForForbidden(t, func(ctx context.Context) error {
-				return env.Admin.Update(ctx, changed.DeepCopy(), client.DryRunAll)
+				changed := &corev1.Namespace{}
+				if err := env.Admin.Get(ctx, client.ObjectKeyFromObject(namespace), changed); err != nil {
+					return err
+				}
+				tamper(changed)
+				return env.Admin.Update(ctx, changed, client.DryRunAll)
 			}, what+" says what holds in this namespace, so only the operator")
 		}
 	})
@@ -154,15 +156,28 @@ func TestGuard_ProtectsManagedObjectsAndLabels(t *testing.T) {
 			"test": "another", "team": "b",
 		} {
 			relabeled := &corev1.Namespace{}
-			testutil.Must(t, env.Admin.Get(t.Context(), client.ObjectKeyFromObject(namespace), relabeled))
-			if relabeled.Labels[key] = value; value == "" {
-				delete(relabeled.Labels, key)
+			relabel := func(ctx context.Context) error {
+				if err := env.Admin.Get(ctx, client.ObjectKeyFromObject(namespace), relabeled); err != nil {
+					return err
+				}
+				if relabeled.Labels[key] = value; value == "" {
+					delete(relabeled.Labels, key)
+				}
+				return nil
 			}
 			want := "label " + key + " says what holds in this namespace, so only the operator and exempt subjects may change it: rule guard of SecurityBaseline " + baseline.Name
 			waitForForbidden(t, func(ctx context.Context) error {
-				return env.Admin.Update(ctx, relabeled.DeepCopy(), client.DryRunAll)
+				if err := relabel(ctx); err != nil {
+					return err
+				}
+				return env.Admin.Update(ctx, relabeled, client.DryRunAll)
 			}, want)
-			testutil.Must(t, testutil.CheckForbidden(env.Admin.SubResource("status").Update(t.Context(), relabeled, &client.SubResourceUpdateOptions{UpdateOptions: client.UpdateOptions{DryRun: []string{"All"}}}), want))
+			waitForForbidden(t, func(ctx context.Context) error {
+				if err := relabel(ctx); err != nil {
+					return err
+				}
+				return env.Admin.SubResource("status").Update(ctx, relabeled, &client.SubResourceUpdateOptions{UpdateOptions: client.UpdateOptions{DryRun: []string{"All"}}})
+			}, want)
 		}
 		relabeled := &corev1.Namespace{}
 		testutil.Must(t, env.Admin.Get(t.Context(), client.ObjectKeyFromObject(namespace), relabeled))

@@ -71,7 +71,10 @@ func TestNewNamespaces_DenyPrivilegedPodsWhileOperatorIsStopped(t *testing.T) {
 // concerns every pod.
 func TestNewNamespaces_DenyPodsBeforeDefaultDenyPolicy(t *testing.T) {
 	t.Parallel()
-	env.NewBaseline(t, "b", v1alpha1.SecurityBaselineSpec{Network: &v1alpha1.Network{DefaultDeny: []v1alpha1.Direction{"Ingress"}, WaitForDefaultDeny: true}})
+	baseline := env.NewBaseline(t, "b", v1alpha1.SecurityBaselineSpec{Network: &v1alpha1.Network{DefaultDeny: []v1alpha1.Direction{"Ingress"}, WaitForDefaultDeny: true}})
+	// The labels and the denial are two policies: the API server must have read both.
+	env.WaitForStatus(t, baseline, testutil.HasCondition(v1alpha1.ConditionNewNamespacesHardened, metav1.ConditionTrue, v1alpha1.ReasonPolicyReady))
+	env.WaitForReady(t, baseline)
 	waitForLabelAtCreation(t, v1alpha1.GoverningBaselineLabel(v1alpha1.ControlNetwork), testutil.Name(t)+"-b")
 	createPodsInNewNamespaces(t, baselinePod(), "does not have its default-deny NetworkPolicy yet; try again in a moment")
 }
