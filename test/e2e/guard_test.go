@@ -78,15 +78,17 @@ func TestGuard_ProtectsManagedObjectsAndLabels(t *testing.T) {
 	for _, object := range managedObjects(t, namespace.Name) {
 		name := fmt.Sprintf("%T", object)
 		t.Run("change "+name, func(t *testing.T) {
-			testutil.Must(t, testutil.CheckForbidden(env.Admin.Update(t.Context(), tampered(object), client.DryRunAll), only))
+			waitForForbidden(t, func(ctx context.Context) error { return updateAs(ctx, env.Admin, object, tampered, client.DryRunAll) }, only)
 		})
 		t.Run("unlabel "+name, func(t *testing.T) {
 			if _, ok := object.(*v1alpha1.BaselineReport); ok {
 				return // a report has no labels
 			}
-			unlabeled := object.DeepCopyObject().(client.Object)
-			unlabeled.SetLabels(nil)
-			testutil.Must(t, testutil.CheckForbidden(env.Admin.Update(t.Context(), unlabeled, client.DryRunAll), only))
+			unlabel := func(object client.Object) client.Object {
+				object.SetLabels(nil)
+				return object
+			}
+			waitForForbidden(t, func(ctx context.Context) error { return updateAs(ctx, env.Admin, object, unlabel, client.DryRunAll) }, only)
 		})
 		t.Run("delete "+name, func(t *testing.T) {
 			testutil.Must(t, testutil.CheckForbidden(env.Admin.Delete(t.Context(), object, client.DryRunAll), only))
@@ -103,16 +105,20 @@ func TestGuard_ProtectsManagedObjectsAndLabels(t *testing.T) {
 	})
 	t.Run("managedFields and owner of the ServiceAccount", func(t *testing.T) {
 		for name, tamper := range map[string]func(*corev1.ServiceAccount){
-			"records": func(a *corev1.ServiceAccount) { a.ManagedFields = []metav1.ManagedFieldsEntry{{}} },
+			"managedFields": func(a *corev1.ServiceAccount) { a.ManagedFields = []metav1.ManagedFieldsEntry{{}} },
 			"owner": func(a *corev1.ServiceAccount) {
 				a.OwnerReferences = []metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: "owner", UID: namespace.UID}}
 			},
 		} {
-			account := waitForObject(t, namespace.Name, "default", &corev1.ServiceAccount{})
-			tamper(account)
-			if err := testutil.CheckForbidden(env.Admin.Update(t.Context(), account, client.DryRunAll), only); err != nil {
-				t.Errorf("%s: %v", name, err)
-			}
+			t.Logf("changing the %s", name)
+			waitForForbidden(t, func(ctx context.Context) error {
+				account := &corev1.ServiceAccount{}
+				if err := env.Admin.Get(ctx, client.ObjectKey{Namespace: namespace.Name, Name: "default"}, account); err != nil {
+					return err
+				}
+				tamper(account)
+				return env.Admin.Update(ctx, account, client.DryRunAll)
+			}, only)
 		}
 	})
 	t.Run("managedFields and annotation of the namespace", func(t *testing.T) {

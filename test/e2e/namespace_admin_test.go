@@ -251,12 +251,12 @@ func testTampering(t *testing.T, mallory client.Client, object client.Object, gu
 }
 
 // updateAs changes the current version of an object with a client.
-func updateAs(ctx context.Context, writer client.Client, object client.Object, mutate func(client.Object) client.Object) error {
+func updateAs(ctx context.Context, writer client.Client, object client.Object, mutate func(client.Object) client.Object, options ...client.UpdateOption) error {
 	current := object.DeepCopyObject().(client.Object)
 	if err := env.Admin.Get(ctx, client.ObjectKeyFromObject(object), current); err != nil {
 		return err
 	}
-	return writer.Update(ctx, mutate(current))
+	return writer.Update(ctx, mutate(current), options...)
 }
 
 // tamperedFields returns the fields that tampered changes, as text.
