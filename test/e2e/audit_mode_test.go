@@ -249,8 +249,8 @@ func TestAuditMode_ReportsNoDriftWhenAnotherBaselineTakesOver(t *testing.T) {
 func TestAuditMode_ReportsForbiddenBindingsAndConflicts(t *testing.T) {
 	t.Parallel()
 	namespace := env.NewNamespace(t, "a", nil)
-	theirs := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Name, Name: "security-baseline-default-deny"}}
-	testutil.Must(t, env.Admin.Create(t.Context(), theirs))
+	foreign := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Name, Name: "security-baseline-default-deny"}}
+	testutil.Must(t, env.Admin.Create(t.Context(), foreign))
 	spec := inAuditMode(defaultSpec())
 	spec.RBAC.RoleBindings[0].RoleRef.Name = "system:node"
 	baseline := env.NewBaseline(t, "all", spec)
@@ -262,7 +262,7 @@ func TestAuditMode_ReportsForbiddenBindingsAndConflicts(t *testing.T) {
 	testutil.Equal(t, "the other changes", 3, len(network.Changes))
 	env.WaitForStatus(t, baseline, testutil.HasCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonWriteRejected))
 	testutil.Equal(t, "what is in the namespace", map[string]string{
-		"NetworkPolicy/security-baseline-default-deny": theirs.ResourceVersion,
+		"NetworkPolicy/security-baseline-default-deny": foreign.ResourceVersion,
 		"Namespace/" + namespace.Name:                  namespace.ResourceVersion,
 	}, resourceVersions(t, namespace.Name))
 }

@@ -49,7 +49,7 @@ func TestBaselineDeletion_RemoveDeletesOnlyManagedObjects(t *testing.T) {
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 	env.WaitForReport(t, other.Name, baseline, v1alpha1.StateCompliant)
 	createForeignObjects(t, namespace.Name, "")
-	theirs := waitForObject(t, namespace.Name, "theirs", &networkingv1.NetworkPolicy{})
+	foreign := waitForObject(t, namespace.Name, "foreign", &networkingv1.NetworkPolicy{})
 	waitForObject(t, "", baseline.Name, baseline, func(b *v1alpha1.SecurityBaseline) error {
 		if len(b.Finalizers) == 0 {
 			return errors.New("finalizers: got none, want one")
@@ -60,7 +60,7 @@ func TestBaselineDeletion_RemoveDeletesOnlyManagedObjects(t *testing.T) {
 	testutil.Must(t, env.Admin.Delete(t.Context(), baseline))
 	env.WaitForNotFound(t, "", baseline.Name, &v1alpha1.SecurityBaseline{})
 	waitForNothingManaged(t, namespace.Name)
-	testutil.Equal(t, "their policy", theirs, waitForObject(t, namespace.Name, "theirs", &networkingv1.NetworkPolicy{}))
+	testutil.Equal(t, "the foreign policy", foreign, waitForObject(t, namespace.Name, "foreign", &networkingv1.NetworkPolicy{}))
 	waitForObject(t, "", other.Name, other, func(n *corev1.Namespace) error {
 		return testutil.CheckEqual("the labels, with the owner's", map[string]string{
 			"test": testutil.Name(t), corev1.LabelMetadataName: other.Name, "pod-security.kubernetes.io/enforce": "restricted",

@@ -88,9 +88,9 @@ func TestEditorRole_GainsNoPermissions(t *testing.T) {
 	}
 
 	t.Run("a baseline of a user who may bind the role", func(t *testing.T) {
-		theirs := defaultSpec()
-		theirs.NamespaceSelector = selector
-		baseline := &v1alpha1.SecurityBaseline{ObjectMeta: metav1.ObjectMeta{Name: testutil.Name(t)}, Spec: theirs}
+		foreign := defaultSpec()
+		foreign.NamespaceSelector = selector
+		baseline := &v1alpha1.SecurityBaseline{ObjectMeta: metav1.ObjectMeta{Name: testutil.Name(t)}, Spec: foreign}
 		env.Create(t, baseline)
 		env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 		for name, mutate := range map[string]func(*v1alpha1.SecurityBaselineSpec){

@@ -25,10 +25,10 @@ var allowedRegistries = []string{
 	"quay.io/prometheus/node-exporter", "Mixed.example.com/a",
 }
 
-// Which images a baseline that allows allowedRegistries lets in.
+// imageCases are images, and whether a baseline with allowedRegistries allows them.
 var imageCases = []struct {
 	image string
-	// want is "" if it is let in, or what the refusal says.
+	// want is "" if the image is allowed, or a part of the message.
 	want string
 }{
 	// By host.
@@ -40,7 +40,7 @@ var imageCases = []struct {
 	{"registry.example.com/a/b@" + sha512, ""},
 	{"REGISTRY.example.com/a", ""},
 	{"Registry.Example.COM/a/b:v1", ""},
-	// What only looks like it.
+	// Hosts that resemble an allowed one.
 	{"registry.example.com.evil.io/a", "allowed registry"},
 	{"evil.io/registry.example.com/a", "allowed registry"},
 	{"evilregistry.example.com/a", "allowed registry"},
@@ -59,7 +59,7 @@ var imageCases = []struct {
 	{"registry_example.com/a", "not a valid reference"},
 	{"registry.example.com%2fa", "not a valid reference"},
 	{`registry.example.com\a`, "not a valid reference"},
-	// Of one part it is a name on Docker Hub, not a host.
+	// A reference of one part is a name on Docker Hub.
 	{"registry.example.com", ""}, // docker.io/library/registry.example.com
 	// By host, port and path.
 	{"harbor.example.com:5000/team/app", ""},
@@ -75,7 +75,7 @@ var imageCases = []struct {
 	{"harbor.example.com:5000/team/../other/app", "not a valid reference"},
 	{"harbor.example.com:port/team/app", "not a valid reference"},
 	{"harbor.example.com:/team/app", "not a valid reference"},
-	// Allowed with a slash at the end.
+	// An allowed registry with a slash at the end.
 	{"ghcr.io/acme/app", ""},
 	{"ghcr.io/acme/tools/app:v2", ""},
 	{"ghcr.io/acme", ""},
@@ -102,7 +102,7 @@ var imageCases = []struct {
 	{"docker.com/library/nginx", "allowed registry"},
 	{"docker.io.evil.io/library/nginx", "allowed registry"},
 	{"DOCKER.IO/library/nginx", ""},
-	// IDs of images that a node may have, wherever they came from.
+	// IDs of images, which a node may have from any registry.
 	{sha256, "not a valid reference"},
 	{"sha256:0123456789ab", "not a valid reference"},
 	{strings.TrimPrefix(sha256, "sha256:"), "not a valid reference"},
@@ -131,7 +131,7 @@ var imageCases = []struct {
 	{"registry.example.com/a:V1", ""},
 	{"NGINX", "not a valid reference"},
 	{"Library/nginx", "allowed registry"},
-	// Parts that are empty or odd.
+	// Empty and invalid parts.
 	{"registry.example.com/", "not a valid reference"},
 	{"registry.example.com//a", "not a valid reference"},
 	{"registry.example.com/a/", "not a valid reference"},

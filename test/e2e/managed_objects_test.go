@@ -59,14 +59,14 @@ func TestManagedObjects_PrunedWhenBaselineDropsThem(t *testing.T) {
 func TestManagedObjects_ConflictWhenForeignObjectHasTheName(t *testing.T) {
 	t.Parallel()
 	namespace := env.NewNamespace(t, "a", nil)
-	theirs := &networkingv1.NetworkPolicy{
+	foreign := &networkingv1.NetworkPolicy{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Name, Name: "security-baseline-default-deny"},
 		Spec: networkingv1.NetworkPolicySpec{
 			PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{"app": "public"}},
 			Ingress:     []networkingv1.NetworkPolicyIngressRule{{}},
 		},
 	}
-	testutil.Must(t, env.Admin.Create(t.Context(), theirs))
+	testutil.Must(t, env.Admin.Create(t.Context(), foreign))
 	baseline := env.NewBaseline(t, "all", defaultSpec())
 	current := env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateConflict)
 	testutil.Equal(t, "the state of Network", v1alpha1.StateConflict, testutil.StateOf(current, v1alpha1.ControlNetwork))
@@ -80,10 +80,10 @@ func TestManagedObjects_ConflictWhenForeignObjectHasTheName(t *testing.T) {
 			return testutil.CheckEqual("violations", want, status.Violations)
 		})
 	unchanged := env.WaitForPolicy(t, namespace.Name, "default-deny")
-	testutil.Equal(t, "their policy", theirs.ResourceVersion, unchanged.ResourceVersion)
+	testutil.Equal(t, "the foreign policy", foreign.ResourceVersion, unchanged.ResourceVersion)
 
 	// After its deletion the operator creates its own policy, which is no drift.
-	testutil.Must(t, env.Admin.Delete(t.Context(), theirs))
+	testutil.Must(t, env.Admin.Delete(t.Context(), foreign))
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant, testutil.HasDrifts(0))
 	env.WaitForPolicy(t, namespace.Name, "default-deny", testutil.GovernedBy[*networkingv1.NetworkPolicy](baseline.Name))
 }
@@ -94,16 +94,16 @@ func TestManagedObjects_ForeignCopyIsNotPruned(t *testing.T) {
 	baseline := env.NewBaseline(t, "all", defaultSpec())
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 	original := env.WaitForPolicy(t, namespace.Name, "default-deny")
-	theirs := &networkingv1.NetworkPolicy{
+	foreign := &networkingv1.NetworkPolicy{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Name, Name: "copy", Labels: original.Labels},
 		Spec:       original.Spec,
 	}
-	testutil.Must(t, env.Admin.Create(t.Context(), theirs))
+	testutil.Must(t, env.Admin.Create(t.Context(), foreign))
 	update(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.Network = nil })
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 	env.WaitForNotFound(t, namespace.Name, original.Name, &networkingv1.NetworkPolicy{})
 	kept := waitForObject(t, namespace.Name, "copy", &networkingv1.NetworkPolicy{})
-	testutil.Equal(t, "the copy", theirs.ResourceVersion, kept.ResourceVersion)
+	testutil.Equal(t, "the copy", foreign.ResourceVersion, kept.ResourceVersion)
 }
 
 func TestReports_RewrittenWhenChangedOrDeleted(t *testing.T) {
@@ -151,7 +151,7 @@ func TestManagedObjects_RestoredFromBackupArePruned(t *testing.T) {
 // before, except for those of the object deleted, if that is not empty.
 func createForeignObjects(t *testing.T, namespace, deleted string) func() {
 	t.Helper()
-	meta := metav1.ObjectMeta{Namespace: namespace, Name: "theirs", Labels: map[string]string{"team": "a"}}
+	meta := metav1.ObjectMeta{Namespace: namespace, Name: "foreign", Labels: map[string]string{"team": "a"}}
 	for _, object := range []client.Object{
 		&networkingv1.NetworkPolicy{ObjectMeta: meta, Spec: networkingv1.NetworkPolicySpec{
 			PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{"app": "public"}},
@@ -197,7 +197,7 @@ func foreignParts(t *testing.T, namespace string) map[string]string {
 		parts[key] = string(data)
 	}
 	recordObject := func(object client.Object) {
-		if object.GetName() == "theirs" {
+		if object.GetName() == "foreign" {
 			record(fmt.Sprintf("%T", object), object)
 			return
 		}

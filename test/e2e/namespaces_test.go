@@ -47,14 +47,14 @@ func TestNamespaces_ManagedObjectsRemovedWhenNoLongerSelected(t *testing.T) {
 	baseline := env.NewBaseline(t, "all", defaultSpec())
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 	createForeignObjects(t, namespace.Name, "")
-	theirs := waitForObject(t, namespace.Name, "theirs", &networkingv1.NetworkPolicy{})
+	foreign := waitForObject(t, namespace.Name, "foreign", &networkingv1.NetworkPolicy{})
 
 	update(t, namespace, func(n *corev1.Namespace) { n.Labels["test"] = "none" })
 	waitForNothingManaged(t, namespace.Name)
-	testutil.Equal(t, "their policy", theirs, waitForObject(t, namespace.Name, "theirs", &networkingv1.NetworkPolicy{}))
-	waitForObject(t, namespace.Name, "theirs", &rbacv1.RoleBinding{})
+	testutil.Equal(t, "the foreign policy", foreign, waitForObject(t, namespace.Name, "foreign", &networkingv1.NetworkPolicy{}))
+	waitForObject(t, namespace.Name, "foreign", &rbacv1.RoleBinding{})
 	waitForObject(t, "", namespace.Name, namespace)
-	testutil.Equal(t, "their label", "team-a", namespace.Labels["example.com/owner"])
+	testutil.Equal(t, "the owner's label", "team-a", namespace.Labels["example.com/owner"])
 
 	update(t, namespace, func(n *corev1.Namespace) { n.Labels["test"] = testutil.Name(t) })
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)

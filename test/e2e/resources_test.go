@@ -164,14 +164,14 @@ func TestResources_LimitRangeAndQuota(t *testing.T) {
 		})
 	})
 	t.Run("a foreign quota of the same name is kept", func(t *testing.T) {
-		theirs := env.NewNamespace(t, "theirs", map[string]string{"test": "no-one"})
+		foreign := env.NewNamespace(t, "foreign", map[string]string{"test": "no-one"})
 		quota := &corev1.ResourceQuota{Spec: corev1.ResourceQuotaSpec{Hard: resourceList("pods", "7")}}
-		quota.Namespace, quota.Name = theirs.Name, "security-baseline-quota"
+		quota.Namespace, quota.Name = foreign.Name, "security-baseline-quota"
 		testutil.Must(t, env.Admin.Create(t.Context(), quota))
-		update(t, theirs, func(n *corev1.Namespace) { n.Labels["test"] = testLabelOf(baseline) })
-		env.WaitForControl(t, theirs.Name, baseline, v1alpha1.ControlResources, testutil.InState(v1alpha1.StateConflict))
-		testutil.Equal(t, "their quota", resourceList("pods", "7"), waitForObject(t, theirs.Name, quota.Name, &corev1.ResourceQuota{}).Spec.Hard)
-		waitForObject(t, theirs.Name, "security-baseline-limits", &corev1.LimitRange{})
+		update(t, foreign, func(n *corev1.Namespace) { n.Labels["test"] = testLabelOf(baseline) })
+		env.WaitForControl(t, foreign.Name, baseline, v1alpha1.ControlResources, testutil.InState(v1alpha1.StateConflict))
+		testutil.Equal(t, "the foreign quota", resourceList("pods", "7"), waitForObject(t, foreign.Name, quota.Name, &corev1.ResourceQuota{}).Spec.Hard)
+		waitForObject(t, foreign.Name, "security-baseline-limits", &corev1.LimitRange{})
 	})
 	t.Run("objects that the baseline drops are removed", func(t *testing.T) {
 		update(t, baseline, func(b *v1alpha1.SecurityBaseline) {

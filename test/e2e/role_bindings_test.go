@@ -159,17 +159,17 @@ func TestRoleBindings_ConflictWhenStandInIsForeign(t *testing.T) {
 	namespace := env.NewNamespace(t, "a", nil)
 	baseline := env.NewBaseline(t, "all", defaultSpec())
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	theirs := &rbacv1.RoleBinding{
+	foreign := &rbacv1.RoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Name, Name: "security-baseline-developers:stand-in"},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "view"},
 	}
-	env.Create(t, theirs)
+	env.Create(t, foreign)
 	update(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.RBAC.RoleBindings[0].RoleRef.Name = "view" })
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateConflict, func(current *v1alpha1.BaselineReport) error {
 		return testutil.CheckEqual("the message", "RoleBinding/security-baseline-developers grants another role, and cannot be replaced while there is "+
 			"a RoleBinding security-baseline-developers:stand-in; delete that one", current.Controls[2].Message)
 	})
-	testutil.Must(t, env.Admin.Delete(t.Context(), theirs))
+	testutil.Must(t, env.Admin.Delete(t.Context(), foreign))
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 	testutil.Equal(t, "the role", "view", waitForObject(t, namespace.Name, "security-baseline-developers", &rbacv1.RoleBinding{}).RoleRef.Name)
 }

@@ -27,13 +27,13 @@ func TestOpenReports_FollowBaselineReports(t *testing.T) {
 	testutil.Kubectl(t, local, string(buildKustomization(t, []string{"default"}, []string{"openreports"})), "apply", "--server-side", "-f", "-")
 	testutil.Kubectl(t, local, "", "wait", "--for=condition=Established", "crd", "--all", testutil.TimeoutFlag)
 	defer testutil.StartOperator(t, local, cluster.OperatorOptions{OpenReports: true})()
-	theirs := `
+	foreign := `
 apiVersion: openreports.io/v1alpha1
 kind: Report
 metadata: {name: security-baseline, namespace: default}
 source: another
 `
-	testutil.Kubectl(t, local, theirs, "create", "-f", "-")
+	testutil.Kubectl(t, local, foreign, "create", "-f", "-")
 	testutil.Kubectl(t, local, guardedManifest, "apply", "-f", "-")
 	testutil.Kubectl(t, local, "", "wait", "--for=condition=Ready", "securitybaseline/everything", testutil.TimeoutFlag)
 
