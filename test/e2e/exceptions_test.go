@@ -110,7 +110,7 @@ func TestExceptions_ExpireWhenClockMovesForward(t *testing.T) {
 func TestExceptionEvents_EmittedOneDayBeforeExpiration(t *testing.T) {
 	t.Parallel()
 	namespace := env.NewNamespace(t, "a", nil)
-	expires := metav1.NewTime(time.Now().Add(24*time.Hour + 5*time.Second).Truncate(time.Second))
+	expires := metav1.NewTime(time.Now().Add(24*time.Hour + 10*time.Second).Truncate(time.Second))
 	spec := defaultSpec()
 	spec.Exceptions = []v1alpha1.Exception{migrationException(namespace.Name, &expires)}
 	baseline := env.NewBaseline(t, "all", spec)
