@@ -64,7 +64,7 @@ func (e *environment) start(ctx context.Context) (err error) {
 	e.stopFunc, err = e.Cluster.StartOperator(ctx, cluster.OperatorOptions{
 		Configure: func(config *rest.Config) {
 			config.ContentType = runtime.ContentTypeJSON // checkVersion reads it
-			config.Wrap(func(next http.RoundTripper) http.RoundTripper { return transport{e, next} })
+			config.Wrap(func(next http.RoundTripper) http.RoundTripper { return transport{env: e, next: next} })
 		},
 		Now:            func() time.Time { return time.Now().Add(time.Duration(e.clockOffset.Load())) },
 		MetricsAddress: e.metricsAddress,

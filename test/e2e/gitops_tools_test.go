@@ -41,9 +41,18 @@ type gitOpsTool struct {
 // gitOpsTools returns both tools, with each way of applying that they have.
 func gitOpsTools() []gitOpsTool {
 	return []gitOpsTool{
-		{"Argo CD, client-side", "argocd-sync", []string{"--prune"}, argoIgnoreArgs, "Healthy", []string{"--diff"}},
-		{"Argo CD, server-side", "argocd-sync", []string{"--prune", "--server-side"}, nil, "Healthy", []string{"--diff"}},
-		{"Flux", "flux-sync", []string{"--prune"}, fluxIgnoreArgs, "Current", []string{"--wait", "60s"}},
+		{
+			name: "Argo CD, client-side", command: "argocd-sync", args: []string{"--prune"},
+			ignoreArgs: argoIgnoreArgs, healthy: "Healthy", healthOnly: []string{"--diff"},
+		},
+		{
+			name: "Argo CD, server-side", command: "argocd-sync", args: []string{"--prune", "--server-side"},
+			healthy: "Healthy", healthOnly: []string{"--diff"},
+		},
+		{
+			name: "Flux", command: "flux-sync", args: []string{"--prune"},
+			ignoreArgs: fluxIgnoreArgs, healthy: "Current", healthOnly: []string{"--wait", "60s"},
+		},
 	}
 }
 
