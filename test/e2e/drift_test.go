@@ -3,452 +3,214 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
-	"slices"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/test/testutil"
 )
 
-// foreign makes objects, labels and annotations that are not the operator's in a
-// hardened namespace and returns a function that checks that they are byte for
-// byte as before.
-//
-// What was on an object that is deleted, deleted says by its name, is gone.
-func foreign(t *testing.T, namespace, deleted string) func() {
+// driftCase is a case of testdata/drifts.yaml.
+type driftCase struct {
+	Name, Object string
+	Delete       bool
+	Patch, Apply json.RawMessage
+	Want         v1alpha1.Drift
+}
+
+// readDrifts returns the cases of testdata/drifts.yaml for a namespace and a baseline.
+func readDrifts(t *testing.T, namespace, baseline string) []driftCase {
 	t.Helper()
-	meta := metav1.ObjectMeta{Namespace: namespace, Name: "theirs", Labels: map[string]string{"team": "a"}}
-	for _, object := range []client.Object{
-		&networkingv1.NetworkPolicy{ObjectMeta: meta, Spec: networkingv1.NetworkPolicySpec{
-			PodSelector: metav1.LabelSelector{MatchLabels: map[string]string{"app": "public"}},
-			Ingress:     []networkingv1.NetworkPolicyIngressRule{{}},
-		}},
-		&rbacv1.RoleBinding{ObjectMeta: meta,
-			RoleRef:  rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "view"},
-			Subjects: []rbacv1.Subject{{Kind: "User", APIGroup: rbacv1.GroupName, Name: "guest"}},
-		},
-	} {
-		must(t, admin.Create(t.Context(), object))
+	data, err := os.ReadFile(filepath.Join("testdata", "drifts.yaml"))
+	testutil.Must(t, err)
+	var cases []driftCase
+	text := strings.NewReplacer("$NAMESPACE", namespace, "$BASELINE", baseline).Replace(string(data))
+	testutil.Must(t, yaml.UnmarshalStrict([]byte(text), &cases))
+	return cases
+}
+
+// cause changes the object of a case in a namespace.
+func (c *driftCase) cause(t *testing.T, namespace string) {
+	t.Helper()
+	kind, name, _ := strings.Cut(c.Object, "/")
+	object := map[string]client.Object{"NetworkPolicy": &networkingv1.NetworkPolicy{}, "RoleBinding": &rbacv1.RoleBinding{}, "Namespace": &corev1.Namespace{}}[kind]
+	object.SetName(name)
+	if kind != "Namespace" {
+		object.SetNamespace(namespace)
 	}
-	for _, object := range []client.Object{
-		get(t, "", namespace, &corev1.Namespace{}),
-		policy(t, namespace, "default-deny"),
-		get(t, namespace, "security-baseline-developers", &rbacv1.RoleBinding{}),
-	} {
-		change(t, object, func(object client.Object) {
-			object.SetAnnotations(map[string]string{"example.com/note": "keep"})
-			labels := object.GetLabels()
-			labels["example.com/owner"] = "team-a"
-			object.SetLabels(labels)
-		})
-	}
-	before := foreignParts(t, namespace)
-	return func() {
-		t.Helper()
-		after := foreignParts(t, namespace)
-		delete(before, deleted)
-		delete(after, deleted)
-		equal(t, "what is not the operator's", before, after)
+	switch ctx := t.Context(); {
+	case c.Delete:
+		testutil.Must(t, env.Admin.Delete(ctx, object))
+	case c.Patch != nil:
+		testutil.Must(t, env.Admin.Patch(ctx, object, client.RawPatch(types.MergePatchType, c.Patch)))
+	default:
+		patch := client.RawPatch(types.ApplyPatchType, c.Apply)
+		testutil.Must(t, env.Admin.Patch(ctx, object, patch, client.ForceOwnership, client.FieldOwner("argocd-controller")))
 	}
 }
 
-// foreignParts returns what is not the operator's in a namespace, as JSON: other
-// objects whole, other labels and annotations of the operator's objects and of
-// the namespace.
-func foreignParts(t *testing.T, namespace string) map[string]string {
-	t.Helper()
-	parts := map[string]string{}
-	record := func(key string, value any) {
-		data, err := json.Marshal(value)
-		must(t, err)
-		parts[key] = string(data)
-	}
-	recordObject := func(object client.Object) {
-		if object.GetName() == "theirs" {
-			record(fmt.Sprintf("%T", object), object)
-			return
-		}
-		// The UID tells that an object was healed, not made again.
-		record(object.GetName(), []any{object.GetUID(), object.GetAnnotations(), object.GetLabels()["example.com/owner"]})
-	}
-	in := client.InNamespace(namespace)
-	var policies networkingv1.NetworkPolicyList
-	var bindings rbacv1.RoleBindingList
-	must(t, admin.List(t.Context(), &policies, in))
-	must(t, admin.List(t.Context(), &bindings, in))
-	for i := range policies.Items {
-		recordObject(&policies.Items[i])
-	}
-	for i := range bindings.Items {
-		recordObject(&bindings.Items[i])
-	}
-	own := get(t, "", namespace, &corev1.Namespace{})
-	recordObject(own)
-	record("the namespace's other labels", []string{own.Labels["test"], own.Labels[corev1.LabelMetadataName]})
-	return parts
-}
-
-// itsBaseline stands in a table for the name of the test's baseline.
-const itsBaseline = "the name of the test's baseline"
-
-func TestDriftIsHealed(t *testing.T) {
-	type world struct {
-		namespace string
-		t         *testing.T
-	}
-	for _, test := range []struct {
-		name  string
-		drift func(world)
-		want  v1alpha1.Drift
-		// deleted is the name of the object that is deleted, if any.
-		deleted string
-	}{
-		{
-			name:  "the default-deny policy is deleted",
-			drift: func(w world) { must(w.t, admin.Delete(w.t.Context(), policy(w.t, w.namespace, "default-deny"))) },
-			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-default-deny",
-				Operation: "Delete", Action: v1alpha1.DriftCreated},
-			deleted: "security-baseline-default-deny",
-		},
-		{
-			name: "a rule is added to the default-deny policy",
-			drift: func(w world) {
-				change(w.t, policy(w.t, w.namespace, "default-deny"), func(p *networkingv1.NetworkPolicy) {
-					p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{}}
-				})
-			},
-			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-default-deny",
-				Fields: []v1alpha1.FieldDifference{{Path: "spec.ingress", Actual: `[{}]`}}, Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
-		},
-		{
-			name: "a rule of an allowance is widened by server-side apply",
-			drift: func(w world) {
-				wider := policy(w.t, w.namespace, "from-ingress")
-				wider.Spec.Ingress[0].From = []networkingv1.NetworkPolicyPeer{{NamespaceSelector: &metav1.LabelSelector{}}}
-				wider.TypeMeta = metav1.TypeMeta{APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy"}
-				wider.ManagedFields, wider.ResourceVersion = nil, ""
-				//nolint:staticcheck // what a user's tool sends is an apply patch, labels and all
-				must(w.t, admin.Patch(w.t.Context(), wider, client.Apply, client.ForceOwnership, client.FieldOwner("argocd-controller")))
-			},
-			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-from-ingress",
-				Fields: []v1alpha1.FieldDifference{{Path: "spec.ingress", Expected: `[{"from":[{"namespaceSelector":{"matchLabels":{"kubernetes.io/metadata.name":"ingress-nginx"}}}]}]`, Actual: `[{"from":[{"namespaceSelector":{}}]}]`}}, Manager: "argocd-controller", Operation: "Apply", Action: v1alpha1.DriftConfigured},
-		},
-		{
-			name: "the ingress of an allowance is emptied",
-			drift: func(w world) {
-				change(w.t, policy(w.t, w.namespace, "from-ingress"), func(p *networkingv1.NetworkPolicy) { p.Spec.Ingress = nil })
-			},
-			// A field that was removed belongs to nobody.
-			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-from-ingress",
-				Fields: []v1alpha1.FieldDifference{{Path: "spec.ingress", Expected: `[{"from":[{"namespaceSelector":{"matchLabels":{"kubernetes.io/metadata.name":"ingress-nginx"}}}]}]`}}, Action: v1alpha1.DriftConfigured},
-		},
-		{
-			name: "the operator's labels are stripped from a policy",
-			drift: func(w world) {
-				change(w.t, policy(w.t, w.namespace, "default-deny"), func(p *networkingv1.NetworkPolicy) {
-					p.Labels = map[string]string{"example.com/owner": "team-a"}
-				})
-			},
-			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-default-deny",
-				Fields: []v1alpha1.FieldDifference{
-					{Path: "metadata.labels.app.kubernetes.io/managed-by", Expected: v1alpha1.ManagedByValue},
-					{Path: "metadata.labels.securitybaseline.io/baseline", Expected: itsBaseline},
-					{Path: "metadata.labels.securitybaseline.io/control", Expected: "Network"},
-				}, Action: v1alpha1.DriftConfigured},
-		},
-		{
-			name: "a policy is relabelled as another baseline's",
-			drift: func(w world) {
-				change(w.t, policy(w.t, w.namespace, "default-deny"), func(p *networkingv1.NetworkPolicy) {
-					p.Labels[v1alpha1.BaselineLabel] = "another"
-				})
-			},
-			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-default-deny",
-				Fields:  []v1alpha1.FieldDifference{{Path: "metadata.labels.securitybaseline.io/baseline", Expected: itsBaseline, Actual: "another"}},
-				Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
-		},
-		{
-			name: "a policy is relabelled as another control's",
-			drift: func(w world) {
-				change(w.t, policy(w.t, w.namespace, "default-deny"), func(p *networkingv1.NetworkPolicy) {
-					p.Labels[v1alpha1.ControlLabel] = "RBAC"
-				})
-			},
-			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-default-deny",
-				Fields:  []v1alpha1.FieldDifference{{Path: "metadata.labels.securitybaseline.io/control", Expected: "Network", Actual: "RBAC"}},
-				Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
-		},
-		{
-			name: "a policy is relabelled as an earlier control's",
-			drift: func(w world) {
-				change(w.t, policy(w.t, w.namespace, "default-deny"), func(p *networkingv1.NetworkPolicy) {
-					p.Labels[v1alpha1.ControlLabel] = "PodSecurity"
-				})
-			},
-			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-default-deny",
-				Fields:  []v1alpha1.FieldDifference{{Path: "metadata.labels.securitybaseline.io/control", Expected: "Network", Actual: "PodSecurity"}},
-				Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
-		},
-		{
-			name: "a binding is relabelled as another control's",
-			drift: func(w world) {
-				change(w.t, get(w.t, w.namespace, "security-baseline-developers", &rbacv1.RoleBinding{}), func(b *rbacv1.RoleBinding) {
-					b.Labels[v1alpha1.ControlLabel] = "Network"
-				})
-			},
-			want: v1alpha1.Drift{Control: "RBAC", Object: "RoleBinding/security-baseline-developers",
-				Fields:  []v1alpha1.FieldDifference{{Path: "metadata.labels.securitybaseline.io/control", Expected: "RBAC", Actual: "Network"}},
-				Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
-		},
-		{
-			name: "a policy is opened and its labels are stripped at once",
-			drift: func(w world) {
-				change(w.t, policy(w.t, w.namespace, "default-deny"), func(p *networkingv1.NetworkPolicy) {
-					p.Labels = map[string]string{"example.com/owner": "team-a"}
-					p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{}}
-				})
-			},
-			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-default-deny",
-				Fields: []v1alpha1.FieldDifference{
-					{Path: "metadata.labels.app.kubernetes.io/managed-by", Expected: v1alpha1.ManagedByValue},
-					{Path: "metadata.labels.securitybaseline.io/baseline", Expected: itsBaseline},
-					{Path: "metadata.labels.securitybaseline.io/control", Expected: "Network"},
-					{Path: "spec.ingress", Actual: `[{}]`},
-				}, Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
-		},
-		{
-			name: "a policy is opened, and its labels and managedFields are cleared at once",
-			drift: func(w world) {
-				patch := `{"metadata":{"managedFields":[{}],"labels":{"securitybaseline.io/baseline":null,"securitybaseline.io/control":null,"app.kubernetes.io/managed-by":null}},` +
-					`"spec":{"podSelector":{"matchLabels":{"a":"b"}},"policyTypes":["Egress"],"egress":[{}]}}`
-				must(w.t, admin.Patch(w.t.Context(), policy(w.t, w.namespace, "default-deny"), client.RawPatch(types.MergePatchType, []byte(patch))))
-			},
-			want: v1alpha1.Drift{Control: "Network", Object: "NetworkPolicy/security-baseline-default-deny",
-				Fields: []v1alpha1.FieldDifference{
-					{Path: "metadata.labels.app.kubernetes.io/managed-by", Expected: v1alpha1.ManagedByValue},
-					{Path: "metadata.labels.securitybaseline.io/baseline", Expected: itsBaseline},
-					{Path: "metadata.labels.securitybaseline.io/control", Expected: "Network"},
-					{Path: "spec.podSelector", Expected: `{}`, Actual: `{"matchLabels":{"a":"b"}}`},
-					{Path: "spec.policyTypes", Expected: `["Ingress"]`},
-					{Path: "spec.egress", Actual: `[{}]`},
-				}, Action: v1alpha1.DriftConfigured},
-		},
-		{
-			name: "a pod-security label is lowered",
-			drift: func(w world) {
-				change(w.t, get(w.t, "", w.namespace, &corev1.Namespace{}), func(n *corev1.Namespace) {
-					n.Labels["pod-security.kubernetes.io/enforce"] = "privileged"
-				})
-			},
-			want: v1alpha1.Drift{Control: "PodSecurity", Object: "Namespace/", Fields: []v1alpha1.FieldDifference{{Path: "metadata.labels.pod-security.kubernetes.io/enforce", Expected: "baseline", Actual: "privileged"}},
-				Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
-		},
-		{
-			name: "a pod-security label is removed",
-			drift: func(w world) {
-				change(w.t, get(w.t, "", w.namespace, &corev1.Namespace{}), func(n *corev1.Namespace) {
-					delete(n.Labels, "pod-security.kubernetes.io/enforce")
-				})
-			},
-			want: v1alpha1.Drift{Control: "PodSecurity", Object: "Namespace/",
-				Fields: []v1alpha1.FieldDifference{{Path: "metadata.labels.pod-security.kubernetes.io/enforce", Expected: "baseline"}}, Action: v1alpha1.DriftConfigured},
-		},
-		{
-			name: "the version of a pod-security level is pinned",
-			drift: func(w world) {
-				change(w.t, get(w.t, "", w.namespace, &corev1.Namespace{}), func(n *corev1.Namespace) {
-					n.Labels["pod-security.kubernetes.io/warn-version"] = "v1.0"
-				})
-			},
-			want: v1alpha1.Drift{Control: "PodSecurity", Object: "Namespace/", Fields: []v1alpha1.FieldDifference{{Path: "metadata.labels.pod-security.kubernetes.io/warn-version", Expected: "latest", Actual: "v1.0"}},
-				Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
-		},
-		{
-			name: "the subjects of a binding are replaced",
-			drift: func(w world) {
-				change(w.t, get(w.t, w.namespace, "security-baseline-developers", &rbacv1.RoleBinding{}), func(b *rbacv1.RoleBinding) {
-					b.Subjects[0].Name = "attackers"
-				})
-			},
-			want: v1alpha1.Drift{Control: "RBAC", Object: "RoleBinding/security-baseline-developers",
-				Fields: []v1alpha1.FieldDifference{{Path: "subjects", Expected: `[{"kind":"Group","apiGroup":"rbac.authorization.k8s.io","name":"developers"}]`, Actual: `[{"kind":"Group","apiGroup":"rbac.authorization.k8s.io","name":"attackers"}]`}}, Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
-		},
-		{
-			name: "a subject is added to a binding",
-			drift: func(w world) {
-				change(w.t, get(w.t, w.namespace, "security-baseline-developers", &rbacv1.RoleBinding{}), func(b *rbacv1.RoleBinding) {
-					b.Subjects = append(b.Subjects, rbacv1.Subject{Kind: "User", APIGroup: rbacv1.GroupName, Name: "guest"})
-				})
-			},
-			want: v1alpha1.Drift{Control: "RBAC", Object: "RoleBinding/security-baseline-developers",
-				Fields: []v1alpha1.FieldDifference{{Path: "subjects", Actual: `[{"kind":"User","apiGroup":"rbac.authorization.k8s.io","name":"guest"}]`}}, Manager: "admin", Operation: "Update", Action: v1alpha1.DriftConfigured},
-		},
-		{
-			name: "a binding is deleted",
-			drift: func(w world) {
-				must(w.t, admin.Delete(w.t.Context(), get(w.t, w.namespace, "security-baseline-developers", &rbacv1.RoleBinding{})))
-			},
-			want: v1alpha1.Drift{Control: "RBAC", Object: "RoleBinding/security-baseline-developers",
-				Operation: "Delete", Action: v1alpha1.DriftCreated},
-			deleted: "security-baseline-developers",
-		},
-	} {
-		t.Run(test.name, func(t *testing.T) {
+func TestDrift_Reverted(t *testing.T) {
+	for i, test := range readDrifts(t, "", "") {
+		t.Run(test.Name, func(t *testing.T) {
 			t.Parallel()
-			namespace := newNamespace(t, "a", nil).Name
-			baseline := newBaseline(t, "all", everything())
-			evaluated(t, namespace, baseline, v1alpha1.StateCompliant)
-			unchanged := foreign(t, namespace, test.deleted)
-			want := operatorParts(t, namespace)
-
-			test.drift(world{namespace, t})
-
-			eventually(t, func(context.Context) error {
-				if diff := cmp.Diff(want, operatorParts(t, namespace)); diff != "" {
-					return fmt.Errorf("not healed (-want +got):\n%s", diff)
-				}
-				return nil
-			})
-			unchanged()
-
-			test.want.Baseline = baseline.Name
-			for i := range test.want.Fields {
-				if test.want.Fields[i].Expected == itsBaseline {
-					test.want.Fields[i].Expected = baseline.Name
-				}
+			namespace := env.NewNamespace(t, "a", nil).Name
+			baseline := env.NewBaseline(t, "all", defaultSpec())
+			env.WaitForReport(t, namespace, baseline, v1alpha1.StateCompliant)
+			test := readDrifts(t, namespace, baseline.Name)[i]
+			test.Want.Object, test.Want.Baseline = test.Object, baseline.Name
+			deleted := ""
+			if test.Delete {
+				_, deleted, _ = strings.Cut(test.Object, "/")
 			}
-			if test.want.Object == "Namespace/" {
-				test.want.Object += namespace
-			}
-			eventually(t, func(ctx context.Context) error {
-				current := &v1alpha1.BaselineReport{}
-				if err := admin.Get(ctx, client.ObjectKey{Namespace: namespace, Name: v1alpha1.ReportName}, current); err != nil {
-					return err
-				}
-				for i := range current.Drifts {
-					drift := &current.Drifts[i]
-					if recorded := drift.ChangeTime != nil && drift.DetectionTime.Sub(drift.ChangeTime.Time).Abs() < patience; recorded != (drift.Manager != "") {
-						return fmt.Errorf("%q changed it at %s, seen at %s", drift.Manager, drift.ChangeTime, drift.DetectionTime)
-					}
-					drift.DetectionTime, drift.ChangeTime = metav1.Time{}, nil
-				}
-				if diff := cmp.Diff([]v1alpha1.Drift{test.want}, current.Drifts); diff != "" || current.State != v1alpha1.StateCompliant {
-					return fmt.Errorf("%s (-want +got):\n%s", current.State, diff)
-				}
-				return nil
+			requireForeignUnchanged := createForeignObjects(t, namespace, deleted)
+			want := managedParts(t, namespace)
+
+			test.cause(t, namespace)
+
+			testutil.WaitFor(t, func(context.Context) error {
+				return testutil.CheckEqual("what the operator manages", want, managedParts(t, namespace))
 			})
-			ready(t, baseline, func(status v1alpha1.SecurityBaselineStatus) error {
-				if status.LastDrift == nil || status.LastDrift.Namespace != namespace || status.LastDrift.Object != test.want.Object || status.DriftsTotal != 1 {
-					return fmt.Errorf("lastDrift %+v, drifts %d", status.LastDrift, status.DriftsTotal)
-				}
-				return nil
-			})
-			for _, about := range []string{namespace, baseline.Name} {
-				event := emitted(t, about, "Drift")
-				equal(t, "the event's action", string(test.want.Action), event.Action)
-				if event.Related == nil || event.Related.Kind+"/"+event.Related.Name != test.want.Object {
-					t.Errorf("the event is related to %v", event.Related)
-				}
-				by := "somebody, whom Kubernetes does not record"
-				if test.want.Manager != "" {
-					by = fmt.Sprintf("%q (%s) at ", test.want.Manager, test.want.Operation)
-				}
-				if !strings.Contains(event.Note, test.want.Object+" was ") || !strings.Contains(event.Note, "ed by "+by) {
-					t.Errorf("the event says %s", event.Note)
-				}
-			}
+			requireForeignUnchanged()
+			requireRecordedDrift(t, namespace, baseline, test.Want)
 		})
 	}
 }
 
-// Each author has an event, although the object and the field are the same.
-func TestEachAuthorIsTold(t *testing.T) {
+// requireRecordedDrift waits until a drift is in the report, in the baseline's status
+// and in an event about each of both.
+func requireRecordedDrift(t *testing.T, namespace string, baseline *v1alpha1.SecurityBaseline, want v1alpha1.Drift) {
+	t.Helper()
+	env.WaitForReport(t, namespace, baseline, v1alpha1.StateCompliant, func(current *v1alpha1.BaselineReport) error {
+		for i := range current.Drifts {
+			drift := &current.Drifts[i]
+			if recorded := drift.ChangeTime != nil && drift.DetectionTime.Sub(drift.ChangeTime.Time).Abs() < testutil.Timeout; recorded != (drift.Manager != "") {
+				return fmt.Errorf("manager %q: got changeTime %s and detectionTime %s, want a changeTime near it if the manager is known",
+					drift.Manager, drift.ChangeTime, drift.DetectionTime)
+			}
+			drift.DetectionTime, drift.ChangeTime = metav1.Time{}, nil
+		}
+		return testutil.CheckEqual("the report's drifts", []v1alpha1.Drift{want}, current.Drifts)
+	})
+	env.WaitForStatus(t, baseline, func(status v1alpha1.SecurityBaselineStatus) error {
+		if status.LastDrift == nil || status.LastDrift.Namespace != namespace || status.LastDrift.Object != want.Object || status.DriftsTotal != 1 {
+			return fmt.Errorf("got %d drifts, the last %+v, want 1 of %s in %s", status.DriftsTotal, status.LastDrift, want.Object, namespace)
+		}
+		return nil
+	})
+	for _, about := range []string{namespace, baseline.Name} {
+		event := env.WaitForEvent(t, about, "Drift")
+		testutil.Equal(t, "the event's action", string(want.Action), event.Action)
+		if event.Related == nil || event.Related.Kind+"/"+event.Related.Name != want.Object {
+			t.Errorf("the event's related object: got %v, want %s", event.Related, want.Object)
+		}
+		by := "an unknown author"
+		if want.Manager != "" {
+			by = fmt.Sprintf("%q (%s) at ", want.Manager, want.Operation)
+		}
+		if !strings.Contains(event.Note, want.Object+" was ") || !strings.Contains(event.Note, "ed by "+by) {
+			t.Errorf("the event's note: got %q, want that %s was changed by %s", event.Note, want.Object, by)
+		}
+	}
+}
+
+// TestDriftEvents_EmittedForEachAuthor changes the same field of the same object twice.
+func TestDriftEvents_EmittedForEachAuthor(t *testing.T) {
 	t.Parallel()
-	namespace := newNamespace(t, "a", nil)
-	baseline := newBaseline(t, "all", denyAll())
-	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	namespace := env.NewNamespace(t, "a", nil)
+	baseline := env.NewBaseline(t, "all", denyAllSpec())
+	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 	for _, author := range []string{"alice", "bob"} {
-		must(t, open(t.Context(), namespace.Name, author))
-		_, err := healed(t.Context(), namespace.Name)
-		must(t, err)
+		driftAndWait(t, namespace.Name, author)
 		for _, about := range []string{namespace.Name, baseline.Name} {
-			eventually(t, func(ctx context.Context) error {
-				events, err := eventsAbout(ctx, about)
-				for _, event := range events {
-					if event.Series == nil && strings.Contains(event.Note, strconv.Quote(author)) {
-						return err
-					}
-				}
-				return fmt.Errorf("%s is not told of in %v", author, events)
+			env.WaitForEvent(t, about, "Drift", func(event eventsv1.Event) bool {
+				return event.Series == nil && strings.Contains(event.Note, strconv.Quote(author))
 			})
 		}
 	}
 }
 
-// A drift that was put right while the report could not be written is in the
-// next one.
-func TestADriftThatCouldNotBeRecordedIsRecordedLater(t *testing.T) {
+// TestDrift_RecordedWhenReportCouldNotBeWrittenAtFirst denies the operator the update of reports
+// while it reverts a drift.
+func TestDrift_RecordedWhenReportCouldNotBeWrittenAtFirst(t *testing.T) {
 	t.Parallel()
-	namespace := newNamespace(t, "a", nil)
-	baseline := newBaseline(t, "all", denyAll())
-	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	lift := refuseResources(t, namespace.Name, admissionregistrationv1.Update, "baselinereports")
-	must(t, admin.Delete(t.Context(), policy(t, namespace.Name, "default-deny")))
-	policy(t, namespace.Name, "default-deny")
+	namespace := env.NewNamespace(t, "a", nil)
+	baseline := env.NewBaseline(t, "all", denyAllSpec())
+	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	allow := denyOperatorWritesTo(t, namespace.Name, admissionregistrationv1.Update, "baselinereports")
+	testutil.Must(t, env.Admin.Delete(t.Context(), env.WaitForPolicy(t, namespace.Name, "default-deny")))
+	env.WaitForPolicy(t, namespace.Name, "default-deny")
 	name := map[string]string{"baseline": baseline.Name, "control": string(v1alpha1.ControlNetwork)}
-	eventually(t, func(ctx context.Context) error {
-		families, err := scrape(ctx)
-		if seen := sample(families, "securitybaseline_drifts_total", name).GetCounter().GetValue(); seen != 1 {
-			return fmt.Errorf("%v drifts (%w)", seen, err)
+	testutil.WaitFor(t, func(ctx context.Context) error {
+		families, err := scrapeMetrics(ctx)
+		if seen := findMetric(families, "securitybaseline_drifts_total", name).GetCounter().GetValue(); seen != 1 {
+			return errors.Join(err, fmt.Errorf("counted drifts: got %v, want 1", seen))
 		}
 		return nil
 	})
-	lift()
-	eventually(t, func(ctx context.Context) error {
-		current := &v1alpha1.BaselineReport{}
-		if err := admin.Get(ctx, client.ObjectKey{Namespace: namespace.Name, Name: v1alpha1.ReportName}, current); err != nil {
-			return err
-		}
-		if len(current.Drifts) != 1 || current.Drifts[0].Operation != "Delete" || current.Summary.DriftsTotal != 1 {
-			return fmt.Errorf("%+v", current.Drifts)
+	allow()
+	waitForObject(t, namespace.Name, v1alpha1.ReportName, &v1alpha1.BaselineReport{}, testutil.HasDrifts(1), func(current *v1alpha1.BaselineReport) error {
+		if len(current.Drifts) != 1 || current.Drifts[0].Operation != "Delete" {
+			return fmt.Errorf("drifts: got %+v, want a deletion", current.Drifts)
 		}
 		return nil
 	})
-	families, err := scrape(t.Context())
-	must(t, err)
-	equal(t, "drifts counted", 1.0, sample(families, "securitybaseline_drifts_total", name).GetCounter().GetValue())
+	families, err := scrapeMetrics(t.Context())
+	testutil.Must(t, err)
+	testutil.Equal(t, "drifts counted", 1.0, findMetric(families, "securitybaseline_drifts_total", name).GetCounter().GetValue())
 }
 
-// operatorParts returns what is the operator's in a namespace.
-func operatorParts(t *testing.T, namespace string) map[string]any {
-	t.Helper()
-	parts := map[string]any{}
-	in, ours := client.InNamespace(namespace), client.HasLabels{v1alpha1.BaselineLabel}
-	var policies networkingv1.NetworkPolicyList
-	var bindings rbacv1.RoleBindingList
-	must(t, admin.List(t.Context(), &policies, in, ours))
-	must(t, admin.List(t.Context(), &bindings, in, ours))
-	for _, p := range policies.Items {
-		parts["policy "+p.Name] = []any{p.Spec, p.Labels[v1alpha1.BaselineLabel], p.Labels[v1alpha1.ControlLabel]}
-	}
-	for _, b := range bindings.Items {
-		parts["binding "+b.Name] = []any{b.RoleRef, b.Subjects, b.Labels[v1alpha1.BaselineLabel], b.Labels[v1alpha1.ControlLabel]}
-	}
-	for key, value := range get(t, "", namespace, &corev1.Namespace{}).Labels {
-		if !slices.Contains([]string{"test", "example.com/owner", corev1.LabelMetadataName}, key) {
-			parts["label "+key] = value
+func TestDrift_RecordedWhenRevertIsDeniedAtFirst(t *testing.T) {
+	t.Parallel()
+	namespace := env.NewNamespace(t, "a", nil)
+	baseline := env.NewBaseline(t, "all", defaultSpec())
+	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	allow := denyOperatorWrites(t, namespace.Name, admissionregistrationv1.Update)
+	update(t, env.WaitForPolicy(t, namespace.Name, "default-deny"), func(p *networkingv1.NetworkPolicy) {
+		p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{}}
+	})
+	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateFailed)
+	allow()
+	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant, func(current *v1alpha1.BaselineReport) error {
+		if len(current.Drifts) != 1 || current.Drifts[0].Manager != "admin" {
+			return fmt.Errorf("drifts: got %+v, want one of the manager admin", current.Drifts)
 		}
-	}
-	return parts
+		return nil
+	})
+	env.WaitForPolicy(t, namespace.Name, "default-deny", isClosed)
+}
+
+func TestDrift_RecordedWhenBaselineChangesMeanwhile(t *testing.T) {
+	t.Parallel()
+	namespace := env.NewNamespace(t, "a", nil)
+	baseline := env.NewBaseline(t, "all", defaultSpec())
+	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	allow := denyOperatorWrites(t, namespace.Name, admissionregistrationv1.Update)
+	update(t, env.WaitForPolicy(t, namespace.Name, "default-deny"), func(p *networkingv1.NetworkPolicy) {
+		p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{}}
+	})
+	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateFailed)
+	update(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.Network.Policies = nil })
+	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateFailed)
+	allow()
+	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant, func(current *v1alpha1.BaselineReport) error {
+		if len(current.Drifts) != 1 || current.Drifts[0].Object != "NetworkPolicy/security-baseline-default-deny" {
+			return fmt.Errorf("drifts: got %+v, want one of default-deny", current.Drifts)
+		}
+		return nil
+	})
 }

@@ -2,238 +2,213 @@ package e2e
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
-	eventsv1 "k8s.io/api/events/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/test/testutil"
 )
 
-func migration(namespace string, expires *metav1.Time) v1alpha1.Exception {
+func migrationException(namespace string, expires *metav1.Time) v1alpha1.Exception {
 	return v1alpha1.Exception{
 		Name: "migration", Namespaces: []string{namespace}, Controls: []v1alpha1.ControlName{v1alpha1.ControlNetwork},
 		Reason: "until the old gateway is gone", ExpirationTime: expires,
 	}
 }
 
-// eventsAbout returns the operator's events about a cluster-scoped object. They
-// are in the namespace default.
-func eventsAbout(ctx context.Context, name string) ([]eventsv1.Event, error) {
-	var list eventsv1.EventList
-	if err := admin.List(ctx, &list, client.InNamespace(metav1.NamespaceDefault)); err != nil {
-		return nil, err
+// TestExceptions_ReleaseControlUntilExpiration reads what an active exception does while
+// its expiration is far, and then moves the expiration close.
+func TestExceptions_ReleaseControlUntilExpiration(t *testing.T) {
+	t.Parallel()
+	namespace, other := env.NewNamespace(t, "a", nil), env.NewNamespace(t, "b", nil)
+	baseline := env.NewBaseline(t, "all", defaultSpec())
+	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	env.WaitForReport(t, other.Name, baseline, v1alpha1.StateCompliant)
+
+	expirationTime := metav1.NewTime(time.Now().Add(time.Hour).Truncate(time.Second))
+	update(t, baseline, func(b *v1alpha1.SecurityBaseline) {
+		b.Spec.Exceptions = []v1alpha1.Exception{migrationException(namespace.Name, &expirationTime)}
+	})
+	requireActiveException(t, baseline, namespace.Name, other.Name, expirationTime)
+
+	expirationTime = metav1.NewTime(time.Now().Add(5 * time.Second).Truncate(time.Second))
+	update(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.Exceptions[0].ExpirationTime = &expirationTime })
+	created := env.WaitForPolicy(t, namespace.Name, "default-deny").CreationTimestamp
+	if created.Time.Before(expirationTime.Time) {
+		t.Errorf("the policy was created at %s, want not before the expiration at %s", created, expirationTime)
 	}
-	return slices.DeleteFunc(list.Items, func(event eventsv1.Event) bool {
-		return event.ReportingController != v1alpha1.FieldManager || event.Regarding.Name != name
-	}), nil
+	t.Logf("the policy was created %s after the expiration", created.Sub(expirationTime.Time))
+	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant, testutil.HasDrifts(0))
+	env.WaitForStatus(t, baseline, hasExceptions(0, 1))
+	event := env.WaitForEvent(t, baseline.Name, "ExceptionExpired")
+	testutil.Equal(t, "the event", "exception migration has expired: from "+expirationTime.UTC().Format(time.RFC3339)+" on Network is in force again in "+namespace.Name, event.Note)
+	events, err := env.EventsAbout(t.Context(), baseline.Name)
+	testutil.Must(t, err)
+	testutil.Equal(t, "events", 1, len(events)) // none a day before the expiration, which was less than a day away
 }
 
-// emitted waits for an event of the reason about an object.
-func emitted(t *testing.T, about, reason string) eventsv1.Event {
+// requireActiveException waits until the exception of a baseline has taken effect in a
+// namespace, and requires that it has none in another.
+func requireActiveException(t *testing.T, baseline *v1alpha1.SecurityBaseline, namespace, other string, expirationTime metav1.Time) {
 	t.Helper()
-	var found eventsv1.Event
-	eventually(t, func(ctx context.Context) error {
-		events, err := eventsAbout(ctx, about)
-		for _, event := range events {
-			if event.Reason == reason {
-				found = event
-				return err
-			}
-		}
-		return errors.Join(err, fmt.Errorf("no event %s about %s in %v", reason, about, events))
-	})
-	return found
-}
-
-func TestAnExceptionTakesAControlOutUntilItExpires(t *testing.T) {
-	t.Parallel()
-	namespace, other := newNamespace(t, "a", nil), newNamespace(t, "b", nil)
-	baseline := newBaseline(t, "all", everything())
-	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	evaluated(t, other.Name, baseline, v1alpha1.StateCompliant)
-
-	expires := metav1.NewTime(time.Now().Add(15 * time.Second).Truncate(time.Second))
-	change(t, baseline, func(b *v1alpha1.SecurityBaseline) {
-		b.Spec.Exceptions = []v1alpha1.Exception{migration(namespace.Name, &expires)}
-	})
-	current := evaluated(t, namespace.Name, baseline, v1alpha1.StateExcepted)
-	excepted := entry(t, namespace.Name, baseline, v1alpha1.ControlNetwork, inState(v1alpha1.StateExcepted))
-	equal(t, "the exception", &v1alpha1.ActiveException{Name: "migration", Reason: "until the old gateway is gone", ExpirationTime: &expires}, excepted.Exception)
-	equal(t, "the message", "exception migration, until "+expires.UTC().Format(time.RFC3339)+": until the old gateway is gone", excepted.Message)
-	equal(t, "controls", "2/3", current.Summary.Controls)
-	eventually(t, func(ctx context.Context) error {
+	current := env.WaitForReport(t, namespace, baseline, v1alpha1.StateExcepted)
+	testutil.Equal(t, "controls", "2/3", current.Summary.Controls)
+	excepted := env.WaitForControl(t, namespace, baseline, v1alpha1.ControlNetwork, testutil.InState(v1alpha1.StateExcepted))
+	testutil.Equal(t, "the exception", &v1alpha1.ActiveException{Name: "migration", Reason: "until the old gateway is gone", ExpirationTime: &expirationTime}, excepted.Exception)
+	testutil.Equal(t, "the message", "exception migration, until "+expirationTime.UTC().Format(time.RFC3339)+": until the old gateway is gone", excepted.Message)
+	testutil.WaitFor(t, func(ctx context.Context) error {
 		var policies networkingv1.NetworkPolicyList
-		must(t, admin.List(ctx, &policies, client.InNamespace(namespace.Name)))
-		if left := len(policies.Items); left != 0 {
-			return fmt.Errorf("%d policies are left", left)
+		if err := env.Admin.List(ctx, &policies, client.InNamespace(namespace)); err != nil {
+			return err
 		}
-		return nil
+		return testutil.CheckEqual("NetworkPolicies", 0, len(policies.Items))
 	})
-	evaluated(t, other.Name, baseline, v1alpha1.StateCompliant)
-	policy(t, other.Name, "default-deny")
+	env.WaitForReport(t, other, baseline, v1alpha1.StateCompliant)
+	env.WaitForPolicy(t, other, "default-deny")
 
-	ready(t, baseline, func(status v1alpha1.SecurityBaselineStatus) error {
+	env.WaitForStatus(t, baseline, hasExceptions(1, 0), func(status v1alpha1.SecurityBaselineStatus) error {
 		want := v1alpha1.NamespaceCounts{Governed: 2, StateCounts: v1alpha1.StateCounts{Compliant: 1, Excepted: 1}}
-		if status.Namespaces != want || status.Exceptions == nil || status.Exceptions.Active != 1 || status.Exceptions.Unmatched != 0 || status.ViolationsTotal != 0 {
-			return fmt.Errorf("%+v, %+v", status, status.Exceptions)
+		if status.Namespaces != want || status.Exceptions.Unmatched != 0 || status.ViolationsTotal != 0 {
+			return fmt.Errorf("status: got %+v with %+v, want %+v, no unmatched exception and no violation", status, status.Exceptions, want)
 		}
 		return nil
-	})
-	ready(t, baseline, hasCondition(v1alpha1.ConditionCompliant, metav1.ConditionTrue, v1alpha1.ReasonAllCompliant))
+	}, testutil.HasCondition(v1alpha1.ConditionCompliant, metav1.ConditionTrue, v1alpha1.ReasonAllCompliant))
+}
 
-	// At its expiry, to the second, and with nobody touching anything.
-	created := policy(t, namespace.Name, "default-deny").CreationTimestamp
-	if late := created.Sub(expires.Time); late < 0 || late > time.Second {
-		t.Errorf("the policy came back %s after the expiry", late)
+// hasExceptions checks how many exceptions of a baseline are active and expired.
+func hasExceptions(active, expired int32) func(v1alpha1.SecurityBaselineStatus) error {
+	return func(status v1alpha1.SecurityBaselineStatus) error {
+		if got := status.Exceptions; got == nil || got.Active != active || got.Expired != expired {
+			return fmt.Errorf("exceptions: got %+v, want %d active and %d expired", got, active, expired)
+		}
+		return nil
 	}
-	current = evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	equal(t, "drifts", int64(0), current.Summary.DriftsTotal)
-	ready(t, baseline, func(status v1alpha1.SecurityBaselineStatus) error {
-		if status.Exceptions == nil || status.Exceptions.Active != 0 || status.Exceptions.Expired != 1 {
-			return fmt.Errorf("%+v", status.Exceptions)
-		}
-		return nil
-	})
-	event := emitted(t, baseline.Name, "ExceptionExpired")
-	equal(t, "the event", "exception migration has expired: from "+expires.UTC().Format(time.RFC3339)+" on Network is in force again in "+namespace.Name, event.Note)
-	events, err := eventsAbout(t.Context(), baseline.Name)
-	must(t, err)
-	equal(t, "events", 1, len(events)) // none a day before what was less than a day away
 }
 
-// It changes the operator's clock, so it runs alone. Nothing happens to the namespace, and
-// what waits for the expiry waits for half an hour.
-func TestAnExceptionExpiresWhenTheClockIsSetForward(t *testing.T) {
-	namespace := newNamespace(t, "a", nil)
-	spec := everything()
-	spec.Exceptions = []v1alpha1.Exception{migration(namespace.Name, new(metav1.NewTime(time.Now().Add(30*time.Minute))))}
-	baseline := newBaseline(t, "all", spec)
-	evaluated(t, namespace.Name, baseline, v1alpha1.StateExcepted)
-	ready(t, baseline, hasCondition(v1alpha1.ConditionCompliant, metav1.ConditionTrue, v1alpha1.ReasonAllCompliant))
+// TestExceptions_ExpireWhenClockMovesForward moves the operator's clock by an hour. Nothing
+// else has the operator evaluate the namespace within the next half hour.
+func TestExceptions_ExpireWhenClockMovesForward(t *testing.T) {
+	namespace := env.NewNamespace(t, "a", nil)
+	spec := defaultSpec()
+	spec.Exceptions = []v1alpha1.Exception{migrationException(namespace.Name, new(metav1.NewTime(time.Now().Add(30*time.Minute))))}
+	baseline := env.NewBaseline(t, "all", spec)
+	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateExcepted)
+	env.WaitForStatus(t, baseline, testutil.HasCondition(v1alpha1.ConditionCompliant, metav1.ConditionTrue, v1alpha1.ReasonAllCompliant))
 
-	ahead.Store(int64(time.Hour))
-	t.Cleanup(func() { ahead.Store(0) })
-	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	policy(t, namespace.Name, "default-deny")
-	ready(t, baseline, func(status v1alpha1.SecurityBaselineStatus) error {
-		if status.Exceptions == nil || status.Exceptions.Expired != 1 {
-			return fmt.Errorf("%+v", status.Exceptions)
-		}
-		return nil
-	})
+	env.setClock(t, time.Hour)
+	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	env.WaitForPolicy(t, namespace.Name, "default-deny")
+	env.WaitForStatus(t, baseline, hasExceptions(0, 1))
 }
 
-func TestAnExceptionIsAnnouncedADayBeforeItExpires(t *testing.T) {
+func TestExceptionEvents_EmittedOneDayBeforeExpiration(t *testing.T) {
 	t.Parallel()
-	namespace := newNamespace(t, "a", nil)
-	expires := metav1.NewTime(time.Now().Add(24*time.Hour + 5*time.Second).Truncate(time.Second))
-	spec := everything()
-	spec.Exceptions = []v1alpha1.Exception{migration(namespace.Name, &expires)}
-	baseline := newBaseline(t, "all", spec)
-	event := emitted(t, baseline.Name, "ExceptionExpiring")
-	equal(t, "the event", "exception migration expires: from "+expires.UTC().Format(time.RFC3339)+" on Network is in force again in "+namespace.Name, event.Note)
+	namespace := env.NewNamespace(t, "a", nil)
+	expires := metav1.NewTime(time.Now().Add(24*time.Hour + 10*time.Second).Truncate(time.Second))
+	spec := defaultSpec()
+	spec.Exceptions = []v1alpha1.Exception{migrationException(namespace.Name, &expires)}
+	baseline := env.NewBaseline(t, "all", spec)
+	event := env.WaitForEvent(t, baseline.Name, "ExceptionExpiring")
+	testutil.Equal(t, "the event", "exception migration expires at "+expires.UTC().Format(time.RFC3339)+"; Network will be enforced again in "+namespace.Name, event.Note)
 	if early := expires.Add(-24 * time.Hour).Sub(event.EventTime.Time); early > 0 {
-		t.Errorf("%s too early", early)
+		t.Errorf("the event was emitted %s too early", early)
 	}
-	entry(t, namespace.Name, baseline, v1alpha1.ControlNetwork, inState(v1alpha1.StateExcepted))
+	env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlNetwork, testutil.InState(v1alpha1.StateExcepted))
 
-	// It is announced once, whatever else happens to the baseline.
-	change(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.Priority = 1 })
-	entry(t, namespace.Name, baseline, v1alpha1.ControlNetwork, inState(v1alpha1.StateExcepted))
-	ready(t, baseline, hasCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonEvaluated))
-	events, err := eventsAbout(t.Context(), baseline.Name)
-	must(t, err)
-	if len(events) != 1 || events[0].Series != nil {
-		t.Errorf("%+v", events)
-	}
-}
-
-func TestAnExceptionFromOneBaselineIsNotOneFromAnother(t *testing.T) {
-	t.Parallel()
-	namespace := newNamespace(t, "a", nil)
-	low := newBaseline(t, "low", denyAll())
-	spec := everything()
-	spec.Priority = 10
-	high := newBaseline(t, "high", spec)
-	evaluated(t, namespace.Name, high, v1alpha1.StateCompliant)
-	uid := policy(t, namespace.Name, "default-deny").UID
-
-	change(t, high, func(b *v1alpha1.SecurityBaseline) {
-		b.Spec.Exceptions = []v1alpha1.Exception{migration(namespace.Name, nil)}
+	// The operator emits the event once, even if the baseline changes.
+	update(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.Priority = 1 })
+	env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlNetwork, testutil.InState(v1alpha1.StateExcepted))
+	env.WaitForStatus(t, baseline, testutil.HasCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonEvaluated))
+	testutil.Never(t, 2*time.Second, func(ctx context.Context) error {
+		events, err := env.EventsAbout(ctx, baseline.Name)
+		if err == nil && (len(events) != 1 || events[0].Series != nil) {
+			return fmt.Errorf("events: got %+v, want one that is not a series", events)
+		}
+		return err
 	})
-	excepted := entry(t, namespace.Name, high, v1alpha1.ControlNetwork, inState(v1alpha1.StateExcepted))
-	equal(t, "the message", "exception migration, for good: until the old gateway is gone", excepted.Message)
-	entry(t, namespace.Name, low, v1alpha1.ControlNetwork, inState(v1alpha1.StateCompliant))
-	deny := policy(t, namespace.Name, "default-deny")
-	equal(t, "who governs", low.Name, deny.Labels[v1alpha1.BaselineLabel])
-	equal(t, "the same policy", uid, deny.UID)
-	absent(t, namespace.Name, "security-baseline-from-ingress", &networkingv1.NetworkPolicy{})
 }
 
-func TestAnExceptionThatMatchesNothingIsReported(t *testing.T) {
+func TestExceptions_ApplyOnlyToTheirBaseline(t *testing.T) {
 	t.Parallel()
-	namespace := newNamespace(t, "a", nil)
-	spec := denyAll()
-	typo := migration(namespace.Name, nil)
+	namespace := env.NewNamespace(t, "a", nil)
+	low := env.NewBaseline(t, "low", denyAllSpec())
+	spec := defaultSpec()
+	spec.Priority = 10
+	high := env.NewBaseline(t, "high", spec)
+	env.WaitForReport(t, namespace.Name, high, v1alpha1.StateCompliant)
+	uid := env.WaitForPolicy(t, namespace.Name, "default-deny").UID
+
+	update(t, high, func(b *v1alpha1.SecurityBaseline) {
+		b.Spec.Exceptions = []v1alpha1.Exception{migrationException(namespace.Name, nil)}
+	})
+	excepted := env.WaitForControl(t, namespace.Name, high, v1alpha1.ControlNetwork, testutil.InState(v1alpha1.StateExcepted))
+	testutil.Equal(t, "the message", "exception migration, without expiration: until the old gateway is gone", excepted.Message)
+	env.WaitForControl(t, namespace.Name, low, v1alpha1.ControlNetwork, testutil.InState(v1alpha1.StateCompliant))
+	deny := env.WaitForPolicy(t, namespace.Name, "default-deny")
+	testutil.Equal(t, "who governs", low.Name, deny.Labels[v1alpha1.BaselineLabel])
+	testutil.Equal(t, "the same policy", uid, deny.UID)
+	env.WaitForNotFound(t, namespace.Name, "security-baseline-from-ingress", &networkingv1.NetworkPolicy{})
+}
+
+func TestExceptions_FindingWhenNothingMatches(t *testing.T) {
+	t.Parallel()
+	namespace := env.NewNamespace(t, "a", nil)
+	spec := denyAllSpec()
+	typo := migrationException(namespace.Name, nil)
 	typo.Name, typo.Namespaces = "typo", []string{namespace.Name, "no-such-namespace"}
-	undeclared := migration(namespace.Name, nil)
+	undeclared := migrationException(namespace.Name, nil)
 	undeclared.Name, undeclared.Controls = "undeclared", []v1alpha1.ControlName{v1alpha1.ControlRBAC}
 	spec.Exceptions = []v1alpha1.Exception{typo, undeclared}
-	baseline := newBaseline(t, "all", spec)
-	ready(t, baseline, func(status v1alpha1.SecurityBaselineStatus) error {
-		want := []string{"exception typo: the baseline does not select no-such-namespace", "exception undeclared: it does not declare RBAC"}
+	baseline := env.NewBaseline(t, "all", spec)
+	env.WaitForStatus(t, baseline, func(status v1alpha1.SecurityBaselineStatus) error {
+		want := []string{"exception typo: the baseline does not select no-such-namespace", "exception undeclared: the baseline does not declare RBAC"}
 		if status.Exceptions == nil || status.Exceptions.Unmatched != 2 || !slices.Equal(status.Exceptions.Findings, want) {
-			return fmt.Errorf("%+v", status.Exceptions)
+			return fmt.Errorf("exceptions: got %+v, want 2 unmatched and the findings %q", status.Exceptions, want)
 		}
 		return nil
 	})
 }
 
-// What an exception should release and cannot is worse than the exception.
-func TestAnExceptionWhoseReleaseIsRefusedIsFailed(t *testing.T) {
+// TestExceptions_FailedWhenReleaseIsDenied checks that a denied removal is reported rather
+// than the exception.
+func TestExceptions_FailedWhenReleaseIsDenied(t *testing.T) {
 	t.Parallel()
-	namespace := newNamespace(t, "a", nil)
-	baseline := newBaseline(t, "all", everything())
-	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	lift := refuse(t, namespace.Name, "DELETE")
-	change(t, baseline, func(b *v1alpha1.SecurityBaseline) {
-		b.Spec.Exceptions = []v1alpha1.Exception{migration(namespace.Name, nil)}
+	namespace := env.NewNamespace(t, "a", nil)
+	baseline := env.NewBaseline(t, "all", defaultSpec())
+	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	allow := denyOperatorWrites(t, namespace.Name, "DELETE")
+	update(t, baseline, func(b *v1alpha1.SecurityBaseline) {
+		b.Spec.Exceptions = []v1alpha1.Exception{migrationException(namespace.Name, nil)}
 	})
-	failed := entry(t, namespace.Name, baseline, v1alpha1.ControlNetwork, inState(v1alpha1.StateFailed))
-	if !strings.Contains(failed.Message, "refused by another policy") {
-		t.Error(failed.Message)
-	}
-	lift()
-	entry(t, namespace.Name, baseline, v1alpha1.ControlNetwork, inState(v1alpha1.StateExcepted))
+	env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlNetwork, testutil.InState(v1alpha1.StateFailed), hasMessage(denialMessage))
+	allow()
+	env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlNetwork, testutil.InState(v1alpha1.StateExcepted))
 }
 
-// A healthy cluster emits no events.
-func TestNothingIsSaidWhereNothingHappens(t *testing.T) {
+// TestEvents_NoneWithoutDrift changes the baseline, which is no drift.
+func TestEvents_NoneWithoutDrift(t *testing.T) {
 	t.Parallel()
-	namespace := newNamespace(t, "a", nil)
-	baseline := newBaseline(t, "all", everything())
-	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	change(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.Network.Policies = nil })
-	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	// An event is emitted within moments of what it tells.
-	err := wait.PollUntilContextTimeout(t.Context(), glance, 3*time.Second, true, func(ctx context.Context) (bool, error) {
-		about, err := eventsAbout(ctx, namespace.Name)
-		if err != nil {
-			return false, err
+	namespace := env.NewNamespace(t, "a", nil)
+	baseline := env.NewBaseline(t, "all", defaultSpec())
+	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	update(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.Network.Policies = nil })
+	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	testutil.Never(t, 3*time.Second, func(ctx context.Context) error {
+		for _, about := range []string{namespace.Name, baseline.Name} {
+			events, err := env.EventsAbout(ctx, about)
+			if err != nil {
+				return err
+			}
+			if len(events) > 0 {
+				return fmt.Errorf("events about %s: got %+v, want none", about, events)
+			}
 		}
-		also, err := eventsAbout(ctx, baseline.Name)
-		return len(about)+len(also) > 0, err
+		return nil
 	})
-	if !errors.Is(err, context.DeadlineExceeded) {
-		t.Errorf("something was said (%v)", err)
-	}
 }

@@ -10,13 +10,9 @@ import (
 	"testing"
 
 	"github.com/distribution/reference"
-	appsv1 "k8s.io/api/apps/v1"
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/test/testutil"
 )
 
 const (
@@ -29,10 +25,10 @@ var allowedRegistries = []string{
 	"quay.io/prometheus/node-exporter", "Mixed.example.com/a",
 }
 
-// Which images a baseline that allows allowedRegistries lets in.
+// imageCases are images, and whether a baseline with allowedRegistries allows them.
 var imageCases = []struct {
 	image string
-	// want is "" if it is let in, or what the refusal says.
+	// want is "" if the image is allowed, or a part of the message.
 	want string
 }{
 	// By host.
@@ -44,7 +40,7 @@ var imageCases = []struct {
 	{"registry.example.com/a/b@" + sha512, ""},
 	{"REGISTRY.example.com/a", ""},
 	{"Registry.Example.COM/a/b:v1", ""},
-	// What only looks like it.
+	// Hosts that resemble an allowed one.
 	{"registry.example.com.evil.io/a", "allowed registry"},
 	{"evil.io/registry.example.com/a", "allowed registry"},
 	{"evilregistry.example.com/a", "allowed registry"},
@@ -63,7 +59,7 @@ var imageCases = []struct {
 	{"registry_example.com/a", "not a valid reference"},
 	{"registry.example.com%2fa", "not a valid reference"},
 	{`registry.example.com\a`, "not a valid reference"},
-	// Of one part it is a name on Docker Hub, not a host.
+	// A reference of one part is a name on Docker Hub.
 	{"registry.example.com", ""}, // docker.io/library/registry.example.com
 	// By host, port and path.
 	{"harbor.example.com:5000/team/app", ""},
@@ -79,7 +75,7 @@ var imageCases = []struct {
 	{"harbor.example.com:5000/team/../other/app", "not a valid reference"},
 	{"harbor.example.com:port/team/app", "not a valid reference"},
 	{"harbor.example.com:/team/app", "not a valid reference"},
-	// Allowed with a slash at the end.
+	// An allowed registry with a slash at the end.
 	{"ghcr.io/acme/app", ""},
 	{"ghcr.io/acme/tools/app:v2", ""},
 	{"ghcr.io/acme", ""},
@@ -106,7 +102,7 @@ var imageCases = []struct {
 	{"docker.com/library/nginx", "allowed registry"},
 	{"docker.io.evil.io/library/nginx", "allowed registry"},
 	{"DOCKER.IO/library/nginx", ""},
-	// IDs of images that a node may have, wherever they came from.
+	// IDs of images, which a node may have from any registry.
 	{sha256, "not a valid reference"},
 	{"sha256:0123456789ab", "not a valid reference"},
 	{strings.TrimPrefix(sha256, "sha256:"), "not a valid reference"},
@@ -135,7 +131,7 @@ var imageCases = []struct {
 	{"registry.example.com/a:V1", ""},
 	{"NGINX", "not a valid reference"},
 	{"Library/nginx", "allowed registry"},
-	// Parts that are empty or odd.
+	// Empty and invalid parts.
 	{"registry.example.com/", "not a valid reference"},
 	{"registry.example.com//a", "not a valid reference"},
 	{"registry.example.com/a/", "not a valid reference"},
@@ -160,35 +156,39 @@ var imageCases = []struct {
 	{"registry.еxample.com/a", "not a valid reference"}, // a Cyrillic letter
 }
 
-func TestImages(t *testing.T) {
+func TestImages_OnlyAllowedRegistriesAndDigests(t *testing.T) {
 	t.Parallel()
-	namespace := newNamespace(t, "a", nil)
-	digests := newNamespace(t, "digests", map[string]string{"digests": "required"})
-	newBaseline(t, "registries", v1alpha1.SecurityBaselineSpec{
+	namespace := env.NewNamespace(t, "a", nil)
+	digests := env.NewNamespace(t, "digests", map[string]string{"digests": "required"})
+	env.NewBaseline(t, "registries", v1alpha1.SecurityBaselineSpec{
 		Images: &v1alpha1.Images{AllowedRegistries: allowedRegistries}, Contact: "#platform",
 	})
-	strict := newBaseline(t, "digests", v1alpha1.SecurityBaselineSpec{
+	strict := env.NewBaseline(t, "digests", v1alpha1.SecurityBaselineSpec{
 		Priority: 1, Images: &v1alpha1.Images{RequireDigest: true},
 	})
-	change(t, strict, func(b *v1alpha1.SecurityBaseline) { b.Spec.NamespaceSelector.MatchLabels["digests"] = "required" })
-	inPlace(t, strict)
-	runnable(t, namespace.Name)
-	runnable(t, digests.Name)
-	heeded(t, func(ctx context.Context) error { return tried(ctx, admin, podWith(namespace.Name, "evil.io/a")) },
+	update(t, strict, func(b *v1alpha1.SecurityBaseline) { b.Spec.NamespaceSelector.MatchLabels["digests"] = "required" })
+	env.WaitForReady(t, strict)
+	env.WaitForServiceAccount(t, namespace.Name)
+	env.WaitForServiceAccount(t, digests.Name)
+	waitForForbidden(t, func(ctx context.Context) error {
+		return dryRunCreate(ctx, env.Admin, newPodWithImage(namespace.Name, "evil.io/a"))
+	},
 		"container app: image evil.io/a (evil.io/a) does not come from an allowed registry (registry.example.com, ",
-		"): rule images.allowedRegistries of SecurityBaseline "+suffix(t)+"-registries; ask #platform")
-	heeded(t, func(ctx context.Context) error { return tried(ctx, admin, podWith(digests.Name, "evil.io/a:v1")) },
-		"container app: image evil.io/a:v1 does not name a digest, as name@sha256:...: rule images.requireDigest of SecurityBaseline "+strict.Name+
-			"; ask whoever looks after it")
+		"): rule images.allowedRegistries of SecurityBaseline "+testutil.Name(t)+"-registries; contact #platform")
+	waitForForbidden(t, func(ctx context.Context) error {
+		return dryRunCreate(ctx, env.Admin, newPodWithImage(digests.Name, "evil.io/a:v1"))
+	},
+		"container app: image evil.io/a:v1 has no digest; add one, as in name@sha256:...: rule images.requireDigest of SecurityBaseline "+strict.Name+
+			"; contact your cluster administrator")
 
 	for _, test := range imageCases {
 		t.Run(test.image, func(t *testing.T) {
-			err := tried(t.Context(), admin, podWith(namespace.Name, test.image))
+			err := dryRunCreate(t.Context(), env.Admin, newPodWithImage(namespace.Name, test.image))
 			if test.want == "" {
-				must(t, err)
+				testutil.Must(t, err)
 				return
 			}
-			must(t, refusedWith(err, "container app: image ", test.image, test.want))
+			testutil.Must(t, testutil.CheckForbidden(err, "container app: image ", test.image, test.want))
 		})
 	}
 	for _, test := range []struct {
@@ -205,29 +205,29 @@ func TestImages(t *testing.T) {
 		{"nginx@" + sha256[:len(sha256)-1], false},
 	} {
 		t.Run("digest of "+test.image, func(t *testing.T) {
-			err := tried(t.Context(), admin, podWith(digests.Name, test.image))
+			err := dryRunCreate(t.Context(), env.Admin, newPodWithImage(digests.Name, test.image))
 			if test.names {
-				must(t, err)
+				testutil.Must(t, err)
 				return
 			}
-			must(t, refusedWith(err, "rule images"))
+			testutil.Must(t, testutil.CheckForbidden(err, "rule images"))
 		})
 	}
 }
 
-// id matches the IDs of images, whole or cut.
-var id = regexp.MustCompile("^sha(256|384|512):[^/]*$")
+// imageID matches the IDs of images, whole or shortened.
+var imageID = regexp.MustCompile("^sha(256|384|512):[^/]*$")
 
-// allows says what distribution/reference, which the kubelet asks, has to say of
-// an image: whether its host and path are among allowedRegistries. It is an error
-// if it is not a reference, or if nothing in it is a host.
-func allows(image string) (bool, error) {
+// isAllowed reports whether the host and the path of an image are among allowedRegistries, as
+// distribution/reference parses them, which the kubelet uses. It returns an error if the
+// image is not a reference or has no host.
+func isAllowed(image string) (bool, error) {
 	named, err := reference.ParseNormalizedNamed(image)
 	if err != nil {
 		return false, err
 	}
-	if id.MatchString(image) {
-		// The runtime takes it for the ID of an image that the node has already.
+	if imageID.MatchString(image) {
+		// The container runtime treats it as the ID of an image on the node.
 		return false, fmt.Errorf("%q is the ID of an image", image)
 	}
 	host, path := reference.Domain(named), reference.Path(named)
@@ -247,15 +247,17 @@ func allows(image string) (bool, error) {
 	return false, nil
 }
 
-// What the policy says of references is what distribution/reference says, of
-// those in the table and of many that are made from parts of them.
-func TestImagePolicyParsesAsDistributionDoes(t *testing.T) {
+// TestImages_ParsedAsDistributionReferenceDoes compares the policy with distribution/reference, for
+// the images of the table and for random ones.
+func TestImages_ParsedAsDistributionReferenceDoes(t *testing.T) {
 	t.Parallel()
-	namespace := newNamespace(t, "a", nil)
-	baseline := newBaseline(t, "registries", v1alpha1.SecurityBaselineSpec{Images: &v1alpha1.Images{AllowedRegistries: allowedRegistries}})
-	inPlace(t, baseline)
-	runnable(t, namespace.Name)
-	heeded(t, func(ctx context.Context) error { return tried(ctx, admin, podWith(namespace.Name, "evil.io/a")) })
+	namespace := env.NewNamespace(t, "a", nil)
+	baseline := env.NewBaseline(t, "registries", v1alpha1.SecurityBaselineSpec{Images: &v1alpha1.Images{AllowedRegistries: allowedRegistries}})
+	env.WaitForReady(t, baseline)
+	env.WaitForServiceAccount(t, namespace.Name)
+	waitForForbidden(t, func(ctx context.Context) error {
+		return dryRunCreate(ctx, env.Admin, newPodWithImage(namespace.Name, "evil.io/a"))
+	})
 
 	const many = 3000
 	seed := rand.Uint64()
@@ -275,16 +277,16 @@ func TestImagePolicyParsesAsDistributionDoes(t *testing.T) {
 	for range 4 {
 		workers.Go(func() {
 			for image := range images {
-				allowed, parseErr := allows(image)
-				err := tried(t.Context(), admin, podWith(namespace.Name, image))
+				allowed, parseErr := isAllowed(image)
+				err := dryRunCreate(t.Context(), env.Admin, newPodWithImage(namespace.Name, image))
 				switch {
 				case parseErr != nil:
-					err = refusedWith(err, "is not a valid reference")
+					err = testutil.CheckForbidden(err, "is not a valid reference")
 				case !allowed:
-					err = refusedWith(err, "does not come from an allowed registry")
+					err = testutil.CheckForbidden(err, "does not come from an allowed registry")
 				}
 				if err != nil {
-					t.Errorf("%q: distribution/reference says allowed=%t (%v): %v", image, allowed, parseErr, err)
+					t.Errorf("%q: got %v, want what distribution/reference says: allowed=%t (%v)", image, err, allowed, parseErr)
 				}
 			}
 		})
@@ -292,7 +294,7 @@ func TestImagePolicyParsesAsDistributionDoes(t *testing.T) {
 	workers.Wait()
 }
 
-// randomImage joins parts that references are made of, some of them odd.
+// randomImage joins parts of references, valid and invalid ones.
 func randomImage(random *rand.Rand) string {
 	parts := []string{
 		"registry.example.com", "harbor.example.com", "docker.io", "index.docker.io", "ghcr.io", "localhost", "[2001:db8::1]", "Mixed.example.com", "evil.io",
@@ -304,129 +306,9 @@ func randomImage(random *rand.Rand) string {
 	for range 1 + random.IntN(6) {
 		image.WriteString(parts[random.IntN(len(parts))])
 	}
-	// Kubernetes itself refuses space around it.
+	// Kubernetes rejects leading and trailing space.
 	if trimmed := strings.TrimSpace(image.String()); trimmed != "" {
 		return trimmed
 	}
 	return "a"
-}
-
-// Every container is looked at, in a pod and in whatever makes pods; what was
-// there before goes on.
-func TestImagesOfEveryContainerAndTemplate(t *testing.T) {
-	t.Parallel()
-	namespace := newNamespace(t, "a", nil)
-	runnable(t, namespace.Name)
-	before := deploy(t, namespace.Name, corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: "evil.io/before"}}})
-	old := podWith(namespace.Name, "evil.io/before")
-	must(t, admin.Create(t.Context(), old))
-	older := podWith(namespace.Name, "evil.io/before")
-	must(t, admin.Create(t.Context(), older))
-	baseline := newBaseline(t, "registries", v1alpha1.SecurityBaselineSpec{Images: &v1alpha1.Images{AllowedRegistries: []string{"registry.example.com"}}})
-	inPlace(t, baseline)
-
-	const good, bad = "registry.example.com/a", "evil.io/a"
-	heeded(t, func(ctx context.Context) error { return tried(ctx, admin, podWith(namespace.Name, bad)) })
-	container := func(name, image string) corev1.Container { return corev1.Container{Name: name, Image: image} }
-	for name, pod := range map[string]corev1.PodSpec{
-		"main": {Containers: []corev1.Container{container("good", good), container("main", bad)}},
-		"init": {Containers: []corev1.Container{container("good", good)}, InitContainers: []corev1.Container{container("fine", good), container("init", bad)}},
-		"sidecar": {Containers: []corev1.Container{container("good", good)}, InitContainers: []corev1.Container{
-			{Name: "sidecar", Image: bad, RestartPolicy: ptr.To(corev1.ContainerRestartPolicyAlways)},
-		}},
-	} {
-		for kind, object := range whatMakes(namespace.Name, pod) {
-			t.Run(name+" of a "+kind, func(t *testing.T) {
-				must(t, refusedWith(tried(t.Context(), admin, object), "container "+name+": image "+bad))
-			})
-		}
-	}
-	for kind, object := range whatMakes(namespace.Name, corev1.PodSpec{Containers: []corev1.Container{container("good", good)}}) {
-		t.Run("a good "+kind, func(t *testing.T) { must(t, tried(t.Context(), admin, object)) })
-	}
-
-	t.Run("an ephemeral container", func(t *testing.T) {
-		pod := podWith(namespace.Name, good)
-		must(t, admin.Create(t.Context(), pod))
-		debug := func(image string) error {
-			debugged := pod.DeepCopy()
-			debugged.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{
-				Name: "debug", Image: image, TerminationMessagePolicy: corev1.TerminationMessageReadFile, ImagePullPolicy: corev1.PullAlways,
-			}}}
-			return admin.SubResource("ephemeralcontainers").Update(t.Context(), debugged)
-		}
-		must(t, refusedWith(debug(bad), "container debug: image "+bad))
-		must(t, debug(good))
-	})
-	t.Run("a volume that is an image", func(t *testing.T) {
-		for image, want := range map[string]string{bad: "volume data: image " + bad, good: ""} {
-			pod := corev1.PodSpec{Containers: []corev1.Container{container("good", good)}, Volumes: []corev1.Volume{{
-				Name: "data", VolumeSource: corev1.VolumeSource{Image: &corev1.ImageVolumeSource{Reference: image}},
-			}}}
-			for kind, object := range whatMakes(namespace.Name, pod) {
-				err := tried(t.Context(), admin, object)
-				if want != "" {
-					err = refusedWith(err, want)
-				}
-				if err != nil {
-					t.Errorf("%s of a %s: %v", image, kind, err)
-				}
-			}
-		}
-	})
-	t.Run("what was there is scaled and labelled", func(t *testing.T) {
-		change(t, before, func(d *appsv1.Deployment) { d.Spec.Replicas = ptr.To[int32](2) })
-		change(t, old, func(p *corev1.Pod) { metav1.SetMetaDataLabel(&p.ObjectMeta, "a", "b") })
-		change(t, old, func(p *corev1.Pod) { p.Spec.ActiveDeadlineSeconds = ptr.To[int64](3600) })
-		renamed := old.DeepCopy()
-		renamed.Spec.Containers[0].Image = "evil.io/after"
-		must(t, refusedWith(admin.Update(t.Context(), renamed), "container app: image evil.io/after"))
-		must(t, admin.Delete(t.Context(), old))
-	})
-	t.Run("what was there may be debugged, with a good image", func(t *testing.T) {
-		for image, want := range map[string]string{good: "", bad: "container debug: image " + bad} {
-			debugged := older.DeepCopy()
-			debugged.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{
-				Name: "debug", Image: image, TerminationMessagePolicy: corev1.TerminationMessageReadFile, ImagePullPolicy: corev1.PullAlways,
-			}}}
-			err := admin.SubResource("ephemeralcontainers").Update(t.Context(), debugged, &client.SubResourceUpdateOptions{UpdateOptions: client.UpdateOptions{DryRun: []string{"All"}}})
-			if want != "" {
-				err = refusedWith(err, want)
-			}
-			must(t, err)
-		}
-	})
-	t.Run("whoever restarts what was there hears that it cannot be", func(t *testing.T) {
-		heeded(t, func(ctx context.Context) error {
-			if err := admin.Get(ctx, client.ObjectKeyFromObject(before), before); err != nil {
-				return err
-			}
-			metav1.SetMetaDataAnnotation(&before.Spec.Template.ObjectMeta, "kubectl.kubernetes.io/restartedAt", "now")
-			return admin.Update(ctx, before)
-		}, "container app: image evil.io/before")
-	})
-	t.Run("more containers than anybody has, and as many registries as there may be", func(t *testing.T) {
-		change(t, baseline, func(b *v1alpha1.SecurityBaseline) {
-			b.Spec.Images.AllowedRegistries = []string{"registry.example.com"}
-			for i := range 63 {
-				b.Spec.Images.AllowedRegistries = append(b.Spec.Images.AllowedRegistries, fmt.Sprintf("registry-%d.example.com/%s", i, strings.Repeat("path/", 20)))
-			}
-		})
-		pod := corev1.PodSpec{}
-		for i := range 100 {
-			pod.Containers = append(pod.Containers, container(fmt.Sprintf("c%d", i), good+"/"+strings.Repeat("b/", 20)+"c"))
-		}
-		eventually(t, func(ctx context.Context) error { return tried(ctx, admin, podOf(namespace.Name, pod)) })
-		pod.Containers[99].Image = bad
-		heeded(t, func(ctx context.Context) error { return tried(ctx, admin, podOf(namespace.Name, pod)) }, "container c99: image "+bad)
-	})
-	t.Run("what was there is changed to another bad image", func(t *testing.T) {
-		heeded(t, func(ctx context.Context) error {
-			if err := admin.Get(ctx, client.ObjectKeyFromObject(before), before); err != nil {
-				return err
-			}
-			before.Spec.Template.Spec.Containers[0].Image = bad
-			return admin.Update(ctx, before)
-		}, "container app: image "+bad)
-	})
 }

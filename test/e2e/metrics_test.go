@@ -13,11 +13,12 @@ import (
 	networkingv1 "k8s.io/api/networking/v1"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/test/testutil"
 )
 
-// scrape returns the operator's metrics as Prometheus reads them.
-func scrape(ctx context.Context) (map[string]*dto.MetricFamily, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+metricsAddress+"/metrics", nil)
+// scrapeMetrics returns the operator's metrics as Prometheus reads them.
+func scrapeMetrics(ctx context.Context) (map[string]*dto.MetricFamily, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+env.metricsAddress+"/metrics", nil)
 	if err != nil {
 		return nil, err
 	}
@@ -30,8 +31,8 @@ func scrape(ctx context.Context) (map[string]*dto.MetricFamily, error) {
 	return parser.TextToMetricFamilies(response.Body)
 }
 
-// sample returns the metric of a family that has these labels and no others.
-func sample(families map[string]*dto.MetricFamily, family string, labels map[string]string) *dto.Metric {
+// findMetric returns the metric of a family that has these labels and no others.
+func findMetric(families map[string]*dto.MetricFamily, family string, labels map[string]string) *dto.Metric {
 	for _, metric := range families[family].GetMetric() {
 		matches := len(metric.Label) == len(labels)
 		for _, label := range metric.Label {
@@ -44,29 +45,29 @@ func sample(families map[string]*dto.MetricFamily, family string, labels map[str
 	return nil
 }
 
-func TestMetrics(t *testing.T) {
+func TestMetrics_DescribeBaseline(t *testing.T) {
 	t.Parallel()
-	namespace, excepted := newNamespace(t, "a", nil), newNamespace(t, "b", nil)
-	spec := everything()
-	spec.Exceptions = []v1alpha1.Exception{migration(excepted.Name, nil)}
-	baseline := newBaseline(t, "all", spec)
-	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	evaluated(t, excepted.Name, baseline, v1alpha1.StateExcepted)
-	// What is counted is there before it is counted: else the first would not be seen.
-	eventually(t, func(ctx context.Context) error {
-		families, err := scrape(ctx)
-		if sample(families, "securitybaseline_drifts_total", map[string]string{"baseline": baseline.Name, "control": "Network"}) == nil {
-			return errors.Join(err, errors.New("no counter"))
+	namespace, excepted := env.NewNamespace(t, "a", nil), env.NewNamespace(t, "b", nil)
+	spec := defaultSpec()
+	spec.Exceptions = []v1alpha1.Exception{migrationException(excepted.Name, nil)}
+	baseline := env.NewBaseline(t, "all", spec)
+	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	env.WaitForReport(t, excepted.Name, baseline, v1alpha1.StateExcepted)
+	// A counter must exist before the first increment: else Prometheus does not see it.
+	testutil.WaitFor(t, func(ctx context.Context) error {
+		families, err := scrapeMetrics(ctx)
+		if findMetric(families, "securitybaseline_drifts_total", map[string]string{"baseline": baseline.Name, "control": "Network"}) == nil {
+			return errors.Join(err, errors.New("metrics: got no counter securitybaseline_drifts_total, want one"))
 		}
 		return nil
 	})
-	change(t, policy(t, namespace.Name, "default-deny"), func(p *networkingv1.NetworkPolicy) {
+	update(t, env.WaitForPolicy(t, namespace.Name, "default-deny"), func(p *networkingv1.NetworkPolicy) {
 		p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{}}
 	})
 
 	name, network := baseline.Name, string(v1alpha1.ControlNetwork)
-	eventually(t, func(ctx context.Context) error {
-		families, err := scrape(ctx)
+	testutil.WaitFor(t, func(ctx context.Context) error {
+		families, err := scrapeMetrics(ctx)
 		if err != nil {
 			return err
 		}
@@ -85,43 +86,43 @@ func TestMetrics(t *testing.T) {
 			{"securitybaseline_violations", map[string]string{"baseline": name}, 0},
 			{"securitybaseline_violating_pods", map[string]string{"baseline": name}, 0},
 		} {
-			if metric := sample(families, gauge.family, gauge.labels); metric == nil || metric.GetGauge().GetValue() != gauge.want {
-				return fmt.Errorf("%s%v is %v, not %v", gauge.family, gauge.labels, metric, gauge.want)
+			if metric := findMetric(families, gauge.family, gauge.labels); metric == nil || metric.GetGauge().GetValue() != gauge.want {
+				return fmt.Errorf("%s%v: got %v, want %v", gauge.family, gauge.labels, metric, gauge.want)
 			}
 		}
 		for _, counter := range []string{"securitybaseline_drifts_total", "securitybaseline_drifts_healed_total"} {
-			if metric := sample(families, counter, map[string]string{"baseline": name, "control": network}); metric.GetCounter().GetValue() != 1 {
-				return fmt.Errorf("%s is %v, not 1", counter, metric)
+			if metric := findMetric(families, counter, map[string]string{"baseline": name, "control": network}); metric.GetCounter().GetValue() != 1 {
+				return fmt.Errorf("%s: got %v, want 1", counter, metric)
 			}
 		}
-		healing := sample(families, "securitybaseline_drift_healing_seconds", map[string]string{"baseline": name, "control": network}).GetHistogram()
-		if healing.GetSampleCount() != 1 || healing.GetSampleSum() <= 0 || healing.GetSampleSum() > patience.Seconds() {
-			return fmt.Errorf("the histogram has %v", healing)
+		healing := findMetric(families, "securitybaseline_drift_healing_seconds", map[string]string{"baseline": name, "control": network}).GetHistogram()
+		if healing.GetSampleCount() != 1 || healing.GetSampleSum() <= 0 || healing.GetSampleSum() > testutil.Timeout.Seconds() {
+			return fmt.Errorf("the histogram: got %v, want one sample of at most %s", healing, testutil.Timeout)
 		}
-		last := sample(families, "securitybaseline_last_full_evaluation_timestamp_seconds", map[string]string{"baseline": name}).GetGauge().GetValue()
+		last := findMetric(families, "securitybaseline_last_full_evaluation_timestamp_seconds", map[string]string{"baseline": name}).GetGauge().GetValue()
 		if last < float64(baseline.CreationTimestamp.Unix()) {
-			return fmt.Errorf("the last full evaluation was at %v", last)
+			return fmt.Errorf("the last full evaluation: got %v, want not before %d", last, baseline.CreationTimestamp.Unix())
 		}
 		return nil
 	})
 
-	// No label grows with the number of namespaces.
-	families, err := scrape(t.Context())
-	must(t, err)
+	// No metric has a label for namespaces.
+	families, err := scrapeMetrics(t.Context())
+	testutil.Must(t, err)
 	for _, family := range families {
 		for _, metric := range family.GetMetric() {
 			for _, label := range metric.Label {
 				if label.GetValue() == namespace.Name {
-					t.Errorf("%s has a label %s=%s", family.GetName(), label.GetName(), label.GetValue())
+					t.Errorf("labels of %s: got %s=%s, want no namespace", family.GetName(), label.GetName(), label.GetValue())
 				}
 			}
 		}
 	}
 
-	// A baseline that is gone leaves nothing behind.
-	must(t, admin.Delete(t.Context(), baseline))
-	eventually(t, func(ctx context.Context) error {
-		families, err := scrape(ctx)
+	// After the deletion of the baseline no metric has its name.
+	testutil.Must(t, env.Admin.Delete(t.Context(), baseline))
+	testutil.WaitFor(t, func(ctx context.Context) error {
+		families, err := scrapeMetrics(ctx)
 		if err != nil {
 			return err
 		}
@@ -129,7 +130,7 @@ func TestMetrics(t *testing.T) {
 			for _, metric := range family.GetMetric() {
 				for _, label := range metric.Label {
 					if label.GetName() == "baseline" && label.GetValue() == name {
-						return fmt.Errorf("%s still speaks of it", family.GetName())
+						return fmt.Errorf("labels of %s: got baseline=%s, want none", family.GetName(), name)
 					}
 				}
 			}

@@ -15,10 +15,11 @@ import (
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/test/cluster"
+	"github.com/securitybaseline/operator/test/testutil"
 )
 
-// baselinesIn returns the baselines of a file.
-func baselinesIn(t *testing.T, file string) []v1alpha1.SecurityBaseline {
+// readBaselines returns the baselines of a file.
+func readBaselines(t *testing.T, file string) []v1alpha1.SecurityBaseline {
 	t.Helper()
 	data, err := os.ReadFile(file)
 	if err != nil {
@@ -36,8 +37,9 @@ func baselinesIn(t *testing.T, file string) []v1alpha1.SecurityBaseline {
 	}
 }
 
-// selected makes a namespace that a baseline selects, by its labels or by its name.
-func selected(t *testing.T, local *cluster.Cluster, baseline *v1alpha1.SecurityBaseline) string {
+// createSelectedNamespace creates a namespace that a baseline selects, by its labels or by
+// its name, and returns the name.
+func createSelectedNamespace(t *testing.T, local *cluster.Cluster, baseline *v1alpha1.SecurityBaseline) string {
 	t.Helper()
 	namespace := corev1.Namespace{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "Namespace"}}
 	namespace.Name = "for-" + baseline.Name
@@ -55,15 +57,15 @@ func selected(t *testing.T, local *cluster.Cluster, baseline *v1alpha1.SecurityB
 	if err != nil {
 		t.Fatal(err)
 	}
-	must(t, local, string(manifest), "apply", "-f", "-")
+	testutil.Kubectl(t, local, string(manifest), "apply", "-f", "-")
 	return namespace.Name
 }
 
-// Every sample is accepted as it stands, is in force in a namespace that it selects,
-// and goes again without leaving anything.
-func TestEverySample(t *testing.T) {
-	local := installed(t)
-	stop := startOperator(t, local)
+// TestSamples_AppliedAndRemoved applies each sample unchanged, waits until a namespace
+// that it selects is compliant, and removes the sample with everything that it applied.
+func TestSamples_AppliedAndRemoved(t *testing.T) {
+	local := testutil.InstallCluster(t)
+	stop := testutil.StartOperator(t, local, cluster.OperatorOptions{})
 	defer stop()
 	files, err := filepath.Glob(filepath.Join(cluster.Root(), "config", "samples", "*.yaml"))
 	if err != nil {
@@ -80,21 +82,21 @@ func TestEverySample(t *testing.T) {
 		}
 		t.Run(name, func(t *testing.T) {
 			if !bytes.Contains(readme, []byte("]("+name+")")) {
-				t.Error("the README does not mention it")
+				t.Errorf("the README of the samples has no link to %s", name)
 			}
-			must(t, local, "", "apply", "-f", file)
-			for _, baseline := range baselinesIn(t, file) {
-				namespace := selected(t, local, &baseline)
-				eventually(t, local, "", "wait", "--for=condition=Ready", "securitybaseline/"+baseline.Name, "--timeout=1s")
-				eventually(t, local, "", "wait", "--for=jsonpath={.state}=Compliant", "baselinereport/security-baseline", "-n", namespace, "--timeout=1s")
-				takeAlong(t, local, baseline.Name)
-				if left := must(t, local, "", "get", "networkpolicies,rolebindings", "-n", namespace, "-o", "name"); left != "" {
-					t.Errorf("left: %s", left)
+			testutil.Kubectl(t, local, "", "apply", "-f", file)
+			for _, baseline := range readBaselines(t, file) {
+				namespace := createSelectedNamespace(t, local, &baseline)
+				testutil.WaitForKubectl(t, local, "wait", "--for=condition=Ready", "securitybaseline/"+baseline.Name, "--timeout=1s")
+				testutil.WaitForKubectl(t, local, "wait", "--for=jsonpath={.state}=Compliant", "baselinereport/security-baseline", "-n", namespace, "--timeout=1s")
+				deleteWithManagedObjects(t, local, baseline.Name)
+				if left := testutil.Kubectl(t, local, "", "get", "networkpolicies,rolebindings", "-n", namespace, "-o", "name"); left != "" {
+					t.Errorf("objects after the removal: got %s, want none", left)
 				}
 			}
 		})
 	}
 	if len(files) < 10 {
-		t.Errorf("only %d samples", len(files))
+		t.Errorf("samples: got %d, want at least 10", len(files))
 	}
 }

@@ -1,20 +1,20 @@
-// Package install proves, on control planes of its own, that the operator can be
-// taken away again and that it makes do with an older API server.
+// Package install tests, on control planes of its own, how the operator is installed,
+// upgraded and uninstalled, and that it works with older API servers.
 package install
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
-
-	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/securitybaseline/operator/test/cluster"
+	"github.com/securitybaseline/operator/test/testutil"
 )
 
-const guarded = `
+const guardedManifest = `
 apiVersion: v1
 kind: Namespace
 metadata:
@@ -43,92 +43,95 @@ spec:
   guard: {}
 `
 
-// tries are refused while the operator is installed.
-var tries = [][]string{
-	// A pod from anywhere, that states nothing.
+// deniedCommands are denied while the operator is installed and everything is in force.
+var deniedCommands = [][]string{
+	// A pod of an image from any registry, without limits.
 	{"run", "web", "--image=evil.io/web", "-n", "guarded", "--dry-run=server"},
 	{"create", "clusterrolebinding", "jane", "--clusterrole=cluster-admin", "--user=jane", "--dry-run=server"},
-	// A change of what the operator wrote, and of a label that it set.
+	// A change of a managed object, and of a label that the operator set.
 	{"annotate", "networkpolicy", "security-baseline-default-deny", "-n", "guarded", "a=b", "--dry-run=server"},
 	{"label", "namespace", "guarded", "guard.securitybaseline.io/baseline-", "--dry-run=server"},
 }
 
-// hardened starts a control plane with everything in force, and returns what stops
-// the operator.
-func hardened(t *testing.T) (*cluster.Cluster, func()) {
+// startHardenedCluster starts a control plane with guardedManifest in force. The function
+// that it returns stops the operator.
+func startHardenedCluster(t *testing.T) (*cluster.Cluster, func()) {
 	t.Helper()
-	local := installed(t)
-	stop := startOperator(t, local)
-	must(t, local, guarded, "apply", "-f", "-")
-	must(t, local, "", "wait", "--for=condition=Ready", "securitybaseline", "everything", "--timeout=60s")
-	must(t, local, "", "wait", "--for=create", "serviceaccount/default", "-n", "guarded", "--timeout=60s")
-	for _, try := range tries {
-		eventually(t, local, "ValidatingAdmissionPolicy", try...)
+	local := testutil.InstallCluster(t)
+	stop := testutil.StartOperator(t, local, cluster.OperatorOptions{})
+	testutil.Kubectl(t, local, guardedManifest, "apply", "-f", "-")
+	testutil.Kubectl(t, local, "", "wait", "--for=condition=Ready", "securitybaseline", "everything", testutil.TimeoutFlag)
+	testutil.Kubectl(t, local, "", "wait", "--for=create", "serviceaccount/default", "-n", "guarded", testutil.TimeoutFlag)
+	for _, command := range deniedCommands {
+		testutil.WaitForKubectlError(t, local, "ValidatingAdmissionPolicy", command...)
 	}
 	return local, stop
 }
 
-// takeAlong deletes a baseline, which takes along what it gave.
-func takeAlong(t *testing.T, local *cluster.Cluster, baseline string) {
+// deleteWithManagedObjects deletes a baseline and the objects that it applied.
+func deleteWithManagedObjects(t *testing.T, local *cluster.Cluster, baseline string) {
 	t.Helper()
-	must(t, local, "", "patch", "securitybaseline", baseline, "--type=merge", "-p", `{"spec":{"deletionPolicy":"Remove"}}`)
-	must(t, local, "", "wait", "--for=jsonpath={.metadata.finalizers}", "securitybaseline/"+baseline, "--timeout=60s")
-	must(t, local, "", "delete", "securitybaseline", baseline, "--timeout=60s")
+	testutil.Kubectl(t, local, "", "patch", "securitybaseline", baseline, "--type=merge", "-p", `{"spec":{"deletionPolicy":"Remove"}}`)
+	testutil.Kubectl(t, local, "", "wait", "--for=jsonpath={.metadata.finalizers}", "securitybaseline/"+baseline, testutil.TimeoutFlag)
+	testutil.Kubectl(t, local, "", "delete", "securitybaseline", baseline, testutil.TimeoutFlag)
 }
 
-// free checks that nothing is left that could refuse anything.
-func free(t *testing.T, local *cluster.Cluster) {
+// requireUninstalled waits until no policy is left that could deny a request, and until
+// the commands that were denied succeed.
+func requireUninstalled(t *testing.T, local *cluster.Cluster) {
 	t.Helper()
-	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, patience, true, func(context.Context) (bool, error) {
-		left, err := kubectl(t, local, "", "get", "validatingadmissionpolicies,validatingadmissionpolicybindings,mutatingadmissionpolicies,mutatingadmissionpolicybindings", "-o", "name")
-		return err == nil && !strings.Contains(left, "securitybaseline"), nil
+	testutil.WaitFor(t, func(ctx context.Context) error {
+		left, err := testutil.TryKubectl(ctx, local, "", "get",
+			"validatingadmissionpolicies,validatingadmissionpolicybindings,mutatingadmissionpolicies,mutatingadmissionpolicybindings", "-o", "name")
+		if strings.Contains(left, "securitybaseline") {
+			return errors.Join(err, fmt.Errorf("admission policies: got %s, want none of the operator", left))
+		}
+		return err
 	})
-	if err != nil {
-		t.Fatalf("policies are left: %v", err)
-	}
-	for _, try := range tries {
-		// What is gone cannot be changed either.
-		if _, err := kubectl(t, local, "", "get", "networkpolicy", "security-baseline-default-deny", "-n", "guarded"); err != nil && try[1] == "networkpolicy" {
+	for _, command := range deniedCommands {
+		// The policy may have been removed too, and then it cannot be changed.
+		_, err := testutil.TryKubectl(t.Context(), local, "", "get", "networkpolicy", "security-baseline-default-deny", "-n", "guarded")
+		if err != nil && command[1] == "networkpolicy" {
 			continue
 		}
-		eventually(t, local, "", try...)
+		testutil.WaitForKubectl(t, local, command...)
 	}
-	must(t, local, "", "create", "namespace", "new")
-	must(t, local, "", "delete", "namespace", "guarded", "new", "--timeout=60s")
+	testutil.Kubectl(t, local, "", "create", "namespace", "new")
+	testutil.Kubectl(t, local, "", "delete", "namespace", "guarded", "new", testutil.TimeoutFlag)
 }
 
-// With the guard on, in the order that the README says, what is left is a cluster
-// in which everything works.
-func TestUninstallLeavesAClusterInWhichEverythingWorks(t *testing.T) {
-	local, stop := hardened(t)
+// TestUninstall_DocumentedOrder stops the operator, deletes the baselines and then the
+// installation, as the README says. Afterwards every request must succeed again.
+func TestUninstall_DocumentedOrder(t *testing.T) {
+	local, stop := startHardenedCluster(t)
 	stop()
-	must(t, local, "", "delete", "securitybaselines", "--all", "--timeout=60s")
-	for _, try := range tries {
-		eventually(t, local, "", try...)
+	testutil.Kubectl(t, local, "", "delete", "securitybaselines", "--all", testutil.TimeoutFlag)
+	for _, command := range deniedCommands {
+		testutil.WaitForKubectl(t, local, command...)
 	}
-	must(t, local, "", "delete", "-k", filepath.Join(cluster.Root(), "config", "default"), "--timeout=120s")
-	free(t, local)
+	testutil.Kubectl(t, local, "", "delete", "-k", filepath.Join(cluster.Root(), "config", "default"), testutil.TimeoutFlag)
+	requireUninstalled(t, local)
 }
 
-// And with a baseline that takes along what it gave, in the order that the README
-// says: it goes first, while the operator runs.
-func TestUninstallTakesAlongWhatWasGiven(t *testing.T) {
-	local, stop := hardened(t)
-	takeAlong(t, local, "everything")
-	left := must(t, local, "", "get", "networkpolicies,rolebindings,limitranges,resourcequotas,serviceaccounts,baselinereports", "-n", "guarded",
-		"-l", "securitybaseline.io/baseline", "-o", "name") + must(t, local, "", "get", "namespace", "guarded", "-o", "jsonpath={.metadata.labels}")
+// TestUninstall_RemovesManagedObjectsWithDeletionPolicyRemove deletes the baseline first,
+// while the operator runs, as the README says.
+func TestUninstall_RemovesManagedObjectsWithDeletionPolicyRemove(t *testing.T) {
+	local, stop := startHardenedCluster(t)
+	deleteWithManagedObjects(t, local, "everything")
+	left := testutil.Kubectl(t, local, "", "get", "networkpolicies,rolebindings,limitranges,resourcequotas,serviceaccounts,baselinereports", "-n", "guarded",
+		"-l", "securitybaseline.io/baseline", "-o", "name") + testutil.Kubectl(t, local, "", "get", "namespace", "guarded", "-o", "jsonpath={.metadata.labels}")
 	if strings.Contains(left, "securitybaseline.io") || strings.Contains(left, "security-baseline") || strings.Contains(left, "pod-security") {
-		t.Errorf("left: %s", left)
+		t.Errorf("objects and labels after the deletion: got %s, want none of the operator", left)
 	}
 	stop()
-	must(t, local, "", "delete", "-k", filepath.Join(cluster.Root(), "config", "default"), "--timeout=120s")
-	free(t, local)
+	testutil.Kubectl(t, local, "", "delete", "-k", filepath.Join(cluster.Root(), "config", "default"), testutil.TimeoutFlag)
+	requireUninstalled(t, local)
 }
 
-// So is it if somebody deletes everything at once, with the operator running and
-// its baselines in force.
-func TestUninstallAtOnceLeavesAClusterInWhichEverythingWorks(t *testing.T) {
-	local, _ := hardened(t)
-	must(t, local, "", "delete", "-k", filepath.Join(cluster.Root(), "config", "default"), "--timeout=120s")
-	free(t, local)
+// TestUninstall_DeletingEverythingTogether deletes the installation while the operator
+// runs and its baseline is in force.
+func TestUninstall_DeletingEverythingTogether(t *testing.T) {
+	local, _ := startHardenedCluster(t)
+	testutil.Kubectl(t, local, "", "delete", "-k", filepath.Join(cluster.Root(), "config", "default"), testutil.TimeoutFlag)
+	requireUninstalled(t, local)
 }

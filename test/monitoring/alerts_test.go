@@ -11,9 +11,10 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/securitybaseline/operator/test/cluster"
+	"github.com/securitybaseline/operator/test/testutil"
 )
 
-// promtool runs it in a directory, and fails if it finds fault with something.
+// promtool runs promtool in a directory, and fails the test if the command fails.
 func promtool(t *testing.T, dir string, args ...string) {
 	t.Helper()
 	command := cluster.Tool(t.Context(), "promtool", args...)
@@ -23,79 +24,73 @@ func promtool(t *testing.T, dir string, args ...string) {
 	}
 }
 
-func read(t *testing.T, path ...string) []byte {
+func readFile(t *testing.T, path ...string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(filepath.Join(path...))
-	if err != nil {
-		t.Fatal(err)
-	}
+	testutil.Must(t, err)
 	return data
 }
 
-func write(t *testing.T, data []byte, path ...string) {
+func writeFile(t *testing.T, data []byte, path ...string) {
 	t.Helper()
-	if err := os.WriteFile(filepath.Join(path...), data, 0o600); err != nil {
-		t.Fatal(err)
-	}
+	testutil.Must(t, os.WriteFile(filepath.Join(path...), data, 0o600))
 }
 
-// rule is an alert, as far as it is looked at here.
-type rule struct {
+// alertRule is the part of an alert that the tests read.
+type alertRule struct {
 	Alert, Expr string
 	Annotations map[string]string
 }
 
-// alerts returns the groups of the PrometheusRule as Prometheus reads them, and the
-// rules in them.
-func alerts(t *testing.T) ([]byte, []rule) {
+// readAlerts returns the groups of the PrometheusRule in the format of Prometheus, and
+// their rules.
+func readAlerts(t *testing.T) ([]byte, []alertRule) {
 	t.Helper()
 	var manifest struct {
 		Spec map[string]any
 	}
-	if err := yaml.Unmarshal(read(t, cluster.Root(), "config", "prometheus", "prometheus_rule.yaml"), &manifest); err != nil {
+	if err := yaml.Unmarshal(readFile(t, cluster.Root(), "config", "prometheus", "prometheus_rule.yaml"), &manifest); err != nil {
 		t.Fatal(err)
 	}
 	data, err := yaml.Marshal(manifest.Spec)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var spec struct{ Groups []struct{ Rules []rule } }
+	testutil.Must(t, err)
+	var spec struct{ Groups []struct{ Rules []alertRule } }
 	if err := yaml.Unmarshal(data, &spec); err != nil {
 		t.Fatal(err)
 	}
-	var rules []rule
+	var rules []alertRule
 	for _, group := range spec.Groups {
 		rules = append(rules, group.Rules...)
 	}
 	return data, rules
 }
 
-func TestAlerts(t *testing.T) {
+func TestAlerts_TestedAndDocumented(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	data, rules := alerts(t)
-	write(t, data, dir, "alerts.yaml")
-	tests := read(t, "testdata", "alerts_test.yaml")
-	write(t, tests, dir, "alerts_test.yaml")
+	data, rules := readAlerts(t)
+	writeFile(t, data, dir, "alerts.yaml")
+	tests := readFile(t, "testdata", "alerts_test.yaml")
+	writeFile(t, tests, dir, "alerts_test.yaml")
 	promtool(t, dir, "check", "rules", "--lint=all", "--lint-fatal", "alerts.yaml")
 	promtool(t, dir, "test", "rules", "alerts_test.yaml")
 
 	if len(rules) == 0 {
-		t.Error("there are no alerts")
+		t.Error("alerts: got none, want some")
 	}
 	for _, rule := range rules {
 		t.Run(rule.Alert, func(t *testing.T) {
-			for _, what := range []string{`alertname: %s\n    exp_alerts:`, `alertname: %s\}`} {
-				if !regexp.MustCompile(fmt.Sprintf(what, rule.Alert)).Match(tests) {
-					t.Errorf("no test in which it %s", map[bool]string{true: "is silent", false: "fires"}[strings.HasSuffix(what, "}")])
+			for test, pattern := range map[string]string{"in which it is silent": `alertname: %s\}`, "in which it fires": `alertname: %s\n    exp_alerts:`} {
+				if !regexp.MustCompile(fmt.Sprintf(pattern, rule.Alert)).Match(tests) {
+					t.Errorf("tests of the alert: got none %s, want one", test)
 				}
 			}
 			runbook := "docs/runbooks/" + rule.Alert + ".md"
 			if !strings.HasSuffix(rule.Annotations["runbook_url"], "/"+runbook) {
-				t.Errorf("runbook_url is %s", rule.Annotations["runbook_url"])
+				t.Errorf("runbook_url: got %s, want one that ends in %s", rule.Annotations["runbook_url"], runbook)
 			}
-			if text := string(read(t, cluster.Root(), runbook)); !strings.HasPrefix(text, "# "+rule.Alert+"\n") {
-				t.Errorf("%s is not about it", runbook)
+			if text := string(readFile(t, cluster.Root(), runbook)); !strings.HasPrefix(text, "# "+rule.Alert+"\n") {
+				t.Errorf("title of %s: got another, want %s", runbook, rule.Alert)
 			}
 		})
 	}

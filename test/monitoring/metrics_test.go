@@ -1,5 +1,5 @@
-// Package monitoring proves that the alerts and the dashboard say what they are to
-// say, by promtool and by what the operator's executable exposes.
+// Package monitoring tests the alerts and the dashboard, with promtool and with the
+// metrics that the operator's executable exposes.
 package monitoring
 
 import (
@@ -10,26 +10,24 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/yaml"
 
 	"github.com/securitybaseline/operator/test/cluster"
+	"github.com/securitybaseline/operator/test/testutil"
 )
-
-// patience is how long a test waits for what must come.
-const patience = 2 * time.Minute
 
 func TestMain(m *testing.M) {
 	cluster.Main()
 	os.Exit(m.Run())
 }
 
-// what makes every metric be there: a baseline with all that is counted, and a
-// policy that somebody opens.
+// manifests and openPolicyPatch make the operator expose every metric: a baseline with
+// everything that is counted, and a change of a policy.
 const (
 	manifests = `
 apiVersion: v1
@@ -47,90 +45,65 @@ spec:
   exceptions:
   - {name: vendor, namespaces: [default], controls: [Network], reason: their charts move here in spring, expirationTime: "2099-01-01T00:00:00Z"}
 `
-	opened = `{"spec":{"ingress":[{}]}}`
+	openPolicyPatch = `{"spec":{"ingress":[{}]}}`
 )
 
-// operators are two replicas of the executable, as their Deployment runs them.
+// operators are two replicas of the executable, as its Deployment runs them.
 type operators struct {
 	local    *cluster.Cluster
 	audit    *cluster.Audit
 	managers []*cluster.Manager
 }
 
-// start starts them, and has them see a drift.
-func start(t *testing.T) *operators {
+// startOperators starts two replicas on a control plane, and changes a policy.
+func startOperators(t *testing.T) *operators {
 	t.Helper()
 	audit, flags, err := cluster.NewAudit(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	local, err := cluster.Start(t.Context(), flags...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = local.Stop() })
-	if err := local.Install(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	testutil.Must(t, err)
+	local := testutil.InstallCluster(t, flags...)
 	executable, err := cluster.BuildManager(t.Context(), t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
+	testutil.Must(t, err)
 	replicas := &operators{local: local, audit: audit}
 	for i := range 2 {
 		manager, err := local.StartManager(t.Context(), executable, filepath.Join(t.TempDir(), fmt.Sprintf("%d.log", i)), "--leader-elect")
-		if err != nil {
-			t.Fatal(err)
-		}
+		testutil.Must(t, err)
 		t.Cleanup(func() { _ = manager.Stop() })
 		replicas.managers = append(replicas.managers, manager)
 	}
-	replicas.kubectl(t, manifests, "apply", "-f", "-")
-	replicas.kubectl(t, "", "wait", "--for=condition=Ready", "securitybaseline/production", "--timeout=60s")
-	replicas.kubectl(t, "", "wait", "--for=create", "networkpolicy/security-baseline-default-deny", "-n", "shop", "--timeout=60s")
-	replicas.kubectl(t, "", "patch", "networkpolicy", "security-baseline-default-deny", "-n", "shop", "--type=merge", "-p", opened)
+	testutil.Kubectl(t, local, manifests, "apply", "-f", "-")
+	testutil.Kubectl(t, local, "", "wait", "--for=condition=Ready", "securitybaseline/production", testutil.TimeoutFlag)
+	testutil.Kubectl(t, local, "", "wait", "--for=create", "networkpolicy/security-baseline-default-deny", "-n", "shop", testutil.TimeoutFlag)
+	testutil.Kubectl(t, local, "", "patch", "networkpolicy", "security-baseline-default-deny", "-n", "shop", "--type=merge", "-p", openPolicyPatch)
 	return replicas
 }
 
-func (o *operators) kubectl(t *testing.T, input string, args ...string) string {
-	t.Helper()
-	command := o.local.Kubectl(t.Context(), args...)
-	command.Stdin = strings.NewReader(input)
-	out, err := command.CombinedOutput()
-	if err != nil {
-		t.Fatalf("kubectl %v: %v\n%s", args, err, out)
-	}
-	return strings.TrimSpace(string(out))
-}
-
-// series returns what both replicas expose, as Prometheus would label it. It waits
-// until the leader has counted the drift.
-func (o *operators) series(t *testing.T, token string) []string {
+// waitForSeries waits until the leader has counted the drift and returns the samples that
+// both replicas expose, with the labels that Prometheus adds.
+func (o *operators) waitForSeries(t *testing.T, token string) []string {
 	t.Helper()
 	var series []string
-	var last string
-	err := wait.PollUntilContextTimeout(t.Context(), 100*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	testutil.WaitFor(t, func(ctx context.Context) error {
 		series = nil
 		for i, manager := range o.managers {
 			status, body, err := manager.Scrape(ctx, token)
 			if err != nil || status != http.StatusOK {
-				last = fmt.Sprint(status, err, body)
-				return false, nil
+				return fmt.Errorf("replica %d: got status %d (%w), want %d: %s", i, status, err, http.StatusOK, body)
 			}
-			series = append(series, labelled(body, i)...)
+			series = append(series, addTargetLabels(body, i)...)
 		}
-		last = strings.Join(series, "\n")
-		return strings.Contains(last, "securitybaseline_drift_healing_seconds_count") && strings.Contains(last, `condition="Ready"`) &&
-			strings.Contains(last, "securitybaseline_drifts_by_manager_total"), nil
+		exposed := strings.Join(series, "\n")
+		for _, want := range []string{"securitybaseline_drift_healing_seconds_count", `condition="Ready"`, "securitybaseline_drifts_by_manager_total"} {
+			if !strings.Contains(exposed, want) {
+				return fmt.Errorf("samples: got %s, want %s among them", exposed, want)
+			}
+		}
+		return nil
 	})
-	if err != nil {
-		t.Fatalf("the replicas do not expose what they have seen: %s", last)
-	}
 	return series
 }
 
-// labelled adds the labels of a target to each sample.
-func labelled(body string, replica int) []string {
+// addTargetLabels returns the samples of a response with the labels of their target.
+func addTargetLabels(body string, replica int) []string {
 	target := fmt.Sprintf(`job="securitybaseline-metrics",namespace=%q,service="securitybaseline-metrics",endpoint="https",pod="manager-%d",instance="10.0.0.%d:8443"`,
 		cluster.OperatorNamespace, replica, replica)
 	var series []string
@@ -156,9 +129,8 @@ func cutLast(s, separator string) (before, after string, found bool) {
 	return s, "", false
 }
 
-// queries returns the expressions of the dashboard, with its variables as Grafana
-// fills them in.
-func queries(t *testing.T) []string {
+// dashboardQueries returns the expressions of the dashboard, with values of its variables.
+func dashboardQueries(t *testing.T) []string {
 	t.Helper()
 	var dashboard struct {
 		Panels []struct {
@@ -166,7 +138,7 @@ func queries(t *testing.T) []string {
 			Targets []struct{ Expr string }
 		}
 	}
-	if err := json.Unmarshal(read(t, cluster.Root(), "config", "grafana", "securitybaseline.json"), &dashboard); err != nil {
+	if err := json.Unmarshal(readFile(t, cluster.Root(), "config", "grafana", "securitybaseline.json"), &dashboard); err != nil {
 		t.Fatal(err)
 	}
 	var found []string
@@ -176,39 +148,39 @@ func queries(t *testing.T) []string {
 		}
 	}
 	if len(found) < len(dashboard.Panels) {
-		t.Errorf("%d queries in %d panels", len(found), len(dashboard.Panels))
+		t.Errorf("queries: got %d, want at least one for each of %d panels", len(found), len(dashboard.Panels))
 	}
 	return found
 }
 
-func TestWhatTheOperatorExposes(t *testing.T) {
+func TestMetrics_ExposedByReplicas(t *testing.T) {
 	t.Parallel()
-	replicas := start(t)
-	replicas.kubectl(t, "", "create", "namespace", "monitoring")
+	replicas := startOperators(t)
+	testutil.Kubectl(t, replicas.local, "", "create", "namespace", "monitoring")
 	for _, account := range []string{"prometheus-k8s", "stranger"} {
-		replicas.kubectl(t, "", "create", "serviceaccount", account, "-n", "monitoring")
+		testutil.Kubectl(t, replicas.local, "", "create", "serviceaccount", account, "-n", "monitoring")
 	}
-	replicas.kubectl(t, "", "apply", "-f", cluster.Root()+"/config/prometheus/metrics_reader_role_binding.yaml")
-	series := replicas.series(t, replicas.kubectl(t, "", "create", "token", "prometheus-k8s", "-n", "monitoring"))
+	testutil.Kubectl(t, replicas.local, "", "apply", "-f", cluster.Root()+"/config/prometheus/metrics_reader_role_binding.yaml")
+	series := replicas.waitForSeries(t, testutil.Kubectl(t, replicas.local, "", "create", "token", "prometheus-k8s", "-n", "monitoring"))
 
-	t.Run("is not for everybody", func(t *testing.T) {
-		for token, want := range map[string]int{"": http.StatusUnauthorized, replicas.kubectl(t, "", "create", "token", "stranger", "-n", "monitoring"): http.StatusForbidden} {
+	t.Run("only permitted users read metrics", func(t *testing.T) {
+		for token, want := range map[string]int{"": http.StatusUnauthorized, testutil.Kubectl(t, replicas.local, "", "create", "token", "stranger", "-n", "monitoring"): http.StatusForbidden} {
 			if status, body, err := replicas.managers[0].Scrape(t.Context(), token); status != want {
-				t.Errorf("%d %s %v, not %d", status, body, err, want)
+				t.Errorf("status: got %d (%v), want %d: %s", status, err, want, body)
 			}
 		}
 	})
-	t.Run("is found by every query of the dashboard", func(t *testing.T) {
-		expressions := queries(t)
+	t.Run("every query of the dashboard has a result", func(t *testing.T) {
+		expressions := dashboardQueries(t)
 		for i := range expressions {
-			// While all is well, this one finds nothing.
+			// This one has no result while every control is compliant.
 			expressions[i] = strings.Replace(expressions[i], `state!~"Compliant|Excepted|Overridden"`, `state=~"Compliant|Excepted"`, 1)
 		}
-		findsSomething(t, series, expressions)
+		requireResults(t, series, expressions)
 	})
-	t.Run("is what the alerts ask for", func(t *testing.T) {
-		_, rules := alerts(t)
-		// What they compare to a threshold is there, whatever its value.
+	t.Run("every metric of the alerts has a sample", func(t *testing.T) {
+		_, rules := readAlerts(t)
+		// What an alert compares to a threshold must exist, whatever its value.
 		threshold := regexp.MustCompile(`status!="True"|state="(Drifted|Contested)"`)
 		var expressions []string
 		for _, rule := range rules {
@@ -216,27 +188,27 @@ func TestWhatTheOperatorExposes(t *testing.T) {
 				expressions = append(expressions, threshold.ReplaceAllString(metric, `baseline="production"`))
 			}
 		}
-		findsSomething(t, series, expressions)
+		requireResults(t, series, expressions)
 	})
-	t.Run("has one leader", func(t *testing.T) {
-		findsSomething(t, series, []string{`sum(leader_election_master_status{name="leader.securitybaseline.io"}) == 1`})
+	t.Run("one replica is the leader", func(t *testing.T) {
+		requireResults(t, series, []string{`sum(leader_election_master_status{name="leader.securitybaseline.io"}) == 1`})
 	})
-	t.Run("needs each permission that only an executable needs", func(t *testing.T) {
+	t.Run("each permission of the executable is used", func(t *testing.T) {
 		permissions, err := cluster.Permissions("rbac/leader_election_role.yaml", "rbac/metrics_auth_role.yaml")
 		if err != nil {
 			t.Fatal(err)
 		}
 		unused, refused, err := replicas.audit.Compare(permissions)
 		if err != nil || len(permissions) == 0 || len(unused) > 0 || len(refused) > 0 {
-			t.Errorf("of %d permissions, %v are not needed; refused: %v (%v)", len(permissions), unused, refused, err)
+			t.Errorf("%d permissions: got unused %v and denied %v, want none (%v)", len(permissions), unused, refused, err)
 		}
 	})
-	t.Run("and the log is JSON with stable keys", func(t *testing.T) { replicas.logsAreJSON(t) })
+	t.Run("the log is JSON with stable keys", func(t *testing.T) { replicas.requireJSONLogs(t) })
 }
 
-// findsSomething has promtool evaluate the expressions over the series as they stood
-// for a day.
-func findsSomething(t *testing.T, series, expressions []string) {
+// requireResults has promtool evaluate the expressions after the samples have been the
+// same for a day. Each expression must have a result.
+func requireResults(t *testing.T, series, expressions []string) {
 	t.Helper()
 	type expectation struct {
 		Expr       string           `json:"expr"`
@@ -245,7 +217,9 @@ func findsSomething(t *testing.T, series, expressions []string) {
 	}
 	expectations := make([]expectation, 0, len(expressions))
 	for _, expression := range expressions {
-		expectations = append(expectations, expectation{"count(" + expression + ") > bool 0", "24h", []map[string]any{{"labels": "{}", "value": 1}}})
+		expectations = append(expectations, expectation{
+			Expr: "count(" + expression + ") > bool 0", EvalTime: "24h", ExpSamples: []map[string]any{{"labels": "{}", "value": 1}},
+		})
 	}
 	input := make([]map[string]string, 0, len(series))
 	for _, sample := range series {
@@ -260,41 +234,48 @@ func findsSomething(t *testing.T, series, expressions []string) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	write(t, data, dir, "queries_test.yaml")
+	writeFile(t, data, dir, "queries_test.yaml")
 	promtool(t, dir, "test", "rules", "queries_test.yaml")
 }
 
-// logsAreJSON checks each line of what the replicas logged, and that the drift is
-// among them.
-func (o *operators) logsAreJSON(t *testing.T) {
+// requireJSONLogs checks each line of the logs of the replicas, and waits for that of
+// the drift.
+func (o *operators) requireJSONLogs(t *testing.T) {
 	t.Helper()
+	var lines []string
+	testutil.WaitFor(t, func(context.Context) error {
+		var logs strings.Builder
+		for _, manager := range o.managers {
+			logs.Write(readFile(t, manager.LogFile))
+		}
+		lines = strings.Split(strings.TrimSpace(logs.String()), "\n")
+		if !slices.ContainsFunc(lines, func(line string) bool { return strings.Contains(line, `"msg":"Drift"`) }) {
+			return fmt.Errorf("logged drifts: got none in %d lines, want one", len(lines))
+		}
+		return nil
+	})
 	drifts := 0
-	for _, manager := range o.managers {
-		for line := range strings.SplitSeq(strings.TrimSpace(string(read(t, manager.LogFile))), "\n") {
-			var entry map[string]any
-			if err := json.Unmarshal([]byte(line), &entry); err != nil {
-				t.Errorf("%v: %s", err, line)
-				continue
+	for _, line := range lines {
+		var entry map[string]any
+		if err := json.Unmarshal([]byte(line), &entry); err != nil {
+			t.Errorf("log line: got %s, want JSON: %v", line, err)
+			continue
+		}
+		keys := []string{"level", "ts", "msg"}
+		if entry["msg"] == "Drift detected" {
+			drifts++
+			keys = append(keys, "baseline", "control", "object", "fields", "manager", "operation", "action", "namespace")
+		}
+		for _, key := range keys {
+			if entry[key] == nil {
+				t.Errorf("log line: got no key %s, want one: %s", key, line)
 			}
-			for _, key := range []string{"level", "ts", "msg"} {
-				if entry[key] == nil {
-					t.Errorf("no %s: %s", key, line)
-				}
-			}
-			if _, err := time.Parse(time.RFC3339Nano, fmt.Sprint(entry["ts"])); err != nil {
-				t.Error(err)
-			}
-			if entry["msg"] == "Drift" {
-				drifts++
-				for _, key := range []string{"baseline", "control", "object", "fields", "manager", "operation", "action", "namespace"} {
-					if entry[key] == nil {
-						t.Errorf("no %s: %s", key, line)
-					}
-				}
-			}
+		}
+		if _, err := time.Parse(time.RFC3339Nano, fmt.Sprint(entry["ts"])); err != nil {
+			t.Error(err)
 		}
 	}
 	if drifts != 1 {
-		t.Errorf("%d drifts are logged", drifts)
+		t.Errorf("logged drifts: got %d, want 1", drifts)
 	}
 }

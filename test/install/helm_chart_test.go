@@ -19,8 +19,8 @@ import (
 	"github.com/securitybaseline/operator/test/cluster"
 )
 
-// output runs a command and returns its standard output.
-func output(t *testing.T, command *exec.Cmd) []byte {
+// runCommand runs a command and returns its standard output.
+func runCommand(t *testing.T, command *exec.Cmd) []byte {
 	t.Helper()
 	out, err := command.Output()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
@@ -32,12 +32,12 @@ func output(t *testing.T, command *exec.Cmd) []byte {
 	return out
 }
 
-// chart returns the directory of the Helm chart.
-func chart() string { return filepath.Join(cluster.Root(), "dist", "chart") }
+// chartDir returns the directory of the Helm chart.
+func chartDir() string { return filepath.Join(cluster.Root(), "dist", "chart") }
 
-// kustomization writes one that is made of these folders of config/ and returns what
-// kustomize builds of it. Kustomize needs paths that are relative.
-func kustomization(t *testing.T, resources, components []string) []byte {
+// buildKustomization writes a kustomization of these folders of config/ and returns what
+// kustomize builds from it. Kustomize needs relative paths.
+func buildKustomization(t *testing.T, resources, components []string) []byte {
 	t.Helper()
 	dir, err := os.MkdirTemp(filepath.Join(cluster.Root(), "bin"), "kustomization-")
 	if err != nil {
@@ -54,12 +54,12 @@ func kustomization(t *testing.T, resources, components []string) []byte {
 	if err := os.WriteFile(filepath.Join(dir, "kustomization.yaml"), []byte(file.String()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	return output(t, cluster.Tool(t.Context(), "kustomize", "build", dir))
+	return runCommand(t, cluster.Tool(t.Context(), "kustomize", "build", dir))
 }
 
-// objects parses manifests, by kind, namespace and name, without what tells who
-// installed them.
-func objects(t *testing.T, manifests []byte) map[string]map[string]any {
+// parseObjects returns the objects of manifests by kind, namespace and name, without the
+// labels and annotations by which the tools of an installation differ.
+func parseObjects(t *testing.T, manifests []byte) map[string]map[string]any {
 	t.Helper()
 	found := map[string]map[string]any{}
 	decoder := yaml.NewYAMLOrJSONDecoder(bytes.NewReader(manifests), len(manifests))
@@ -82,19 +82,19 @@ func objects(t *testing.T, manifests []byte) map[string]map[string]any {
 		object.SetAnnotations(annotations)
 		id := fmt.Sprintf("%s %s/%s", object.GetKind(), object.GetNamespace(), object.GetName())
 		if found[id] != nil {
-			t.Errorf("%s is there twice", id)
+			t.Errorf("%s: got two, want one", id)
 		}
 		found[id] = object.Object
 	}
 }
 
-// Whoever installs with Helm gets what whoever installs with kustomize gets. Helm
-// makes the namespace itself.
-func TestHelmAndKustomizeInstallTheSame(t *testing.T) {
+// TestHelm_RendersWhatKustomizeBuilds compares the objects of both. Helm creates the
+// namespace itself.
+func TestHelm_RendersWhatKustomizeBuilds(t *testing.T) {
 	for name, test := range map[string]struct {
 		resources, components, values []string
 	}{
-		"as it comes": {resources: []string{"default"}},
+		"by default": {resources: []string{"default"}},
 		"with everything": {
 			resources:  []string{"default", "prometheus", "grafana"},
 			components: []string{"openreports", "metrics-tls"},
@@ -105,15 +105,15 @@ func TestHelmAndKustomizeInstallTheSame(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			want := objects(t, kustomization(t, test.resources, test.components))
+			want := parseObjects(t, buildKustomization(t, test.resources, test.components))
 			namespace := "Namespace /" + cluster.OperatorNamespace
 			if want[namespace] == nil {
-				t.Errorf("no %s", namespace)
+				t.Errorf("objects of kustomize: got none named %s, want one", namespace)
 			}
 			delete(want, namespace)
-			got := objects(t, helmTemplate(t, append(test.values, "image.tag=latest")...))
+			got := parseObjects(t, helmTemplate(t, append(test.values, "image.tag=latest")...))
 			if diff := cmp.Diff(want, got); diff != "" {
-				t.Errorf("-kustomize +helm:\n%s", diff)
+				t.Errorf("objects differ (-kustomize +helm):\n%s", diff)
 			}
 		})
 	}
@@ -122,19 +122,19 @@ func TestHelmAndKustomizeInstallTheSame(t *testing.T) {
 // helmTemplate returns what the chart renders with these values.
 func helmTemplate(t *testing.T, values ...string) []byte {
 	t.Helper()
-	return output(t, cluster.Tool(t.Context(), "helm", helmArgs("template", values...)...))
+	return runCommand(t, cluster.Tool(t.Context(), "helm", helmArgs("template", values...)...))
 }
 
-// helmArgs are the arguments of a command of helm about the release.
+// helmArgs returns the arguments of a command of helm for the release.
 func helmArgs(command string, values ...string) []string {
-	args := slices.Grow([]string{command, "securitybaseline", chart(), "--namespace", cluster.OperatorNamespace}, 2*len(values))
+	args := slices.Grow([]string{command, "securitybaseline", chartDir(), "--namespace", cluster.OperatorNamespace}, 2*len(values))
 	for _, value := range values {
 		args = append(args, "--set-json", jsonValue(value))
 	}
 	return args
 }
 
-// jsonValue makes a value of --set one of --set-json, which keeps its type.
+// jsonValue converts a value of --set to one of --set-json, which keeps its type.
 func jsonValue(value string) string {
 	name, text, _ := strings.Cut(value, "=")
 	switch {
@@ -144,8 +144,8 @@ func jsonValue(value string) string {
 	return fmt.Sprintf("%s=%q", name, text)
 }
 
-// Every value does what values.yaml says.
-func TestValues(t *testing.T) {
+// TestHelm_ValuesTakeEffect sets each value of values.yaml.
+func TestHelm_ValuesTakeEffect(t *testing.T) {
 	deployment := func(t *testing.T, rendered map[string]map[string]any, path ...string) any {
 		t.Helper()
 		object := rendered["Deployment "+cluster.OperatorNamespace+"/securitybaseline-manager"]
@@ -167,7 +167,7 @@ func TestValues(t *testing.T) {
 	}
 	for value, test := range map[string]struct {
 		get  func(t *testing.T, rendered map[string]map[string]any) any
-		want string // contained in what is found, as Go prints it
+		want string // part of what get returns, as Go prints it
 	}{
 		"replicas=3":                                     {func(t *testing.T, r map[string]map[string]any) any { return deployment(t, r, "replicas") }, "3"},
 		"image.repository=example.com/sb":                {func(t *testing.T, r map[string]map[string]any) any { return container(t, r, "image") }, "example.com/sb:0."},
@@ -213,16 +213,16 @@ func TestValues(t *testing.T) {
 		},
 	} {
 		t.Run(value, func(t *testing.T) {
-			got := fmt.Sprint(test.get(t, objects(t, helmTemplate(t, value))))
+			got := fmt.Sprint(test.get(t, parseObjects(t, helmTemplate(t, value))))
 			if !strings.Contains(got, test.want) {
-				t.Errorf("%s, not %s", got, test.want)
+				t.Errorf("got %s, want %s in it", got, test.want)
 			}
 		})
 	}
 }
 
-// A mistake is refused, with the name of the value.
-func TestTheSchemaRefusesWhatIsNoValue(t *testing.T) {
+// TestHelm_SchemaRejectsInvalidValues checks that the error names the value.
+func TestHelm_SchemaRejectsInvalidValues(t *testing.T) {
 	for value, want := range map[string]string{
 		"replica=3":                           "'replica' not allowed",
 		"replicas=many":                       "/replicas",
@@ -236,14 +236,14 @@ func TestTheSchemaRefusesWhatIsNoValue(t *testing.T) {
 		t.Run(value, func(t *testing.T) {
 			out, err := cluster.Tool(t.Context(), "helm", helmArgs("template", value)...).CombinedOutput()
 			if err == nil || !strings.Contains(string(out), want) {
-				t.Errorf("%v: %s", err, out)
+				t.Errorf("got error %v with %s, want one that names the value", err, out)
 			}
 		})
 	}
 	t.Run("a ServiceMonitor without metrics", func(t *testing.T) {
 		out, err := cluster.Tool(t.Context(), "helm", helmArgs("template", "metrics.enabled=false", "serviceMonitor.enabled=true")...).CombinedOutput()
 		if err == nil || !strings.Contains(string(out), "/serviceMonitor/enabled") {
-			t.Errorf("%v: %s", err, out)
+			t.Errorf("got error %v with %s, want one that names the value", err, out)
 		}
 	})
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/securitybaseline/operator/test/cluster"
 )
 
-// wholeSuite says whether every test runs.
-func wholeSuite() bool {
+// isWholeSuite reports whether every test runs.
+func isWholeSuite() bool {
 	for _, name := range []string{"test.run", "test.skip", "test.bench", "test.fuzz"} {
 		if set := flag.Lookup(name); set != nil && set.Value.String() != "" {
 			return false
@@ -20,10 +20,10 @@ func wholeSuite() bool {
 	return true
 }
 
-// onlyWhatIsNeeded returns an error unless the whole suite needed each permission of
-// the operator's ClusterRole, and it was refused no other. What it may list it
-// needs where an API server does not send what there is with a watch: test/install.
-func onlyWhatIsNeeded(audit *cluster.Audit) error {
+// checkPermissions returns an error unless the suite used each permission of the operator's
+// ClusterRole, and the operator was denied no other. It needs the permissions to list on an
+// older API server, which test/install checks.
+func checkPermissions(audit *cluster.Audit) error {
 	permissions, err := cluster.Permissions("rbac/role.yaml")
 	if err != nil {
 		return err
@@ -34,9 +34,9 @@ func onlyWhatIsNeeded(audit *cluster.Audit) error {
 		return err
 	}
 	if len(unused) > 0 || len(refused) > 0 {
-		return fmt.Errorf("the operator has permissions that no test needs: %s; and it was refused: %s; see docs/security.md",
+		return fmt.Errorf("permissions of the operator: got unused %s and denied %s, want none; see docs/security.md",
 			strings.Join(unused, ", "), strings.Join(refused, ", "))
 	}
-	fmt.Fprintf(os.Stderr, "the operator needed each of its %d permissions and was refused nothing\n", len(permissions))
+	fmt.Fprintf(os.Stderr, "the operator used each of its %d permissions and was denied nothing\n", len(permissions))
 	return nil
 }

@@ -1,8 +1,6 @@
 package e2e
 
 import (
-	"context"
-	"errors"
 	"testing"
 	"time"
 
@@ -13,36 +11,34 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/controllers/controls"
+	"github.com/securitybaseline/operator/test/testutil"
 )
 
-// idle is how long the operator must not write once everything is in place.
-const idle = 30 * time.Second
+// idlePeriod is how long the operator must not write when nothing changes.
+const idlePeriod = 30 * time.Second
 
-// everyField is a baseline that leaves to the API server what it would default,
-// in every control.
-func everyField() v1alpha1.SecurityBaselineSpec {
-	spec := everything()
+// everyFieldSpec declares every control, and leaves out the fields that the API server defaults.
+func everyFieldSpec() v1alpha1.SecurityBaselineSpec {
+	spec := defaultSpec()
 	spec.PodSecurity.Version = "v1.36"
 	spec.PodSecurity.Rollout = v1alpha1.RolloutWhenClean
 	spec.Network.WaitForDefaultDeny = true
 	spec.ServiceAccounts = &v1alpha1.ServiceAccounts{AutomountDefaultToken: new(false)}
 	spec.Resources = &v1alpha1.Resources{
 		LimitRange: &v1alpha1.LimitRangeSpec{Limits: []v1alpha1.LimitRangeItem{
-			// What is left out is defaulted from max, from default and from min; 0.1m is
-			// rounded up.
-			{Type: corev1.LimitTypeContainer, Max: limited("cpu", "2", "memory", "1024Mi"), Default: limited("cpu", "1500m"),
-				Min: limited("cpu", "0.1m", "ephemeral-storage", "1Mi"), MaxLimitRequestRatio: limited("memory", "4")},
-			{Type: corev1.LimitTypePod, Max: limited("cpu", "4000m")},
-			{Type: corev1.LimitTypePersistentVolumeClaim, Max: limited("storage", "10Gi")},
+			// The API server defaults the others from max, default and min; it rounds 0.1m up.
+			{Type: corev1.LimitTypeContainer, Max: limitedResources("cpu", "2", "memory", "1024Mi"), Default: limitedResources("cpu", "1500m"),
+				Min: limitedResources("cpu", "0.1m", "ephemeral-storage", "1Mi"), MaxLimitRequestRatio: limitedResources("memory", "4")},
+			{Type: corev1.LimitTypePod, Max: limitedResources("cpu", "4000m")},
+			{Type: corev1.LimitTypePersistentVolumeClaim, Max: limitedResources("storage", "10Gi")},
 		}},
 		Quota: &v1alpha1.ResourceQuotaSpec{
-			Hard: list("requests.cpu", "10000m", "limits.memory", "1024Mi", "pods", "1e2"),
+			Hard: resourceList("requests.cpu", "10000m", "limits.memory", "1024Mi", "pods", "1e2"),
 			ScopeSelector: &v1alpha1.ScopeSelector{MatchExpressions: []v1alpha1.ScopedResourceSelectorRequirement{{
 				ScopeName: corev1.ResourceQuotaScopePriorityClass, Operator: corev1.ScopeSelectorOpExists,
 			}}},
@@ -84,20 +80,20 @@ func everyField() v1alpha1.SecurityBaselineSpec {
 	return spec
 }
 
-// It restarts the operator and counts its writes, so it runs alone.
-func TestTheOperatorRests(t *testing.T) {
-	namespace := newNamespace(t, "a", nil)
-	baseline := newBaseline(t, "all", everyField())
-	// Pods that are clean under enforcement are never asked about again.
-	deploy(t, namespace.Name, restrictedPod())
-	evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	ready(t, baseline, hasCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonEvaluated))
+// TestOperator_WritesNothingWhenIdle restarts the operator and counts its writes.
+func TestOperator_WritesNothingWhenIdle(t *testing.T) {
+	namespace := env.NewNamespace(t, "a", nil)
+	baseline := env.NewBaseline(t, "all", everyFieldSpec())
+	// The operator does not evaluate pods again that meet the enforced level.
+	createDeployment(t, namespace.Name, restrictedPod())
+	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	env.WaitForStatus(t, baseline, testutil.HasCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonEvaluated))
 
-	t.Run("what it asks for reads back the same", func(t *testing.T) {
-		get(t, "", namespace.Name, namespace)
+	t.Run("the API server returns what the operator writes", func(t *testing.T) {
+		waitForObject(t, "", namespace.Name, namespace)
 		for _, control := range controls.All {
 			if !control.IsDeclared(&baseline.Spec) {
-				t.Errorf("this test leaves %s out", control.Name)
+				t.Errorf("controls of the test's baseline: got no %s, want every control", control.Name)
 				continue
 			}
 			observed := controls.Namespace{Name: namespace.Name, Labels: namespace.Labels, HasDefaultDeny: true}
@@ -106,13 +102,13 @@ func TestTheOperatorRests(t *testing.T) {
 			}
 			desired := control.Render(baseline, observed)
 			for key, value := range desired.NamespaceLabels {
-				equal(t, key, value, namespace.Labels[key])
+				testutil.Equal(t, key, value, namespace.Labels[key])
 			}
 			for _, object := range desired.Objects {
-				live := get(t, namespace.Name, object.GetName(), object.DeepCopyObject().(client.Object))
+				live := waitForObject(t, namespace.Name, object.GetName(), object.DeepCopyObject().(client.Object))
 				if account, ok := live.(*corev1.ServiceAccount); ok {
-					equal(t, "the token of ServiceAccount default", new(false), account.AutomountServiceAccountToken)
-					continue // the rest is Kubernetes'
+					testutil.Equal(t, "the token of ServiceAccount default", new(false), account.AutomountServiceAccountToken)
+					continue // the operator manages no other field
 				}
 				ignore := cmp.Options{
 					cmpopts.EquateEmpty(),
@@ -120,31 +116,24 @@ func TestTheOperatorRests(t *testing.T) {
 					cmpopts.IgnoreTypes(metav1.TypeMeta{}, corev1.ResourceQuotaStatus{}),
 				}
 				if diff := cmp.Diff(object, live, ignore); diff != "" {
-					t.Errorf("%s (-want +got):\n%s", object.GetName(), diff)
+					t.Errorf("%s differs (-want +got):\n%s", object.GetName(), diff)
 				}
 			}
 		}
 	})
 
-	t.Run("restarted, it writes nothing", func(t *testing.T) {
-		rests(t)
-		must(t, stopOperator())
-		before := operatorWrites.Load()
-		stop, err := startOperator(context.Background())
-		must(t, err)
-		stopOperator = stop
-		err = wait.PollUntilContextTimeout(t.Context(), glance, idle, true, func(context.Context) (bool, error) {
-			return operatorWrites.Load() != before, nil
-		})
-		if !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("%d writes although everything was in place (%v)", operatorWrites.Load()-before, err)
-		}
+	t.Run("it writes nothing after a restart", func(t *testing.T) {
+		env.waitForNoWrites(t)
+		env.stopOperator(t)
+		before := env.writes.Load()
+		env.startOperator(t)
+		env.neverWrites(t, before, idlePeriod)
 	})
 
-	t.Run("and it is awake", func(t *testing.T) {
-		must(t, admin.Delete(t.Context(), policy(t, namespace.Name, "default-deny")))
-		get(t, namespace.Name, "security-baseline-default-deny", &networkingv1.NetworkPolicy{})
-		must(t, admin.Delete(t.Context(), get(t, namespace.Name, "security-baseline-all-kinds", &rbacv1.RoleBinding{})))
-		get(t, namespace.Name, "security-baseline-all-kinds", &rbacv1.RoleBinding{})
+	t.Run("it reverts a change afterwards", func(t *testing.T) {
+		testutil.Must(t, env.Admin.Delete(t.Context(), env.WaitForPolicy(t, namespace.Name, "default-deny")))
+		waitForObject(t, namespace.Name, "security-baseline-default-deny", &networkingv1.NetworkPolicy{})
+		testutil.Must(t, env.Admin.Delete(t.Context(), waitForObject(t, namespace.Name, "security-baseline-all-kinds", &rbacv1.RoleBinding{})))
+		waitForObject(t, namespace.Name, "security-baseline-all-kinds", &rbacv1.RoleBinding{})
 	})
 }

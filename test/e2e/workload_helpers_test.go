@@ -10,16 +10,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// whatMakes returns a pod of a spec, and one object of every kind that makes such
-// pods.
-func whatMakes(namespace string, spec corev1.PodSpec) map[string]client.Object {
-	objects := makersOf(namespace, spec)
-	objects["Pod"] = podOf(namespace, spec)
+// podsAndWorkloads returns a pod with a spec, and an object of each kind that creates such pods.
+func podsAndWorkloads(namespace string, spec corev1.PodSpec) map[string]client.Object {
+	objects := workloadsOf(namespace, spec)
+	objects["Pod"] = newPod(namespace, spec)
 	return objects
 }
 
-// makersOf returns one object of every kind that makes pods of a spec.
-func makersOf(namespace string, spec corev1.PodSpec) map[string]client.Object {
+// workloadsOf returns an object of each kind that creates pods with a spec.
+func workloadsOf(namespace string, spec corev1.PodSpec) map[string]client.Object {
 	labels := map[string]string{"app": "made"}
 	meta := func() metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: namespace, GenerateName: "made-"} }
 	template := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: maps.Clone(labels)}, Spec: spec}

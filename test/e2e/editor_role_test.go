@@ -13,33 +13,34 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/test/testutil"
 )
 
-// bound grants a ClusterRole in the whole cluster to a user.
-func bound(t *testing.T, role, name string) {
+// bindClusterRole binds a ClusterRole to a user in the whole cluster.
+func bindClusterRole(t *testing.T, role, name string) {
 	t.Helper()
-	create(t, &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: suffix(t) + "-" + role + "-" + name},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role}, Subjects: []rbacv1.Subject{user(name)},
+	env.Create(t, &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: testutil.Name(t) + "-" + role + "-" + name},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: role}, Subjects: []rbacv1.Subject{userSubject(name)},
 	})
 }
 
-// Whoever has the shipped editor role and nothing else obtains nothing by writing
-// baselines, whatever section they write.
-func TestAnEditorObtainsNothing(t *testing.T) {
+// TestEditorRole_GainsNoPermissions writes each section of a baseline as a user who has only the
+// ClusterRole securitybaseline-editor.
+func TestEditorRole_GainsNoPermissions(t *testing.T) {
 	t.Parallel()
-	bound(t, "securitybaseline-editor", "editor")
-	editor := as(t, "editor")
-	namespace := newNamespace(t, "a", map[string]string{"team": "editor"})
-	eventually(t, func(ctx context.Context) error { return editor.List(ctx, &v1alpha1.SecurityBaselineList{}) })
-	selector := selectTest(t)
-	const mayNot = ", so you may not have a baseline do it; ask for the verb bind on it, or somebody who has it to apply this baseline"
+	bindClusterRole(t, "securitybaseline-editor", "editor")
+	editor := env.ClientAs(t, "editor")
+	namespace := env.NewNamespace(t, "a", map[string]string{"team": "editor"})
+	testutil.WaitFor(t, func(ctx context.Context) error { return editor.List(ctx, &v1alpha1.SecurityBaselineList{}) })
+	selector := testutil.Selector(t)
+	const mayNot = ", so you cannot apply a baseline that binds it; request permission for the verb bind on this role, or have a user with that permission apply the baseline"
 
 	binding := func(role v1alpha1.RoleRef) v1alpha1.NamedRoleBinding {
 		return v1alpha1.NamedRoleBinding{Name: "mine", RoleRef: role, Subjects: []v1alpha1.Subject{{Kind: "User", Name: "editor"}}}
 	}
 	spec := func(change func(*v1alpha1.SecurityBaselineSpec)) *v1alpha1.SecurityBaseline {
-		baseline := &v1alpha1.SecurityBaseline{ObjectMeta: metav1.ObjectMeta{Name: suffix(t) + "-tried"}, Spec: v1alpha1.SecurityBaselineSpec{NamespaceSelector: selector}}
+		baseline := &v1alpha1.SecurityBaseline{ObjectMeta: metav1.ObjectMeta{Name: testutil.Name(t) + "-tried"}, Spec: v1alpha1.SecurityBaselineSpec{NamespaceSelector: selector}}
 		change(&baseline.Spec)
 		return baseline
 	}
@@ -50,20 +51,20 @@ func TestAnEditorObtainsNothing(t *testing.T) {
 	}{
 		{"a ClusterRole", func(s *v1alpha1.SecurityBaselineSpec) {
 			s.RBAC = &v1alpha1.RBAC{RoleBindings: []v1alpha1.NamedRoleBinding{binding(v1alpha1.RoleRef{Kind: "ClusterRole", Name: "admin"})}}
-		}, "rbac.roleBindings mine: you may not bind ClusterRole admin" + mayNot},
+		}, "rbac.roleBindings mine: you do not have permission to bind ClusterRole admin" + mayNot},
 		{"a Role", func(s *v1alpha1.SecurityBaselineSpec) {
 			s.RBAC = &v1alpha1.RBAC{RoleBindings: []v1alpha1.NamedRoleBinding{binding(v1alpha1.RoleRef{Kind: "Role", Name: "secrets"})}}
-		}, "rbac.roleBindings mine: you may not bind Role secrets" + mayNot},
+		}, "rbac.roleBindings mine: you do not have permission to bind Role secrets" + mayNot},
 		{"by a label", func(s *v1alpha1.SecurityBaselineSpec) {
 			named := binding(v1alpha1.RoleRef{Kind: "ClusterRole", Name: "view"})
 			named.Subjects, named.SubjectsFrom = nil, []v1alpha1.SubjectFrom{{Kind: "User", Label: "team"}}
 			s.RBAC = &v1alpha1.RBAC{RoleBindings: []v1alpha1.NamedRoleBinding{named}}
-		}, "you may not bind ClusterRole view"},
+		}, "you do not have permission to bind ClusterRole view"},
 		{"in Audit mode", func(s *v1alpha1.SecurityBaselineSpec) {
 			s.Mode = v1alpha1.ModeAudit
 			s.RBAC = &v1alpha1.RBAC{RoleBindings: []v1alpha1.NamedRoleBinding{binding(v1alpha1.RoleRef{Kind: "ClusterRole", Name: "admin"})}}
-		}, "you may not bind ClusterRole admin"},
-		{"the last of many", func(s *v1alpha1.SecurityBaselineSpec) {
+		}, "you do not have permission to bind ClusterRole admin"},
+		{"the last of 24", func(s *v1alpha1.SecurityBaselineSpec) {
 			s.RBAC = &v1alpha1.RBAC{}
 			for i := range 24 {
 				named := binding(v1alpha1.RoleRef{Kind: "ClusterRole", Name: "free"})
@@ -71,27 +72,27 @@ func TestAnEditorObtainsNothing(t *testing.T) {
 				s.RBAC.RoleBindings = append(s.RBAC.RoleBindings, named)
 			}
 			s.RBAC.RoleBindings[23].RoleRef.Name = "admin"
-		}, "rbac.roleBindings minex: you may not bind ClusterRole admin"},
+		}, "rbac.roleBindings minex: you do not have permission to bind ClusterRole admin"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if test.name == "the last of many" {
-				mayBind(t, "editor", "free")
-				eventually(t, func(ctx context.Context) error {
-					return tried(ctx, editor, spec(func(s *v1alpha1.SecurityBaselineSpec) {
+			if test.name == "the last of 24" {
+				allowBind(t, "editor", "free")
+				testutil.WaitFor(t, func(ctx context.Context) error {
+					return dryRunCreate(ctx, editor, spec(func(s *v1alpha1.SecurityBaselineSpec) {
 						s.RBAC = &v1alpha1.RBAC{RoleBindings: []v1alpha1.NamedRoleBinding{binding(v1alpha1.RoleRef{Kind: "ClusterRole", Name: "free"})}}
 					}))
 				})
 			}
-			must(t, refusedWith(tried(t.Context(), editor, spec(test.spec)), test.want))
+			testutil.Must(t, testutil.CheckForbidden(dryRunCreate(t.Context(), editor, spec(test.spec)), test.want))
 		})
 	}
 
-	t.Run("a baseline of somebody who may", func(t *testing.T) {
-		theirs := everything()
-		theirs.NamespaceSelector = selector
-		baseline := &v1alpha1.SecurityBaseline{ObjectMeta: metav1.ObjectMeta{Name: suffix(t)}, Spec: theirs}
-		create(t, baseline)
-		evaluated(t, namespace.Name, baseline, v1alpha1.StateCompliant)
+	t.Run("a baseline of a user who may bind the role", func(t *testing.T) {
+		foreign := defaultSpec()
+		foreign.NamespaceSelector = selector
+		baseline := &v1alpha1.SecurityBaseline{ObjectMeta: metav1.ObjectMeta{Name: testutil.Name(t)}, Spec: foreign}
+		env.Create(t, baseline)
+		env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 		for name, mutate := range map[string]func(*v1alpha1.SecurityBaselineSpec){
 			"a subject": func(s *v1alpha1.SecurityBaselineSpec) {
 				s.RBAC.RoleBindings[0].Subjects = append(s.RBAC.RoleBindings[0].Subjects, v1alpha1.Subject{Kind: "User", Name: "editor"})
@@ -101,17 +102,17 @@ func TestAnEditorObtainsNothing(t *testing.T) {
 			"the priority": func(s *v1alpha1.SecurityBaselineSpec) { s.Priority++ },
 		} {
 			t.Run(name, func(t *testing.T) {
-				heeded(t, func(ctx context.Context) error {
-					if err := admin.Get(ctx, client.ObjectKeyFromObject(baseline), baseline); err != nil {
+				waitForForbidden(t, func(ctx context.Context) error {
+					if err := env.Admin.Get(ctx, client.ObjectKeyFromObject(baseline), baseline); err != nil {
 						return err
 					}
 					mutate(&baseline.Spec)
 					return editor.Update(ctx, baseline)
-				}, "you may not bind ClusterRole ")
+				}, "you do not have permission to bind ClusterRole ")
 			})
 		}
-		eventually(t, func(ctx context.Context) error {
-			if err := admin.Get(ctx, client.ObjectKeyFromObject(baseline), baseline); err != nil {
+		testutil.WaitFor(t, func(ctx context.Context) error {
+			if err := env.Admin.Get(ctx, client.ObjectKeyFromObject(baseline), baseline); err != nil {
 				return err
 			}
 			metav1.SetMetaDataLabel(&baseline.ObjectMeta, "a", "b")
@@ -119,13 +120,13 @@ func TestAnEditorObtainsNothing(t *testing.T) {
 		})
 		status := baseline.DeepCopy()
 		status.Status.Admission = &v1alpha1.AdmissionStatus{Operator: "editor"}
-		must(t, refusedWith(editor.Status().Update(t.Context(), status), "cannot update resource"))
+		testutil.Must(t, testutil.CheckForbidden(editor.Status().Update(t.Context(), status), "cannot update resource"))
 	})
 
-	all := fully()
+	all := everyKindSpec()
 	all.Images, all.Workloads = &v1alpha1.Images{AllowedRegistries: []string{"evil.io"}, Action: v1alpha1.ActionAudit}, &v1alpha1.Workloads{RequireLimits: true}
 	all.Guard = &v1alpha1.Guard{Exempt: []v1alpha1.Subject{{Kind: "User", Name: "editor"}}, Action: v1alpha1.ActionAudit}
-	before := mayDo(t, editor, namespace.Name)
+	before := permissionsOf(t, editor, namespace.Name)
 	for name, section := range map[string]v1alpha1.SecurityBaselineSpec{
 		"podSecurity":     {PodSecurity: &v1alpha1.PodSecurity{Enforce: "privileged"}},
 		"network":         {Network: &v1alpha1.Network{DefaultDeny: all.Network.DefaultDeny, Policies: []v1alpha1.NamedNetworkPolicy{{Name: "open", Spec: v1alpha1.NetworkPolicySpec{Ingress: []v1alpha1.NetworkPolicyIngressRule{{}}}}}}},
@@ -143,32 +144,31 @@ func TestAnEditorObtainsNothing(t *testing.T) {
 	} {
 		t.Run("the section "+name, func(t *testing.T) {
 			section.NamespaceSelector, section.Priority = selector, 10
-			baseline := &v1alpha1.SecurityBaseline{ObjectMeta: metav1.ObjectMeta{Name: suffix(t)}, Spec: section}
-			must(t, editor.Create(t.Context(), baseline))
-			t.Cleanup(func() { remove(t, baseline) })
-			inPlace(t, baseline)
-			equal(t, "what they may do", before, mayDo(t, editor, namespace.Name))
-			for kind, object := range whatMakes(namespace.Name, baselinePod()) {
-				if err := refusedWith(tried(t.Context(), editor, object), "cannot create resource"); err != nil {
+			baseline := &v1alpha1.SecurityBaseline{ObjectMeta: metav1.ObjectMeta{Name: testutil.Name(t)}, Spec: section}
+			testutil.Must(t, editor.Create(t.Context(), baseline))
+			t.Cleanup(func() { env.Delete(t, baseline) })
+			env.WaitForReady(t, baseline)
+			testutil.Equal(t, "the permissions of the user", before, permissionsOf(t, editor, namespace.Name))
+			for kind, object := range podsAndWorkloads(namespace.Name, baselinePod()) {
+				if err := testutil.CheckForbidden(dryRunCreate(t.Context(), editor, object), "cannot create resource"); err != nil {
 					t.Errorf("%s: %v", kind, err)
 				}
 			}
-			for _, binding := range granting(namespace.Name, "mine", "cluster-admin", user("editor")) {
-				must(t, refusedWith(tried(t.Context(), editor, binding), "cannot create resource"))
+			for _, binding := range bindingsTo(namespace.Name, "mine", "cluster-admin", userSubject("editor")) {
+				testutil.Must(t, testutil.CheckForbidden(dryRunCreate(t.Context(), editor, binding), "cannot create resource"))
 			}
-			must(t, refusedWith(editor.Update(t.Context(), namespace, client.DryRunAll), "cannot update resource"))
+			testutil.Must(t, testutil.CheckForbidden(editor.Update(t.Context(), namespace, client.DryRunAll), "cannot update resource"))
 		})
 	}
 }
 
-// mayDo returns what the API server says that a user may do, in a namespace and in
-// the cluster's own.
-func mayDo(t *testing.T, user client.Client, namespace string) string {
+// permissionsOf returns the permissions of a user in a namespace and in kube-system.
+func permissionsOf(t *testing.T, user client.Client, namespace string) string {
 	t.Helper()
 	var rules []string
 	for _, name := range []string{namespace, metav1.NamespaceSystem} {
 		review := &authorizationv1.SelfSubjectRulesReview{Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: name}}
-		must(t, user.Create(t.Context(), review))
+		testutil.Must(t, user.Create(t.Context(), review))
 		for _, rule := range review.Status.ResourceRules {
 			rules = append(rules, fmt.Sprint(name, rule))
 		}
@@ -177,11 +177,11 @@ func mayDo(t *testing.T, user client.Client, namespace string) string {
 	return strings.Join(rules, "\n")
 }
 
-// mayBind lets a user bind a ClusterRole.
-func mayBind(t *testing.T, name, role string) {
+// allowBind allows a user to bind a ClusterRole.
+func allowBind(t *testing.T, name, role string) {
 	t.Helper()
-	create(t, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: suffix(t) + "-" + role}, Rules: []rbacv1.PolicyRule{
+	env.Create(t, &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: testutil.Name(t) + "-" + role}, Rules: []rbacv1.PolicyRule{
 		{APIGroups: []string{rbacv1.GroupName}, Resources: []string{"clusterroles"}, ResourceNames: []string{role}, Verbs: []string{"bind"}},
 	}})
-	bound(t, suffix(t)+"-"+role, name)
+	bindClusterRole(t, testutil.Name(t)+"-"+role, name)
 }

@@ -10,10 +10,12 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/securitybaseline/operator/test/testutil"
 )
 
-// Pods that meet a level and none above. There is no node that they could run
-// on, which Pod Security admission does not mind.
+// The pods in this file meet a level and none above it. They stay pending, because the cluster has
+// no nodes; Pod Security admission evaluates them nevertheless.
 
 func privilegedPod() corev1.PodSpec {
 	spec := baselinePod()
@@ -37,8 +39,8 @@ func restrictedPod() corev1.PodSpec {
 	return spec
 }
 
-// deploy makes a Deployment of three such pods and waits until they are there.
-func deploy(t *testing.T, namespace string, pod corev1.PodSpec) *appsv1.Deployment {
+// createDeployment creates a Deployment of three pods and waits until they exist.
+func createDeployment(t *testing.T, namespace string, pod corev1.PodSpec) *appsv1.Deployment {
 	t.Helper()
 	labels := map[string]string{"app": "web"}
 	deployment := &appsv1.Deployment{
@@ -46,27 +48,27 @@ func deploy(t *testing.T, namespace string, pod corev1.PodSpec) *appsv1.Deployme
 		Spec: appsv1.DeploymentSpec{
 			Replicas: ptr.To[int32](3),
 			Selector: &metav1.LabelSelector{MatchLabels: labels},
-			// At no moment more than one kind of pods.
+			// The old pods are deleted before the new ones are created.
 			Strategy: appsv1.DeploymentStrategy{Type: appsv1.RecreateDeploymentStrategyType},
 			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}, Spec: pod},
 		},
 	}
-	must(t, admin.Create(t.Context(), deployment))
-	eventually(t, func(ctx context.Context) error {
+	testutil.Must(t, env.Admin.Create(t.Context(), deployment))
+	testutil.WaitFor(t, func(ctx context.Context) error {
 		var pods corev1.PodList
-		if err := admin.List(ctx, &pods, client.InNamespace(namespace)); err != nil {
+		if err := env.Admin.List(ctx, &pods, client.InNamespace(namespace)); err != nil {
 			return err
 		}
 		if len(pods.Items) != 3 {
-			return fmt.Errorf("%d pods", len(pods.Items))
+			return fmt.Errorf("pods: got %d, want 3", len(pods.Items))
 		}
 		return nil
 	})
 	return deployment
 }
 
-// redeploy changes a Deployment's pods.
-func redeploy(t *testing.T, deployment *appsv1.Deployment, pod corev1.PodSpec) {
+// updatePodSpec changes the pods of a Deployment.
+func updatePodSpec(t *testing.T, deployment *appsv1.Deployment, pod corev1.PodSpec) {
 	t.Helper()
-	change(t, deployment, func(d *appsv1.Deployment) { d.Spec.Template.Spec = pod })
+	update(t, deployment, func(d *appsv1.Deployment) { d.Spec.Template.Spec = pod })
 }
