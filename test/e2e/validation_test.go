@@ -51,7 +51,7 @@ func kubectlApply(t *testing.T, test validationCase) (string, error) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	command := local.Kubectl(t.Context(), "apply", "--dry-run=server", "-f", "-")
+	command := env.Cluster.Kubectl(t.Context(), "apply", "--dry-run=server", "-f", "-")
 	command.Stdin = bytes.NewReader(manifest)
 	out, err := command.CombinedOutput()
 	return string(out), err
