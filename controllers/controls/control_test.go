@@ -1,14 +1,17 @@
 package controls
 
 import (
+	"encoding/json"
 	"flag"
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"sigs.k8s.io/yaml"
 
@@ -38,6 +41,8 @@ func TestRender_MatchesGoldenFiles(t *testing.T) {
 					// ReachedLevel is a level and a version.
 					ReachedLevel   []string
 					HasDefaultDeny bool
+					// Objects are unmanaged objects of kinds in the table.
+					Objects []json.RawMessage
 				}
 			}
 			readYAML(t, input, &in)
@@ -50,6 +55,9 @@ func TestRender_MatchesGoldenFiles(t *testing.T) {
 			}
 			if reached := in.Namespace.ReachedLevel; len(reached) == 2 {
 				namespace.ReachedLevel = levelVersion(t, reached[0], reached[1])
+			}
+			for _, data := range in.Namespace.Objects {
+				namespace.Unmanaged = append(namespace.Unmanaged, readObject(t, data))
 			}
 			golden := strings.TrimSuffix(input, ".yaml") + ".golden.yaml"
 			got := renderAll(t, &in.Baseline, namespace)
@@ -80,6 +88,24 @@ func readYAML(t *testing.T, path string, into any) {
 	}
 }
 
+// readObject returns an object of a kind in the table.
+func readObject(t *testing.T, data json.RawMessage) Object {
+	t.Helper()
+	var meta metav1.TypeMeta
+	if err := json.Unmarshal(data, &meta); err != nil {
+		t.Fatal(err)
+	}
+	i := slices.IndexFunc(Kinds(), func(kind *Kind) bool { return kind.Name() == meta.Kind })
+	if i < 0 {
+		t.Fatalf("no control manages or observes objects of kind %q", meta.Kind)
+	}
+	object := Kinds()[i].New()
+	if err := yaml.UnmarshalStrict(data, object); err != nil {
+		t.Fatal(err)
+	}
+	return object
+}
+
 // renderAll renders every control that the baseline declares, as YAML.
 func renderAll(t *testing.T, baseline *v1alpha1.SecurityBaseline, namespace Namespace) string {
 	t.Helper()
@@ -98,6 +124,9 @@ func renderAll(t *testing.T, baseline *v1alpha1.SecurityBaseline, namespace Name
 		}
 		if len(desired.Findings) > 0 {
 			summary["findings"] = desired.Findings
+		}
+		if len(desired.Violations) > 0 {
+			summary["violations"] = desired.Violations
 		}
 		documents := []any{summary}
 		for _, object := range desired.Objects {

@@ -92,6 +92,9 @@ func TestOperator_WritesNothingWhenIdle(t *testing.T) {
 	t.Run("the API server returns what the operator writes", func(t *testing.T) {
 		waitForObject(t, "", namespace.Name, namespace)
 		for _, control := range controls.All {
+			if len(control.Manages)+len(control.NamespaceLabels) == 0 {
+				continue // it only reports
+			}
 			if !control.IsDeclared(&baseline.Spec) {
 				t.Errorf("controls of the test's baseline: got no %s, want every control", control.Name)
 				continue
