@@ -179,7 +179,7 @@ func TestAuditMode_LeavesGoverningBaselineInForce(t *testing.T) {
 		if !slices.Contains(control.Findings, want) {
 			return fmt.Errorf("findings: got %q, want %q among them", control.Findings, want)
 		}
-		if want := "But for baseline " + current.Name + ", which has precedence, Enforce would remove"; !strings.HasPrefix(control.Message, want) {
+		if want := "If baseline " + current.Name + " did not have higher precedence, Enforce would remove"; !strings.HasPrefix(control.Message, want) {
 			return fmt.Errorf("message: got %q, want one that begins with %q", control.Message, want)
 		}
 		return nil
@@ -258,7 +258,7 @@ func TestAuditMode_ReportsForbiddenBindingsAndConflicts(t *testing.T) {
 	env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlRBAC, testutil.InState(v1alpha1.StateFailed),
 		hasMessage(`the operator may not bind ClusterRole "system:node". To allow it, create a ClusterRole`))
 	network := env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlNetwork, testutil.InState(v1alpha1.StateConflict),
-		hasMessage("NetworkPolicy/security-baseline-default-deny exists and was not made by the operator"))
+		hasMessage("NetworkPolicy/security-baseline-default-deny exists but is not managed by the operator"))
 	testutil.Equal(t, "the other changes", 3, len(network.Changes))
 	env.WaitForStatus(t, baseline, testutil.HasCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonWriteRejected))
 	testutil.Equal(t, "what is in the namespace", map[string]string{

@@ -47,7 +47,7 @@ func TestExceptions_ReleaseControlUntilExpiration(t *testing.T) {
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant, testutil.HasDrifts(0))
 	env.WaitForStatus(t, baseline, hasExceptions(0, 1))
 	event := env.WaitForEvent(t, baseline.Name, "ExceptionExpired")
-	testutil.Equal(t, "the event", "exception migration has expired: from "+expirationTime.UTC().Format(time.RFC3339)+" on Network is in force again in "+namespace.Name, event.Note)
+	testutil.Equal(t, "the event", "exception migration expired at "+expirationTime.UTC().Format(time.RFC3339)+"; Network is enforced again in "+namespace.Name, event.Note)
 	events, err := env.EventsAbout(t.Context(), baseline.Name)
 	testutil.Must(t, err)
 	testutil.Equal(t, "events", 1, len(events)) // none a day before the expiration, which was less than a day away

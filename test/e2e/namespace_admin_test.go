@@ -196,7 +196,7 @@ func testReplacingDefaultDeny(t *testing.T, mallory client.Client, namespace str
 		})
 		if labels == nil {
 			env.WaitForControl(t, namespace, baseline, v1alpha1.ControlNetwork, testutil.InState(v1alpha1.StateConflict),
-				hasMessage("NetworkPolicy/security-baseline-default-deny exists and was not made by the operator, so it is left alone; delete it"))
+				hasMessage("NetworkPolicy/security-baseline-default-deny exists but is not managed by the operator, so it is left alone; delete it"))
 			testutil.Must(t, mallory.Delete(t.Context(), env.WaitForPolicy(t, namespace, "default-deny")))
 		}
 		env.WaitForPolicy(t, namespace, "default-deny", isClosed)

@@ -183,7 +183,7 @@ func TestPodSecurityLevel_NotRaisedDuringDeploymentRollout(t *testing.T) {
 	})
 	testutil.Equal(t, "the level that was reached", "", control.PodSecurity.Enforced)
 	testutil.Equal(t, "the state", v1alpha1.StateViolating, control.State)
-	testutil.Equal(t, "the message", "whether all running pods meet restricted:latest is not known: Deployment/web is being rolled out", control.Message)
+	testutil.Equal(t, "the message", "it is unknown whether all running pods meet restricted:latest: Deployment/web is being rolled out", control.Message)
 	waitForLevels(t, namespace.Name, "", "restricted", "restricted")
 	neverLevel(t, namespace.Name, "")
 

@@ -166,8 +166,8 @@ func TestRoleBindings_ConflictWhenStandInIsForeign(t *testing.T) {
 	env.Create(t, foreign)
 	update(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.RBAC.RoleBindings[0].RoleRef.Name = "view" })
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateConflict, func(current *v1alpha1.BaselineReport) error {
-		return testutil.CheckEqual("the message", "RoleBinding/security-baseline-developers grants another role, and cannot be replaced while there is "+
-			"a RoleBinding security-baseline-developers:stand-in; delete that one", current.Controls[2].Message)
+		return testutil.CheckEqual("the message", "RoleBinding/security-baseline-developers grants another role and cannot be replaced while "+
+			"the RoleBinding security-baseline-developers:stand-in exists; delete that one", current.Controls[2].Message)
 	})
 	testutil.Must(t, env.Admin.Delete(t.Context(), foreign))
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
