@@ -164,7 +164,7 @@ func TestAuditMode_LeavesGoverningBaselineInForce(t *testing.T) {
 
 	// The current baseline stays in force, and the report observes both.
 	summary := env.WaitForReport(t, namespace.Name, current, v1alpha1.StateCompliant)
-	testutil.Equal(t, "controls", "3/3", summary.Summary.Controls)
+	testutil.Equal(t, "controls", "3/3", summary.Summary.CompliantControls)
 	testutil.Equal(t, "baselines", current.Name+","+stricter.Name, summary.Summary.Baselines)
 	testutil.Equal(t, "what is in place", before, managedParts(t, namespace.Name))
 	testutil.Must(t, env.Admin.Delete(t.Context(), env.WaitForPolicy(t, namespace.Name, "default-deny")))

@@ -58,7 +58,7 @@ func TestExceptions_ReleaseControlUntilExpiration(t *testing.T) {
 func requireActiveException(t *testing.T, baseline *v1alpha1.SecurityBaseline, namespace, other string, expirationTime metav1.Time) {
 	t.Helper()
 	current := env.WaitForReport(t, namespace, baseline, v1alpha1.StateExcepted)
-	testutil.Equal(t, "controls", "2/3", current.Summary.Controls)
+	testutil.Equal(t, "controls", "2/3", current.Summary.CompliantControls)
 	excepted := env.WaitForControl(t, namespace, baseline, v1alpha1.ControlNetwork, testutil.InState(v1alpha1.StateExcepted))
 	testutil.Equal(t, "the exception", &v1alpha1.ActiveException{Name: "migration", Reason: "until the old gateway is gone", ExpirationTime: &expirationTime}, excepted.Exception)
 	testutil.Equal(t, "the message", "exception migration, until "+expirationTime.UTC().Format(time.RFC3339)+": until the old gateway is gone", excepted.Message)

@@ -48,7 +48,7 @@ func (b *bench) healBusy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	const metric = "securitybaseline_drift_healing_seconds"
+	const metric = "securitybaseline_drift_revert_seconds"
 	secondsBefore := b.scraper.sum(ctx, b.manager, metric+"_sum")
 	healedBefore := b.scraper.sum(ctx, b.manager, metric+"_count")
 	// Few enough to be a small part of the work, spread over most of its duration.
