@@ -34,7 +34,7 @@ func newTarget(current snapshot, id string, expected any) target {
 	return target{id: id, revision: controls.Revision(expected), key: string(current.namespace.UID) + "/" + id}
 }
 
-// repair describes how the operator makes an object as expected.
+// repair describes how the operator makes an object match what is expected.
 type repair struct {
 	action      v1alpha1.DriftAction
 	differences diff.Differences
@@ -61,7 +61,7 @@ type targetResult struct {
 	err         error
 }
 
-// applyObject makes one object as expected. It writes only where something differs, and
+// applyObject makes one object match what is expected. It writes only where something differs, and
 // never to an object that the operator does not manage.
 func (e *Enforcer) applyObject(ctx context.Context, current snapshot, p *plan, expected client.Object) targetResult {
 	result := targetResult{target: newTarget(current, objectID(expected), expected)}
@@ -124,7 +124,7 @@ func (e *Enforcer) createObject(ctx context.Context, current snapshot, p *plan, 
 	return e.recordRepair(p, result, missing)
 }
 
-// updateObject makes an object that exists as expected.
+// updateObject makes an existing object match what is expected.
 func (e *Enforcer) updateObject(ctx context.Context, current snapshot, p *plan, actual, expected client.Object, result targetResult) targetResult {
 	found := repair{differences: diff.Objects(actual, expected), action: v1alpha1.DriftConfigured}
 	if len(found.differences) == 0 {

@@ -2,9 +2,9 @@
 // code that writes managed objects and labels there. Only the reports are written elsewhere:
 // the BaselineReport by package namespace, and its copy by package openreports.
 //
-// The way of a namespace: takeSnapshot reads it, plan renders what each baseline expects,
-// applyNamespaceLabels, applyObject and prune compare and write, outcome sums up. An
-// object's way is applyObject, from top to bottom.
+// The path of a namespace: takeSnapshot reads it, newPlan renders what each baseline expects,
+// applyNamespaceLabels, applyObject and prune compare and write, outcome sums up. The path of
+// an object is apply.go, from top to bottom.
 package enforcement
 
 import (

@@ -132,7 +132,8 @@ func (s *snapshot) observe(task *evaluation.Task) controls.Namespace {
 	for _, id := range slices.Sorted(maps.Keys(s.objects)) {
 		object := s.objects[id]
 		observed.HasDefaultDeny = observed.HasDefaultDeny || controls.IsDefaultDeny(task.Baseline, object)
-		if !isManagedBy(object, task) && !controls.IsShared(object) {
+		// The operator manages no object of a kind that is only observed, whatever its labels say.
+		if !controls.KindOf(object).IsManaged() || !isManagedBy(object, task) && !controls.IsShared(object) {
 			observed.Unmanaged = append(observed.Unmanaged, object)
 		}
 	}
