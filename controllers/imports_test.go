@@ -1,9 +1,17 @@
 package controllers
 
 import (
+	"encoding/json"
+	"errors"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -45,35 +53,50 @@ var mayImport = map[string][]string{
 // each is the only writer of what it writes.
 var controllerPackages = []string{"controllers/namespace", "controllers/baseline", "controllers/admissionpolicy", "controllers/openreports"}
 
-func TestImports_ControllersDoNotImportEachOther(t *testing.T) {
-	for _, pkg := range controllerPackages {
-		for _, imported := range goList(t, "{{join .Imports \"\\n\"}}", pkg) {
-			if own := strings.TrimPrefix(imported, module); slices.Contains(controllerPackages, own) {
-				t.Errorf("%s imports %s; pass in what it needs through an interface instead", pkg, own)
-			}
-		}
-	}
+// goPackage is a package as go list describes it.
+type goPackage struct {
+	ImportPath, Dir        string
+	GoFiles, Imports, Deps []string
 }
 
-// Plumbing serves the controllers and enforcement, so it imports neither.
-func TestImports_PlumbingImportsNoController(t *testing.T) {
-	for _, pkg := range goList(t, "{{.ImportPath}}", "controllers/internal/...") {
-		own := strings.TrimPrefix(pkg, module)
-		for _, imported := range goList(t, "{{join .Imports \"\\n\"}}", own) {
-			imported = strings.TrimPrefix(imported, module)
-			if slices.Contains(controllerPackages, imported) || imported == "controllers/enforcement" || imported == "controllers" {
-				t.Errorf("%s imports %s; plumbing must not know the controllers", own, imported)
-			}
-		}
+// ownPackages returns the packages of the operator, by their path in the module.
+var ownPackages = sync.OnceValues(func() (map[string]goPackage, error) {
+	out, err := exec.Command("go", "list", "-json=ImportPath,Dir,GoFiles,Imports,Deps", module+"...").Output()
+	if err != nil {
+		return nil, err
 	}
+	packages := map[string]goPackage{}
+	decoder := json.NewDecoder(strings.NewReader(string(out)))
+	for {
+		var pkg goPackage
+		if err := decoder.Decode(&pkg); errors.Is(err, io.EOF) {
+			return packages, nil
+		} else if err != nil {
+			return nil, err
+		}
+		packages[strings.TrimPrefix(pkg.ImportPath, module)] = pkg
+	}
+})
+
+func ownPackage(t *testing.T, path string) goPackage {
+	t.Helper()
+	packages, err := ownPackages()
+	if err != nil {
+		t.Fatalf("listing packages: %v", err)
+	}
+	pkg, ok := packages[path]
+	if !ok {
+		t.Fatalf("got no package %s; correct the lists in this file", path)
+	}
+	return pkg
 }
 
 // Purity holds over all dependencies, not only direct ones.
 func TestPurePackages_DependOnNoClient(t *testing.T) {
-	for _, pkg := range purePackages {
-		forbidden := slices.DeleteFunc(goList(t, "{{join .Deps \"\\n\"}}", pkg), func(dependency string) bool { return !isForbidden(dependency) })
+	for _, path := range purePackages {
+		forbidden := slices.DeleteFunc(ownPackage(t, path).Deps, func(dependency string) bool { return !isForbidden(dependency) })
 		if len(forbidden) > 0 {
-			t.Errorf("%s depends on %s and %d more, so it is not pure; pass in what it needs instead", pkg, forbidden[0], len(forbidden)-1)
+			t.Errorf("%s depends on %s and %d more, so it is not pure; pass in what it needs instead", path, forbidden[0], len(forbidden)-1)
 		}
 	}
 }
@@ -87,23 +110,66 @@ func isForbidden(dependency string) bool {
 	return strings.HasPrefix(dependency, "k8s.io/client-go") || strings.HasPrefix(dependency, "sigs.k8s.io/controller-runtime")
 }
 
+func TestPurePackages_ReadNoClock(t *testing.T) {
+	for _, path := range purePackages {
+		pkg := ownPackage(t, path)
+		for _, name := range pkg.GoFiles {
+			file, err := parser.ParseFile(token.NewFileSet(), filepath.Join(pkg.Dir, name), nil, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ast.Inspect(file, func(node ast.Node) bool {
+				selector, ok := node.(*ast.SelectorExpr)
+				if !ok {
+					return true
+				}
+				receiver, isIdent := selector.X.(*ast.Ident)
+				reads := []string{"time.Now", "time.Since", "time.Until", "time.After", "metav1.Now"}
+				if isIdent && slices.Contains(reads, receiver.Name+"."+selector.Sel.Name) {
+					t.Errorf("%s/%s calls %s.%s, so it is not pure; pass in the time instead", path, name, receiver.Name, selector.Sel.Name)
+				}
+				return true
+			})
+		}
+	}
+}
+
 func TestImports_PointFromControllersToPurePackages(t *testing.T) {
-	for pkg, allowed := range mayImport {
-		for _, imported := range goList(t, "{{join .Imports \"\\n\"}}", pkg) {
+	for path, allowed := range mayImport {
+		for _, imported := range ownPackage(t, path).Imports {
 			own, isOwn := strings.CutPrefix(imported, module)
 			if isOwn && !strings.HasPrefix(own, "api/") && !slices.Contains(allowed, own) {
-				t.Errorf("%s imports %s; want only %v", pkg, own, allowed)
+				t.Errorf("%s imports %s; want only %v", path, own, allowed)
 			}
 		}
 	}
 }
 
-// goList returns the lines that go list prints of a package.
-func goList(t *testing.T, format, pkg string) []string {
-	t.Helper()
-	out, err := exec.CommandContext(t.Context(), "go", "list", "-f", format, module+pkg).Output()
-	if err != nil {
-		t.Fatalf("listing the imports of %s: %v", pkg, err)
+func TestImports_ControllersDoNotDependOnEachOther(t *testing.T) {
+	for _, path := range controllerPackages {
+		for _, dependency := range ownPackage(t, path).Deps {
+			if own := strings.TrimPrefix(dependency, module); slices.Contains(controllerPackages, own) {
+				t.Errorf("%s depends on %s; pass in what it needs through an interface instead", path, own)
+			}
+		}
 	}
-	return strings.Fields(string(out))
+}
+
+// Plumbing serves the controllers and enforcement, so it depends on neither.
+func TestImports_PlumbingDependsOnNoController(t *testing.T) {
+	packages, err := ownPackages()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, pkg := range packages {
+		if !strings.HasPrefix(path, "controllers/internal/") {
+			continue
+		}
+		for _, dependency := range pkg.Deps {
+			own := strings.TrimPrefix(dependency, module)
+			if slices.Contains(controllerPackages, own) || own == "controllers/enforcement" || own == "controllers" {
+				t.Errorf("%s depends on %s; plumbing must not know the controllers", path, own)
+			}
+		}
+	}
 }

@@ -34,7 +34,7 @@ const crdName = "securitybaselines.securitybaseline.io"
 var crdKind = schema.GroupVersionKind{Group: "apiextensions.k8s.io", Version: "v1", Kind: "CustomResourceDefinition"}
 
 // singleton is the only request of this controller: all policies are reconciled together.
-var singleton = handlers.RequestFor("admission")
+var singleton = handlers.RequestFor("admission-policies")
 
 // Options are what a Reconciler needs. All fields are required.
 type Options struct {

@@ -1,9 +1,14 @@
 package controls
 
 import (
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
@@ -81,6 +86,60 @@ func TestKindOf_KnowsEveryKind(t *testing.T) {
 		}
 		if got, want := reflect.TypeOf(kind.NewList()).Elem().Name(), kind.Name()+"List"; got != want {
 			t.Errorf("list of %s: got %s, want %s", kind.Name(), got, want)
+		}
+	}
+}
+
+// Enforcement applies and relinquishes the owned fields of a ServiceAccount only.
+func TestAll_OnlyServiceAccountsAreShared(t *testing.T) {
+	for _, kind := range Kinds() {
+		if kind.SharedName != "" && kind.Name() != "ServiceAccount" {
+			t.Errorf("kind %s has a SharedName; first teach applyFields and relinquish in package enforcement to apply its fields", kind.Name())
+		}
+	}
+}
+
+// exceptions[].controls must be able to list every control.
+func TestAll_ExceptionsCanListEveryControl(t *testing.T) {
+	data, err := os.ReadFile("../../config/crd/bases/securitybaseline.io_securitybaselines.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var crd map[string]any
+	if err := yaml.Unmarshal(data, &crd); err != nil {
+		t.Fatal(err)
+	}
+	versions, _, _ := unstructured.NestedSlice(crd, "spec", "versions")
+	limit, _, err := unstructured.NestedFloat64(versions[0].(map[string]any), "schema", "openAPIV3Schema",
+		"properties", "spec", "properties", "exceptions", "items", "properties", "controls", "maxItems")
+	if err != nil || int(limit) < len(All) {
+		t.Errorf("got maxItems %v of exceptions[].controls and error %v, want at least %d; raise it in exceptions_types.go", limit, err, len(All))
+	}
+}
+
+func TestAll_EveryControlHasGoldenFileAndDocs(t *testing.T) {
+	docs, err := os.ReadFile("../../docs/controls.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	paths, err := filepath.Glob("testdata/*.golden.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var golden strings.Builder
+	for _, path := range paths {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		golden.Write(data)
+	}
+	for _, control := range All {
+		if !strings.Contains(golden.String(), "control: "+string(control.Name)+"\n") {
+			t.Errorf("no golden file in testdata renders control %s; add one", control.Name)
+		}
+		if !strings.Contains(string(docs), "`"+control.Section) {
+			t.Errorf("docs/controls.md does not mention `%s`; describe the section", control.Section)
 		}
 	}
 }

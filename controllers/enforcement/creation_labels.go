@@ -19,18 +19,18 @@ import (
 	"github.com/securitybaseline/operator/controllers/internal/kube"
 )
 
-// adoptCreationLabels makes the operator the owner of the labels that the API server set
+// takeOverCreationLabels makes the operator the owner of the labels that the API server set
 // when the namespace was created, by the policy label-new-namespaces, and returns the
 // snapshot as it is then. On an error the snapshot is unchanged, and only the labels are
 // affected. Kubernetes records what admission adds as the creator's, who never stated it;
 // while it is recorded so, it cannot be released.
 //
-// Anyone who may write the namespace can write the annotation that lists these labels. So
-// the operator adopts only labels with a value that a baseline expects which declares the
-// control here, or which the labels name: admission may have known another order of
-// precedence and other labels of the namespace. What an owner made stricter than all of them
+// Anyone who may write the namespace can write the annotation that lists these labels. So the
+// operator takes over a label only if its value is one that a baseline expects. The baseline
+// must declare the control here, or the labels must name it: admission may have known another
+// order of precedence and other labels of the namespace. A label that the owner made stricter
 // stays the owner's.
-func (e *Enforcer) adoptCreationLabels(ctx context.Context, current snapshot, tasks []evaluation.Task) (snapshot, error) {
+func (e *Enforcer) takeOverCreationLabels(ctx context.Context, current snapshot, tasks []evaluation.Task) (snapshot, error) {
 	if _, ok := current.namespace.Annotations[v1alpha1.CreationLabelsAnnotation]; !ok {
 		return current, nil
 	}
@@ -42,16 +42,16 @@ func (e *Enforcer) adoptCreationLabels(ctx context.Context, current snapshot, ta
 	if err != nil {
 		return current, fmt.Errorf("finding the baselines that set labels at creation: %w", err)
 	}
-	adopted := &fieldpath.Set{}
+	taken := &fieldpath.Set{}
 	for key := range annotatedLabels(current.namespace) {
 		if expected[key].Has(current.namespace.Labels[key]) {
-			adopted.Insert(diff.LabelPath(key))
+			taken.Insert(diff.LabelPath(key))
 		}
 	}
 	annotation := fieldpath.NewSet(fieldpath.MakePathOrDie("metadata", "annotations", v1alpha1.CreationLabelsAnnotation))
-	managedFields, err := ownership.TransferToOperator(current.namespace.ManagedFields, adopted, annotation)
+	managedFields, err := ownership.TransferToOperator(current.namespace.ManagedFields, taken, annotation, metav1.NewTime(e.clock.Now()))
 	if err != nil {
-		return current, fmt.Errorf("adopting the labels set at creation: %w", err)
+		return current, fmt.Errorf("taking over the labels set at creation: %w", err)
 	}
 	patch := kube.MergePatch(current.namespace, map[string]any{
 		"annotations": map[string]any{v1alpha1.CreationLabelsAnnotation: nil}, "managedFields": managedFields,
@@ -61,7 +61,7 @@ func (e *Enforcer) adoptCreationLabels(ctx context.Context, current snapshot, ta
 		if kube.IsNamespaceTerminating(err) || isConflict(err) {
 			return current, nil // the event that says so is on its way
 		}
-		return current, fmt.Errorf("adopting the labels set at creation: %w", err)
+		return current, fmt.Errorf("taking over the labels set at creation: %w", err)
 	}
 	current.namespace = patched
 	current.ownedLabels = ownership.OwnedLabels(patched)
@@ -74,7 +74,7 @@ func annotatedLabels(namespace *metav1.PartialObjectMetadata) sets.Set[string] {
 }
 
 // hasCreationLabels reports whether the API server set any of the labels when the namespace
-// was created, and the operator has not adopted them yet.
+// was created, and the operator has not taken them over yet.
 func (s *snapshot) hasCreationLabels(keys []string) bool {
 	return annotatedLabels(s.namespace).HasAny(keys...)
 }

@@ -10,10 +10,10 @@ package enforcement
 import (
 	"context"
 	"slices"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/controllers/controls"
@@ -29,8 +29,8 @@ type Enforcer struct {
 	// the operator's field manager.
 	client client.Client
 	// live reads from the API server. It is used only where something differs.
-	live client.Reader
-	now  func() time.Time
+	live  client.Reader
+	clock clock.PassiveClock
 	// pods has state of its own.
 	pods *podsecurity.Checker
 
@@ -49,16 +49,16 @@ type Enforcer struct {
 // New returns an Enforcer. writer reads from the cache and writes as the operator's field
 // manager; its configuration must have podsecurity.Warnings as warning handler. live
 // reads from the API server.
-func New(writer client.Client, live client.Reader, now func() time.Time) *Enforcer {
+func New(writer client.Client, live client.Reader, passiveClock clock.PassiveClock) *Enforcer {
 	return &Enforcer{
-		client: writer, live: live, now: now,
-		pods: &podsecurity.Checker{Client: writer, Live: live, Now: now},
+		client: writer, live: live, clock: passiveClock,
+		pods: &podsecurity.Checker{Client: writer, Live: live, Clock: passiveClock},
 	}
 }
 
 // Enforce makes a namespace match its tasks. It returns an outcome for each task that a
-// baseline governs or audits, and for each whose removal failed. A task does not fail
-// because another does. There is at most one task for each control that is not in Audit
+// baseline governs or audits, and for each whose removal failed. Tasks fail
+// independently. There is at most one task for each control that is not in Audit
 // mode.
 //
 // shouldPrune reports whether objects that the named baseline applied must be removed
@@ -72,10 +72,10 @@ func (e *Enforcer) Enforce(
 	if err != nil {
 		return nil, false, err
 	}
-	current, adoptionErr := e.adoptCreationLabels(ctx, current, tasks)
+	current, takeOverErr := e.takeOverCreationLabels(ctx, current, tasks)
 	plans := make([]*plan, 0, len(tasks))
 	for i := range tasks {
-		plans = append(plans, e.newPlan(ctx, current, &tasks[i], shouldPrune, adoptionErr))
+		plans = append(plans, e.newPlan(ctx, current, &tasks[i], shouldPrune, takeOverErr))
 	}
 	for _, s := range scenarios(plans) {
 		labels := e.applyNamespaceLabels(ctx, current, s)
@@ -100,7 +100,8 @@ type plan struct {
 	*evaluation.Task
 	// desired is empty where no baseline governs the control.
 	desired controls.Desired
-	// pods is how the running pods compare; nil unless the control is about pod security.
+	// pods is how the running pods compare to the expected level; nil unless the control is
+	// about pod security.
 	pods *podsecurity.Assessment
 	// shouldPrune is Enforce's.
 	shouldPrune func(baseline string) bool
@@ -111,7 +112,7 @@ type plan struct {
 
 // newPlan renders what the baseline of a task expects.
 func (e *Enforcer) newPlan(
-	ctx context.Context, current snapshot, task *evaluation.Task, shouldPrune func(string) bool, adoptionErr error,
+	ctx context.Context, current snapshot, task *evaluation.Task, shouldPrune func(string) bool, takeOverErr error,
 ) *plan {
 	p := &plan{Task: task, shouldPrune: shouldPrune}
 	if p.Baseline == nil {
@@ -127,16 +128,16 @@ func (e *Enforcer) newPlan(
 		}
 	}
 	p.desired = p.Control.Render(p.Baseline, observed)
-	if adoptionErr != nil && !p.IsAudit() && current.hasCreationLabels(p.Control.NamespaceLabels) {
-		p.errs = append(p.errs, adoptionErr)
+	if takeOverErr != nil && !p.IsAudit() && current.hasCreationLabels(p.Control.NamespaceLabels) {
+		p.errs = append(p.errs, takeOverErr)
 	}
 	return p
 }
 
-// scenario is a namespace as it is to become or, for a baseline in Audit mode, as it would
-// become if that baseline enforced.
+// scenario is the namespace after enforcement or, for a baseline in Audit mode, as it would be
+// if that baseline enforced.
 type scenario struct {
-	// plans bring it about.
+	// plans are those whose labels and objects the scenario applies.
 	plans []*plan
 	// unaffected are the plans of the other controls, which stay as they are.
 	unaffected []*plan

@@ -5,10 +5,9 @@ import (
 	"maps"
 	"slices"
 
+	"k8s.io/apimachinery/pkg/util/sets"
 	corev1ac "k8s.io/client-go/applyconfigurations/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-
-	"k8s.io/apimachinery/pkg/util/sets"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/controllers/enforcement/diff"
@@ -49,7 +48,7 @@ func (e *Enforcer) applyNamespaceLabels(ctx context.Context, current snapshot, s
 	mustWrite := false
 	for i, p := range s.plans {
 		targets[i] = current.newLabelsTarget(p)
-		mustWrite = mustWrite || targets[i].differs() && !p.areLabelsReported(current, targets[i])
+		mustWrite = mustWrite || targets[i].mustChange() && !p.areLabelsReported(current, targets[i])
 	}
 	repairs := make([]repair, len(s.plans))
 	var warnings *podsecurity.CollectedWarnings
@@ -102,7 +101,7 @@ func (e *Enforcer) checkLabelsRateLimit(s scenario, targets []labelsTarget) erro
 func (e *Enforcer) labelRepairs(current snapshot, s scenario, targets []labelsTarget) []repair {
 	repairs := make([]repair, len(s.plans))
 	for i, p := range s.plans {
-		if !targets[i].differs() {
+		if !targets[i].mustChange() {
 			continue
 		}
 		found := repair{differences: targets[i].differences, version: current.namespace.ResourceVersion}
@@ -118,7 +117,7 @@ func (e *Enforcer) labelRepairs(current snapshot, s scenario, targets []labelsTa
 // of all labels.
 func (e *Enforcer) newLabelsResult(current snapshot, p *plan, t labelsTarget, done repair, err error) labelsResult {
 	result := labelsResult{targetResult: targetResult{target: t.target}, pods: p.pods}
-	if t.differs() {
+	if t.mustChange() {
 		result.err = err // otherwise it is about other controls
 	}
 	if p.Baseline == nil {
@@ -139,7 +138,7 @@ func (e *Enforcer) newLabelsResult(current snapshot, p *plan, t labelsTarget, do
 	result.uid = current.namespace.UID
 	done.action = v1alpha1.DriftConfigured
 	done.differences = t.differences
-	if p.IsAudit() && t.differs() {
+	if p.IsAudit() && t.mustChange() {
 		result.uid = ""
 		done.differences = current.labelChanges(t)
 	}
@@ -170,8 +169,8 @@ func (s *snapshot) newLabelsTarget(p *plan) labelsTarget {
 	return t
 }
 
-// differs reports whether labels of the control must be set or released.
-func (t *labelsTarget) differs() bool {
+// mustChange reports whether labels of the control must be set or released.
+func (t *labelsTarget) mustChange() bool {
 	return len(t.differences) > 0 || t.released.Len() > 0
 }
 

@@ -3,13 +3,13 @@ package enforcement
 import (
 	"slices"
 	"testing"
-	"time"
 
 	networkingv1 "k8s.io/api/networking/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/sets"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
@@ -30,7 +30,7 @@ func TestPrune_NeverRemovesObservedKinds(t *testing.T) {
 		policy := &networkingv1.NetworkPolicy{ObjectMeta: meta}
 		role := &rbacv1.Role{ObjectMeta: meta}
 		cluster := fake.NewClientBuilder().WithScheme(clientgoscheme.Scheme).WithObjects(policy, role).Build()
-		enforcer := New(cluster, cluster, time.Now)
+		enforcer := New(cluster, cluster, clock.RealClock{})
 		current := snapshot{
 			namespace: &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "n"}},
 			objects:   map[string]client.Object{},

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
@@ -45,7 +46,7 @@ func TestSnapshot_IgnoresObjectsOfFormerNamespace(t *testing.T) {
 			}
 			return c.Get(ctx, key, object, options...)
 		}}).Build()
-	enforcer := New(cached, live, time.Now)
+	enforcer := New(cached, live, clock.RealClock{})
 	inventory := &v1alpha1.ControlReport{Inventory: []v1alpha1.InventoryEntry{{Object: "NetworkPolicy/listed", UID: "l"}}}
 	current, err := enforcer.takeSnapshot(t.Context(), namespace, []evaluation.Task{{Previous: inventory}})
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package evaluation holds the types that pass between planning, enforcement and
-// reporting: what to do about one control in one namespace, and the result.
+// Package evaluation holds the types that pass between the namespace controller,
+// enforcement and reports: what to do about one control in one namespace, and the result.
 // It is pure.
 package evaluation
 
@@ -103,8 +103,8 @@ type Outcome struct {
 	// Changes are what Enforce mode would change.
 	Changes []v1alpha1.Change
 
-	// Inventory lists the objects that are in place, and those that were and will be
-	// again.
+	// Inventory lists the objects that exist as applied, and those that the operator could
+	// not apply again yet.
 	Inventory []v1alpha1.InventoryEntry
 
 	// IsCacheStale reports whether the cache was stale: the task must
@@ -118,8 +118,8 @@ type Outcome struct {
 	// HasUnrevertedDrift reports whether something drifted and could not be reverted.
 	HasUnrevertedDrift bool
 
-	// HasUnsettledPods reports whether running pods can come to meet a pod-security
-	// level, or to violate it, without an event: the task must be repeated in a while.
+	// HasUnsettledPods reports whether running pods can start to meet or to violate a
+	// pod-security level without an event. The task must be repeated later.
 	HasUnsettledPods bool
 
 	// Err is an error that may not occur again on a retry: the API server did not

@@ -76,7 +76,7 @@ func New(options Options) *Reconciler {
 		clock:     options.Clock,
 		protected: options.Protected,
 		inFlight:  options.InFlight,
-		enforcer:  enforcement.New(options.Client, options.Live, options.Clock.Now),
+		enforcer:  enforcement.New(options.Client, options.Live, options.Clock),
 	}
 }
 
@@ -187,8 +187,8 @@ func (r *Reconciler) readBaselines(ctx context.Context, prior *v1alpha1.Baseline
 }
 
 // isComplete reports whether no drift is left to revert.
-func (e *Result) isComplete() bool {
-	return !slices.ContainsFunc(e.Outcomes, func(outcome evaluation.Outcome) bool {
+func (r *Result) isComplete() bool {
+	return !slices.ContainsFunc(r.Outcomes, func(outcome evaluation.Outcome) bool {
 		return outcome.IsCacheStale || outcome.RequeueAfter > 0 || outcome.HasUnrevertedDrift
 	})
 }

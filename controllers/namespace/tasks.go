@@ -13,7 +13,7 @@ import (
 // newTasks returns the tasks for a namespace: for each control one for the governing baseline, or for
 // none, followed by one for each baseline in Audit mode.
 func newTasks(governance precedence.Governance, prior *v1alpha1.BaselineReport) []evaluation.Task {
-	isOutdated := !slices.Equal(prior.ObservedBaselines, report.ObservedBaselines(governance))
+	haveBaselinesChanged := !slices.Equal(prior.ObservedBaselines, report.ObservedBaselines(governance))
 	tasks := make([]evaluation.Task, 0, len(controls.All))
 	for _, control := range controls.All {
 		governing := governance.Governing[control.Name]
@@ -23,15 +23,15 @@ func newTasks(governance precedence.Governance, prior *v1alpha1.BaselineReport) 
 			entry = report.FindControl(prior.BaselineReportData, control.Name, governing.Name)
 		}
 		tasks = append(tasks, evaluation.Task{
-			Control: control, Baseline: governing, Previous: entry, HaveBaselinesChanged: isOutdated, Overridden: governance.Overridden[control.Name],
+			Control: control, Baseline: governing, Previous: entry, HaveBaselinesChanged: haveBaselinesChanged, Overridden: governance.Overridden[control.Name],
 		})
-		tasks = append(tasks, auditTasks(control, governance, prior, isOutdated)...)
+		tasks = append(tasks, auditTasks(control, governance, prior, haveBaselinesChanged)...)
 	}
 	return tasks
 }
 
 // auditTasks returns a task for each baseline in Audit mode that declares a control.
-func auditTasks(control controls.Control, governance precedence.Governance, prior *v1alpha1.BaselineReport, isOutdated bool) []evaluation.Task {
+func auditTasks(control controls.Control, governance precedence.Governance, prior *v1alpha1.BaselineReport, haveBaselinesChanged bool) []evaluation.Task {
 	governing := governance.Governing[control.Name]
 	baselines := governance.Auditing[control.Name]
 	tasks := make([]evaluation.Task, 0, len(baselines))
@@ -45,7 +45,7 @@ func auditTasks(control controls.Control, governance precedence.Governance, prio
 			IsOutranked:          governing != nil && precedence.HasPrecedence(governing, auditing),
 			Previous:             report.FindControl(prior.BaselineReportData, control.Name, auditing.Name),
 			IsPreviousCurrent:    slices.Contains(prior.ObservedBaselines, v1alpha1.ObservedBaseline{Name: auditing.Name, Generation: auditing.Generation}),
-			HaveBaselinesChanged: isOutdated,
+			HaveBaselinesChanged: haveBaselinesChanged,
 		})
 	}
 	return tasks

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
+	policyfiles "github.com/securitybaseline/operator/config/policies"
 	"github.com/securitybaseline/operator/controllers/controls"
 )
 
@@ -392,4 +393,52 @@ func TestRules_HavePolicyFiles(t *testing.T) {
 			t.Errorf("the policy %s has the unknown scope %q; add it to newRule", rule.Name, rule.Scope)
 		}
 	}
+}
+
+// The guard protects the objects of every kind that a control manages. The CEL and the rules
+// of a policy cannot read the table of controls.
+func TestProtectManagedObjects_CoversManagedKinds(t *testing.T) {
+	got := sets.New[string]()
+	for _, rule := range policyNamed(t, "protect-managed-objects").Spec.MatchConstraints.ResourceRules {
+		got.Insert(rule.Resources...)
+	}
+	for _, kind := range controls.ManagedKinds() {
+		resource := strings.ToLower(kind.Name()) + "s"
+		if kind.Name() == "NetworkPolicy" {
+			resource = "networkpolicies"
+		}
+		if !got.Has(resource) {
+			t.Errorf("the guard does not protect %s; add the resource to config/policies/protect-managed-objects.yaml", resource)
+		}
+	}
+}
+
+// The guard protects the labels that controls set on namespaces.
+func TestProtectNamespaceLabels_CoversLabelsOfControls(t *testing.T) {
+	data, err := policyfiles.Files.ReadFile("protect-namespace-labels.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	policy := string(data)
+	for i := range controls.All {
+		for _, label := range controls.All[i].NamespaceLabels {
+			isProtected := strings.HasSuffix(label, Domain+"/baseline") && strings.Contains(policy, "'"+Domain+"/baseline'") ||
+				strings.HasPrefix(label, "pod-security.kubernetes.io/") && strings.Contains(policy, "'pod-security.kubernetes.io/'") ||
+				strings.Contains(policy, "'"+label+"'")
+			if !isProtected {
+				t.Errorf("the guard does not protect the label %s of control %s; add it to config/policies/protect-namespace-labels.yaml", label, controls.All[i].Name)
+			}
+		}
+	}
+}
+
+func policyNamed(t *testing.T, name string) *admissionregistrationv1.ValidatingAdmissionPolicy {
+	t.Helper()
+	for _, object := range policiesNamed(sets.New(name + Domain)) {
+		if policy, ok := object.(*admissionregistrationv1.ValidatingAdmissionPolicy); ok && policy.Name == name+Domain {
+			return policy
+		}
+	}
+	t.Fatalf("got no policy %s", name)
+	return nil
 }

@@ -48,13 +48,16 @@ func newRule(control v1alpha1.ControlName, policy controls.AdmissionPolicy) rule
 	r := rule{AdmissionPolicy: policy, control: control}
 	switch policy.Scope {
 	case controls.ScopeInsideNamespaces:
-		r.enforced, r.audited = insideGovernedNamespaces(control), insideSelectedNamespaces
+		r.enforced = insideGovernedNamespaces(control)
+		r.audited = insideSelectedNamespaces
 	case controls.ScopeNamespaces:
-		r.enforced, r.audited = governedNamespaces(control), selectedNamespaces
+		r.enforced = governedNamespaces(control)
+		r.audited = selectedNamespaces
 	case controls.ScopeUntilDefaultDeny:
 		r.enforced = insideNamespacesWithoutDefaultDeny(control)
 	case controls.ScopeCluster:
-		r.enforced, r.audited = wholeCluster, wholeCluster
+		r.enforced = wholeCluster
+		r.audited = wholeCluster
 	}
 	return r
 }

@@ -65,7 +65,7 @@ func TestNamespaceLabels_OtherControlsAppliedWhenTakeoverIsDenied(t *testing.T) 
 		metav1.SetMetaDataAnnotation(&n.ObjectMeta, v1alpha1.CreationLabelsAnnotation, enforceLabel)
 	})
 	env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlPodSecurity, testutil.InState(v1alpha1.StateFailed),
-		hasMessage("adopting the labels set at creation: ", denialMessage))
+		hasMessage("taking over the labels set at creation: ", denialMessage))
 	testutil.Must(t, env.Admin.Delete(t.Context(), env.WaitForPolicy(t, namespace.Name, "default-deny")))
 	env.WaitForPolicy(t, namespace.Name, "default-deny")
 	env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlNetwork, testutil.InState(v1alpha1.StateCompliant))

@@ -82,7 +82,7 @@ func TestTransferToOperator(t *testing.T) {
 			map[string][]fieldpath.Path{v1alpha1.FieldManager: {enforce}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := TransferToOperator(test.entries, fieldpath.NewSet(enforce), fieldpath.NewSet(annotation))
+			got, err := TransferToOperator(test.entries, fieldpath.NewSet(enforce), fieldpath.NewSet(annotation), metav1.Now())
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -11,8 +11,8 @@ import (
 )
 
 // TransferToOperator returns managedFields in which the fields at the paths belong to the
-// operator alone, as if it had applied them. The fields to drop belong to no manager.
-func TransferToOperator(entries []metav1.ManagedFieldsEntry, transfer, drop *fieldpath.Set) ([]metav1.ManagedFieldsEntry, error) {
+// operator alone, as if it had applied them. The fields to drop belong to no manager. now is the time of an entry that it adds.
+func TransferToOperator(entries []metav1.ManagedFieldsEntry, transfer, drop *fieldpath.Set, now metav1.Time) ([]metav1.ManagedFieldsEntry, error) {
 	taken := transfer.Union(drop)
 	operatorFields := transfer
 	var others []metav1.ManagedFieldsEntry
@@ -35,7 +35,7 @@ func TransferToOperator(entries []metav1.ManagedFieldsEntry, transfer, drop *fie
 	if operator == nil {
 		operator = &metav1.ManagedFieldsEntry{
 			Manager: v1alpha1.FieldManager, Operation: metav1.ManagedFieldsOperationApply,
-			APIVersion: "v1", FieldsType: "FieldsV1", Time: new(metav1.Now()),
+			APIVersion: "v1", FieldsType: "FieldsV1", Time: &now,
 		}
 	}
 	if err := setFields(operator, operatorFields); err != nil {

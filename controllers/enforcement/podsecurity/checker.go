@@ -19,6 +19,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	podsecurityapi "k8s.io/pod-security-admission/api"
 	podsecuritypolicy "k8s.io/pod-security-admission/policy"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
@@ -39,8 +40,7 @@ type Checker struct {
 	// Live reads from the API server.
 	Live client.Reader
 
-	// Now returns the time.
-	Now func() time.Time
+	Clock clock.PassiveClock
 
 	// results are those of the last moments, by namespace UID and level.
 	// Lost: nothing, because the operator asks the API server again.
@@ -116,7 +116,7 @@ func (c *Checker) findCleanLevel(
 			if err != nil {
 				return assessment, fmt.Errorf("checking which running pods violate %s: %w", level, err)
 			}
-			c.results.Set(resultKey(namespace, level), result, c.Now())
+			c.results.Set(resultKey(namespace, level), result, c.Clock.Now())
 			if level == assessment.level {
 				assessment.isKnown = true
 				assessment.isProvisional = false
@@ -154,13 +154,13 @@ func (c *Checker) RecordLabels(
 	}
 	assessment.isKnown = true
 	assessment.checkResult = parseWarnings(warnings.all())
-	c.results.Set(resultKey(namespace, assessment.level), cachedResult{checkResult: assessment.checkResult}, c.Now())
+	c.results.Set(resultKey(namespace, assessment.level), cachedResult{checkResult: assessment.checkResult}, c.Clock.Now())
 	return assessment
 }
 
 // recentResult returns the result of a check less than checkInterval ago.
 func (c *Checker) recentResult(namespace *metav1.PartialObjectMetadata, level podsecurityapi.LevelVersion) (cachedResult, bool) {
-	result, age, ok := c.results.Get(resultKey(namespace, level), c.Now())
+	result, age, ok := c.results.Get(resultKey(namespace, level), c.Clock.Now())
 	return result, ok && age < checkInterval
 }
 
@@ -207,8 +207,8 @@ func isCheckTriggered(from, to podsecurityapi.LevelVersion) bool {
 		(from.Version != to.Version || podsecurityapi.CompareLevels(to.Level, from.Level) > 0)
 }
 
-// unknownMinor is a version of the standards that no API server knows, and that each takes
-// for its latest.
+// unknownMinor is a minor version that no API server knows. The API server treats it as its
+// latest version.
 const unknownMinor = 1000
 
 // equivalentVersion returns another version of the standards with the same checks, to ask

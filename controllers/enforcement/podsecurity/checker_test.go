@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/sets"
 	podsecurityapi "k8s.io/pod-security-admission/api"
 	podsecuritypolicy "k8s.io/pod-security-admission/policy"
+	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/controllers/controls"
@@ -141,10 +142,11 @@ func TestEvaluate_EnforcesRecentResultWithoutAsking(t *testing.T) {
 	spec := &v1alpha1.SecurityBaselineSpec{PodSecurity: &v1alpha1.PodSecurity{Enforce: "restricted", Rollout: v1alpha1.RolloutWhenClean}}
 	namespace := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "n", UID: "u"}}
 	i := slices.IndexFunc(controls.All, func(control controls.Control) bool { return control.Name == v1alpha1.ControlPodSecurity })
-	checker := &Checker{Now: func() time.Time { return now }}
+	passiveClock := clocktesting.NewFakePassiveClock(now)
+	checker := &Checker{Clock: passiveClock}
 	checker.results.Set("u/restricted:latest", cachedResult{checkResult: checkResult{violations: []v1alpha1.PodViolation{{Pods: "a", Reasons: "seccompProfile"}}}}, now)
 	checker.results.Set("u/baseline:latest", cachedResult{}, now)
-	now = now.Add(checkInterval / 2)
+	passiveClock.SetTime(now.Add(checkInterval / 2))
 	got, err := checker.Assess(t.Context(), Input{Namespace: namespace, Spec: spec, Level: controls.All[i].EnforcedLevel(spec)})
 	if err != nil {
 		t.Fatal(err)

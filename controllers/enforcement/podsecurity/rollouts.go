@@ -15,10 +15,10 @@ import (
 )
 
 // rolloutInProgress returns a workload of a namespace that is being rolled out, as
-// Kind/name, or an empty string. In the middle of a rollout the pods that a level rejects
-// can be gone while their successors are not created yet: that none of them runs proves
-// nothing then. Workloads are cached by their metadata, which does not tell, so the API
-// server is read where there are any.
+// Kind/name, or an empty string. During a rollout, the pods that a level rejects can be gone
+// while their successors do not exist yet. A level that looks clean then may not be. The cache
+// has only the metadata of workloads, so the operator reads those of the namespace from the
+// API server, if there are any.
 func (c *Checker) rolloutInProgress(ctx context.Context, namespace string) (string, error) {
 	for _, workload := range metadata.Workloads() {
 		kind := workload.GroupVersionKind()

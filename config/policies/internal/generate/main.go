@@ -93,7 +93,8 @@ func insertSnippets(file string, snippets *template.Template) error {
 	var failed error
 	updated := generated.ReplaceAllFunc(policy, func(part []byte) []byte {
 		match := generated.FindSubmatch(part)
-		indent, call := string(match[1]), strings.Fields(string(match[2]))
+		indent := string(match[1])
+		call := strings.Fields(string(match[2]))
 		var snippet bytes.Buffer
 		if err := snippets.ExecuteTemplate(&snippet, call[0], call[1:]); err != nil {
 			failed = err
