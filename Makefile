@@ -10,8 +10,7 @@ PROMTOOL_VERSION ?= v0.316.0
 PROMETHEUS_OPERATOR_VERSION ?= v0.95.1
 ACTIONLINT_VERSION ?= v1.7.12
 GOVULNCHECK_VERSION ?= v1.9.0
-# Building Vale takes a C compiler. v3.22.0 is the newest version whose dependencies are all
-# tagged; the module proxy need not have those of later ones.
+# Building Vale takes a C compiler. Later versions depend on a commit without a tag.
 VALE_VERSION ?= v3.22.0
 
 # The number of parallel tests in each package. They mostly wait.

@@ -15,7 +15,7 @@ type Exception struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:XValidation:rule="!format.dns1123Label().validate(self).hasValue()",message="exceptions[].name must be lowercase letters, digits or '-', beginning and ending with a letter or digit"
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Label().validate(self).hasValue()",message="exceptions[].name must consist of lowercase letters, digits or '-', and must begin and end with a letter or digit"
 	Name string `json:"name,omitempty"`
 
 	// namespaces lists the names of the namespaces that the exception covers.

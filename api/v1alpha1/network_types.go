@@ -85,7 +85,7 @@ type NamedNetworkPolicy struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=235
-	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="network.policies[].name must be lowercase letters, digits, '-' or '.', beginning and ending with a letter or digit, because the NetworkPolicy is named security-baseline-NAME"
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="network.policies[].name must consist of lowercase letters, digits, '-' or '.', and must begin and end with a letter or digit, because the NetworkPolicy is named security-baseline-NAME"
 	// +kubebuilder:validation:XValidation:rule="!(self in ['default-deny', 'allow-dns', 'allow-same-namespace'])",message="network.policies[].name must not be default-deny, allow-dns or allow-same-namespace, which are the names of the operator's own policies; choose another name"
 	Name string `json:"name,omitempty"`
 

@@ -38,7 +38,7 @@ type NamedRoleBinding struct {
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=235
-	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="rbac.roleBindings[].name must be lowercase letters, digits, '-' or '.', beginning and ending with a letter or digit, because the RoleBinding is named security-baseline-NAME"
+	// +kubebuilder:validation:XValidation:rule="!format.dns1123Subdomain().validate(self).hasValue()",message="rbac.roleBindings[].name must consist of lowercase letters, digits, '-' or '.', and must begin and end with a letter or digit, because the RoleBinding is named security-baseline-NAME"
 	Name string `json:"name,omitempty"`
 
 	// roleRef is the role to grant. The operator itself needs permission to bind

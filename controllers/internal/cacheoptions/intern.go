@@ -16,7 +16,8 @@ import (
 	"github.com/securitybaseline/operator/controllers/controls"
 )
 
-// maxPoolSize is how many different values a pool holds. A full pool starts empty again; cached
+// maxPoolSize is how many different values a pool holds. Lost when the operator ends: nothing,
+// because the pools fill with the cache. A full pool starts empty again; cached
 // objects keep the values that they share.
 const maxPoolSize = 4096
 

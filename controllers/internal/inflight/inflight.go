@@ -10,7 +10,8 @@ import (
 	"sync"
 )
 
-// Tracker holds the reconciles that are running. The zero value is ready to use.
+// Tracker holds the reconciles that are running. The zero value is ready to use. Lost when the
+// operator ends: nothing, because its reconciles end with it.
 type Tracker struct {
 	mutex   sync.Mutex
 	running map[chan struct{}]struct{}

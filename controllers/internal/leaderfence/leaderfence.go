@@ -24,6 +24,7 @@ var errNotLeader = errors.New("write blocked: leader lease not renewed in time")
 type Fence struct {
 	renewDeadline time.Duration
 	// lastRenewal is when the operator sent the last request that renewed its lease.
+	// Lost: nothing, because an operator that starts has no lease.
 	lastRenewal atomic.Pointer[time.Time]
 }
 

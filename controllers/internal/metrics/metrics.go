@@ -91,6 +91,7 @@ func MarkEvaluated(baseline string, controls []v1alpha1.ControlCounts, now time.
 }
 
 // managers are the field managers that the metric by manager distinguishes.
+// Lost: the names, together with all counters; Prometheus handles the reset.
 var managers = boundedSet{max: maxManagers, names: sets.New[string]()}
 
 // CountManager counts a drift for the field manager that made the change: once, however many
