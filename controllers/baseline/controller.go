@@ -168,7 +168,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 // nextRequeue returns the delay after which a status must be updated without an event.
 func nextRequeue(baseline *v1alpha1.SecurityBaseline, status *v1alpha1.SecurityBaselineStatus, now time.Time) time.Duration {
 	if meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReconciling) && status.Namespaces.Pending == 0 {
-		return statusDelay // no event tells that an admission policy was rejected
+		return statusDelay // no event reports that an admission policy was rejected
 	}
 	return reconcilers.DurationUntil(report.NextDeadline(baseline, now), now)
 }
