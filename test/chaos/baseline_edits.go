@@ -37,12 +37,12 @@ func (h *harness) ensureBaseline(ctx context.Context, name string) error {
 }
 
 // updateBaseline changes the spec of a baseline.
-func (h *harness) updateBaseline(ctx context.Context, name string, change func(*v1alpha1.SecurityBaselineSpec)) error {
+func (h *harness) updateBaseline(ctx context.Context, name string, mutate func(*v1alpha1.SecurityBaselineSpec)) error {
 	var current v1alpha1.SecurityBaseline
 	if err := h.admin.Get(ctx, client.ObjectKey{Name: name}, &current); err != nil {
 		return ignoreExpected(err)
 	}
-	change(&current.Spec)
+	mutate(&current.Spec)
 	return ignoreExpected(h.admin.Update(ctx, &current))
 }
 

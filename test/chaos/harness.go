@@ -203,7 +203,7 @@ func newHarness(ctx context.Context, o options) (_ *harness, err error) {
 	if h.fleet, err = startFleet(replicas, shared, filepath.Join(o.dir, "operator.log")); err != nil {
 		return nil, err
 	}
-	if _, err := h.waitUntilSettled(ctx); err != nil {
+	if _, err := h.waitForSettled(ctx); err != nil {
 		h.fleet.stop()
 		return nil, fmt.Errorf("settling before the first fault: %w", err)
 	}
@@ -233,7 +233,7 @@ func (h *harness) runRound(ctx context.Context, length time.Duration, mix ...fau
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	took, err := h.waitUntilSettled(ctx)
+	took, err := h.waitForSettled(ctx)
 	h.longestSettle = max(h.longestSettle, took)
 	if err != nil {
 		return fmt.Errorf("%s: %w", joinNames(mix), err)
@@ -242,11 +242,11 @@ func (h *harness) runRound(ctx context.Context, length time.Duration, mix ...fau
 	return nil
 }
 
-// waitUntilSettled waits until the cluster matches the baselines and returns the time
+// waitForSettled waits until the cluster matches the baselines and returns the time
 // that it took. It returns an error if an invariant was violated. First, it opens a
 // namespace: this shows that the operator reverts changes, and not only that there was
 // nothing to revert.
-func (h *harness) waitUntilSettled(ctx context.Context) (time.Duration, error) {
+func (h *harness) waitForSettled(ctx context.Context) (time.Duration, error) {
 	start := time.Now()
 	openCtx, cancel := context.WithTimeout(ctx, h.options.settleTimeout)
 	err := retry(openCtx, func() error { return h.openRandomNamespace(openCtx) })
@@ -257,7 +257,7 @@ func (h *harness) waitUntilSettled(ctx context.Context) (time.Duration, error) {
 	var problem string
 	for time.Since(start) < h.options.settleTimeout && ctx.Err() == nil {
 		limited, cancel := context.WithTimeout(ctx, h.options.settleTimeout)
-		err := h.watcher.waitUntilCurrent(limited)
+		err := h.watcher.waitForCurrent(limited)
 		cancel()
 		if err != nil {
 			return 0, fmt.Errorf("watching etcd: %w", err)

@@ -148,14 +148,14 @@ func (p *proxy) cutWatches() {
 }
 
 // chooseFailure returns how the request fails, or "" if it does not.
-func (p *proxy) chooseFailure(request *http.Request, watch bool) failure {
+func (p *proxy) chooseFailure(request *http.Request, isWatch bool) failure {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	reads := request.Method == http.MethodGet
+	isRead := request.Method == http.MethodGet
 	for _, rule := range p.rules {
 		kind := rule.kinds[rand.IntN(len(rule.kinds))]
-		impossible := kind == failTooOld && (!watch || request.URL.Query().Get("resourceVersion") == "") || kind == failConflict && reads || kind == failLost && watch
-		if !impossible && rand.IntN(rule.oneIn) == 0 {
+		isImpossible := kind == failTooOld && (!isWatch || request.URL.Query().Get("resourceVersion") == "") || kind == failConflict && isRead || kind == failLost && isWatch
+		if !isImpossible && rand.IntN(rule.oneIn) == 0 {
 			p.counts[kind]++
 			return kind
 		}
@@ -174,8 +174,8 @@ func (p *proxy) ServeHTTP(response http.ResponseWriter, request *http.Request) {
 	}
 	request = request.WithContext(ctx)
 	request.Body = io.NopCloser(bytes.NewReader(body))
-	watch := request.URL.Query().Get("watch") != ""
-	if watch {
+	isWatch := request.URL.Query().Get("watch") != ""
+	if isWatch {
 		p.mutex.Lock()
 		p.watches[request] = cancel
 		p.mutex.Unlock()
@@ -185,7 +185,7 @@ func (p *proxy) ServeHTTP(response http.ResponseWriter, request *http.Request) {
 			p.mutex.Unlock()
 		}()
 	}
-	switch kind := p.chooseFailure(request, watch); kind {
+	switch kind := p.chooseFailure(request, isWatch); kind {
 	case "":
 		p.forward.ServeHTTP(response, request)
 	case failCut:

@@ -81,22 +81,22 @@ func TestAdmissionPolicies_RevertedWhenChangedOrDeleted(t *testing.T) {
 			} else {
 				update(t, before.DeepCopyObject().(client.Object), test.tamper)
 			}
-			healed := before.DeepCopyObject().(client.Object)
+			reverted := before.DeepCopyObject().(client.Object)
 			testutil.WaitFor(t, func(ctx context.Context) error {
-				if err := env.Admin.Get(ctx, client.ObjectKey{Name: test.object}, healed); err != nil {
+				if err := env.Admin.Get(ctx, client.ObjectKey{Name: test.object}, reverted); err != nil {
 					return err
 				}
 				for _, key := range []string{v1alpha1.ManagedByLabel, v1alpha1.BaselineLabel, v1alpha1.ControlLabel} {
-					if healed.GetLabels()[key] != before.GetLabels()[key] {
-						return fmt.Errorf("labels: got %v, want %v", healed.GetLabels(), before.GetLabels())
+					if reverted.GetLabels()[key] != before.GetLabels()[key] {
+						return fmt.Errorf("labels: got %v, want %v", reverted.GetLabels(), before.GetLabels())
 					}
 				}
-				return compareSpecs(before, healed)
+				return compareSpecs(before, reverted)
 			})
 			if test.tamper != nil {
-				testutil.Equal(t, "the object", before.GetUID(), healed.GetUID())
+				testutil.Equal(t, "the object", before.GetUID(), reverted.GetUID())
 			}
-			if owner := healed.GetLabels()["example.com/owner"]; test.name == "a binding without its labels" && owner != "them" {
+			if owner := reverted.GetLabels()["example.com/owner"]; test.name == "a binding without its labels" && owner != "them" {
 				t.Errorf("label example.com/owner: got %q, want them", owner)
 			}
 			note := fmt.Sprintf("%s/%s was changed by \"admin\" (Update); reverted", test.kind, test.object)

@@ -241,7 +241,7 @@ func TestAuditMode_ReportsNoDriftWhenAnotherBaselineTakesOver(t *testing.T) {
 	update(t, high, func(b *v1alpha1.SecurityBaseline) { b.Spec.Mode = v1alpha1.ModeAudit })
 	env.WaitForControl(t, namespace.Name, high, v1alpha1.ControlNetwork, testutil.InState(v1alpha1.StateDrifted))
 	env.WaitForPolicy(t, namespace.Name, "default-deny", testutil.GovernedBy[*networkingv1.NetworkPolicy](low.Name))
-	triggerEvaluation(t, namespace.Name)
+	waitAndTriggerEvaluation(t, namespace.Name)
 	env.WaitForReport(t, namespace.Name, low, v1alpha1.StateCompliant, testutil.HasDrifts(0))
 	neverDrifts(t, namespace.Name)
 }

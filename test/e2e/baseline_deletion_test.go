@@ -175,7 +175,7 @@ func TestBaselineDeletion_CompletesWhenRemovalIsDenied(t *testing.T) {
 	spec.DeletionPolicy = v1alpha1.DeletionRemove
 	baseline := env.NewBaseline(t, "all", spec)
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	denyOperatorWrites(t, namespace.Name, admissionregistrationv1.Delete)
+	denyOperatorWritesAndWait(t, namespace.Name, admissionregistrationv1.Delete)
 
 	testutil.Must(t, env.Admin.Delete(t.Context(), baseline))
 	env.WaitForNotFound(t, "", baseline.Name, &v1alpha1.SecurityBaseline{})
@@ -192,7 +192,7 @@ func TestBaselineDeletion_HandsOverWhenRemovalIsDenied(t *testing.T) {
 	spec.DeletionPolicy, spec.Priority = v1alpha1.DeletionRemove, 10
 	high := env.NewBaseline(t, "high", spec)
 	env.WaitForReport(t, namespace.Name, high, v1alpha1.StateCompliant)
-	denyOperatorWrites(t, namespace.Name, admissionregistrationv1.Delete)
+	denyOperatorWritesAndWait(t, namespace.Name, admissionregistrationv1.Delete)
 
 	testutil.Must(t, env.Admin.Delete(t.Context(), high))
 	env.WaitForNotFound(t, "", high.Name, &v1alpha1.SecurityBaseline{})

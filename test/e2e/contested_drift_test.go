@@ -103,8 +103,8 @@ func TestContestedDrift_RevertedAtMostOnceASecond(t *testing.T) {
 		return nil
 	})
 	for about, want := range map[string]string{contested.Name: control.Message, baseline.Name: "namespace " + contested.Name + ": " + control.Message} {
-		requireOneEvent(t, about, "Contested", func(event eventsv1.Event) bool { return event.Note == want })
-		requireOneEvent(t, about, "Drift", func(event eventsv1.Event) bool { return strings.Contains(event.Note, "argocd-controller") })
+		waitForOneEvent(t, about, "Contested", func(event eventsv1.Event) bool { return event.Note == want })
+		waitForOneEvent(t, about, "Drift", func(event eventsv1.Event) bool { return strings.Contains(event.Note, "argocd-controller") })
 	}
 }
 
@@ -178,9 +178,9 @@ func driftElsewhere(ctx context.Context, namespace string) error {
 	})
 }
 
-// requireOneEvent waits for an event with a reason that matches, and requires that
+// waitForOneEvent waits for an event with a reason that matches, and requires that
 // there is no other with that reason that matches, and that it is not a series.
-func requireOneEvent(t *testing.T, about, reason string, match func(eventsv1.Event) bool) {
+func waitForOneEvent(t *testing.T, about, reason string, match func(eventsv1.Event) bool) {
 	t.Helper()
 	env.WaitForEvent(t, about, reason, match)
 	events, err := env.EventsAbout(t.Context(), about)
@@ -209,7 +209,7 @@ func TestContestedDrift_EndsFiveMinutesAfterLastChange(t *testing.T) {
 
 	// The time that the test takes adds to the offset of the clock.
 	env.setClock(t, 3*time.Minute)
-	triggerEvaluation(t, namespace.Name)
+	waitAndTriggerEvaluation(t, namespace.Name)
 	testutil.Never(t, 3*time.Second, func(ctx context.Context) error {
 		current := &v1alpha1.BaselineReport{}
 		err := env.Admin.Get(ctx, client.ObjectKey{Namespace: namespace.Name, Name: v1alpha1.ReportName}, current)
@@ -219,13 +219,14 @@ func TestContestedDrift_EndsFiveMinutesAfterLastChange(t *testing.T) {
 		return err
 	})
 	env.setClock(t, 6*time.Minute)
-	triggerEvaluation(t, namespace.Name)
+	waitAndTriggerEvaluation(t, namespace.Name)
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 	env.WaitForStatus(t, baseline, testutil.HasCondition(v1alpha1.ConditionDrifted, metav1.ConditionFalse, v1alpha1.ReasonNoDrift))
 }
 
-// triggerEvaluation has the operator evaluate a namespace.
-func triggerEvaluation(t *testing.T, namespace string) {
+// waitAndTriggerEvaluation waits for the default-deny policy of a namespace and touches
+// it, so that the operator evaluates the namespace.
+func waitAndTriggerEvaluation(t *testing.T, namespace string) {
 	t.Helper()
 	update(t, env.WaitForPolicy(t, namespace, "default-deny"), func(p *networkingv1.NetworkPolicy) {
 		p.Annotations = map[string]string{"touched": time.Now().String()}

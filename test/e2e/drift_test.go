@@ -86,14 +86,14 @@ func TestDrift_Reverted(t *testing.T) {
 				return testutil.CheckEqual("what the operator manages", want, managedParts(t, namespace))
 			})
 			requireForeignUnchanged()
-			requireRecordedDrift(t, namespace, baseline, test.Want)
+			waitForRecordedDrift(t, namespace, baseline, test.Want)
 		})
 	}
 }
 
-// requireRecordedDrift waits until a drift is in the report, in the baseline's status
+// waitForRecordedDrift waits until a drift is in the report, in the baseline's status
 // and in an event about each of both.
-func requireRecordedDrift(t *testing.T, namespace string, baseline *v1alpha1.SecurityBaseline, want v1alpha1.Drift) {
+func waitForRecordedDrift(t *testing.T, namespace string, baseline *v1alpha1.SecurityBaseline, want v1alpha1.Drift) {
 	t.Helper()
 	env.WaitForReport(t, namespace, baseline, v1alpha1.StateCompliant, func(current *v1alpha1.BaselineReport) error {
 		for i := range current.Drifts {
@@ -151,7 +151,7 @@ func TestDrift_RecordedWhenReportCouldNotBeWrittenAtFirst(t *testing.T) {
 	namespace := env.NewNamespace(t, "a", nil)
 	baseline := env.NewBaseline(t, "all", denyAllSpec())
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	allow := denyOperatorWritesTo(t, namespace.Name, admissionregistrationv1.Update, "baselinereports")
+	allow := denyOperatorWritesToAndWait(t, namespace.Name, admissionregistrationv1.Update, "baselinereports")
 	testutil.Must(t, env.Admin.Delete(t.Context(), env.WaitForPolicy(t, namespace.Name, "default-deny")))
 	env.WaitForPolicy(t, namespace.Name, "default-deny")
 	name := map[string]string{"baseline": baseline.Name, "control": string(v1alpha1.ControlNetwork)}
@@ -179,7 +179,7 @@ func TestDrift_RecordedWhenRevertIsDeniedAtFirst(t *testing.T) {
 	namespace := env.NewNamespace(t, "a", nil)
 	baseline := env.NewBaseline(t, "all", defaultSpec())
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	allow := denyOperatorWrites(t, namespace.Name, admissionregistrationv1.Update)
+	allow := denyOperatorWritesAndWait(t, namespace.Name, admissionregistrationv1.Update)
 	update(t, env.WaitForPolicy(t, namespace.Name, "default-deny"), func(p *networkingv1.NetworkPolicy) {
 		p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{}}
 	})
@@ -199,7 +199,7 @@ func TestDrift_RecordedWhenBaselineChangesMeanwhile(t *testing.T) {
 	namespace := env.NewNamespace(t, "a", nil)
 	baseline := env.NewBaseline(t, "all", defaultSpec())
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	allow := denyOperatorWrites(t, namespace.Name, admissionregistrationv1.Update)
+	allow := denyOperatorWritesAndWait(t, namespace.Name, admissionregistrationv1.Update)
 	update(t, env.WaitForPolicy(t, namespace.Name, "default-deny"), func(p *networkingv1.NetworkPolicy) {
 		p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{}}
 	})

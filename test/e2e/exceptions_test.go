@@ -35,7 +35,7 @@ func TestExceptions_ReleaseControlUntilExpiration(t *testing.T) {
 	update(t, baseline, func(b *v1alpha1.SecurityBaseline) {
 		b.Spec.Exceptions = []v1alpha1.Exception{migrationException(namespace.Name, &expirationTime)}
 	})
-	requireActiveException(t, baseline, namespace.Name, other.Name, expirationTime)
+	waitForActiveException(t, baseline, namespace.Name, other.Name, expirationTime)
 
 	expirationTime = metav1.NewTime(time.Now().Add(5 * time.Second).Truncate(time.Second))
 	update(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.Exceptions[0].ExpirationTime = &expirationTime })
@@ -53,9 +53,9 @@ func TestExceptions_ReleaseControlUntilExpiration(t *testing.T) {
 	testutil.Equal(t, "events", 1, len(events)) // none a day before the expiration, which was less than a day away
 }
 
-// requireActiveException waits until the exception of a baseline has taken effect in a
+// waitForActiveException waits until the exception of a baseline has taken effect in a
 // namespace, and requires that it has none in another.
-func requireActiveException(t *testing.T, baseline *v1alpha1.SecurityBaseline, namespace, other string, expirationTime metav1.Time) {
+func waitForActiveException(t *testing.T, baseline *v1alpha1.SecurityBaseline, namespace, other string, expirationTime metav1.Time) {
 	t.Helper()
 	current := env.WaitForReport(t, namespace, baseline, v1alpha1.StateExcepted)
 	testutil.Equal(t, "controls", "2/3", current.Summary.Controls)
@@ -182,7 +182,7 @@ func TestExceptions_FailedWhenReleaseIsDenied(t *testing.T) {
 	namespace := env.NewNamespace(t, "a", nil)
 	baseline := env.NewBaseline(t, "all", defaultSpec())
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	allow := denyOperatorWrites(t, namespace.Name, "DELETE")
+	allow := denyOperatorWritesAndWait(t, namespace.Name, "DELETE")
 	update(t, baseline, func(b *v1alpha1.SecurityBaseline) {
 		b.Spec.Exceptions = []v1alpha1.Exception{migrationException(namespace.Name, nil)}
 	})

@@ -48,8 +48,8 @@ func TestManagedObjects_PrunedWhenBaselineDropsThem(t *testing.T) {
 		current := env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant, testutil.HasDrifts(0))
 		testutil.Equal(t, "controls", 1, len(current.Controls))
 		testutil.WaitFor(t, func(context.Context) error {
-			if left := managedParts(t, namespace.Name); len(left) != 1 {
-				return fmt.Errorf("what the operator manages: got %v, want one part", left)
+			if leftovers := managedParts(t, namespace.Name); len(leftovers) != 1 {
+				return fmt.Errorf("what the operator manages: got %v, want one part", leftovers)
 			}
 			return nil
 		})

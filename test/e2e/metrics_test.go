@@ -90,14 +90,14 @@ func TestMetrics_DescribeBaseline(t *testing.T) {
 				return fmt.Errorf("%s%v: got %v, want %v", gauge.family, gauge.labels, metric, gauge.want)
 			}
 		}
-		for _, counter := range []string{"securitybaseline_drifts_total", "securitybaseline_drifts_healed_total"} {
+		for _, counter := range []string{"securitybaseline_drifts_total", "securitybaseline_drifts_reverted_total"} {
 			if metric := findMetric(families, counter, map[string]string{"baseline": name, "control": network}); metric.GetCounter().GetValue() != 1 {
 				return fmt.Errorf("%s: got %v, want 1", counter, metric)
 			}
 		}
-		healing := findMetric(families, "securitybaseline_drift_healing_seconds", map[string]string{"baseline": name, "control": network}).GetHistogram()
-		if healing.GetSampleCount() != 1 || healing.GetSampleSum() <= 0 || healing.GetSampleSum() > testutil.Timeout.Seconds() {
-			return fmt.Errorf("the histogram: got %v, want one sample of at most %s", healing, testutil.Timeout)
+		revertSeconds := findMetric(families, "securitybaseline_drift_revert_seconds", map[string]string{"baseline": name, "control": network}).GetHistogram()
+		if revertSeconds.GetSampleCount() != 1 || revertSeconds.GetSampleSum() <= 0 || revertSeconds.GetSampleSum() > testutil.Timeout.Seconds() {
+			return fmt.Errorf("the histogram: got %v, want one sample of at most %s", revertSeconds, testutil.Timeout)
 		}
 		last := findMetric(families, "securitybaseline_last_full_evaluation_timestamp_seconds", map[string]string{"baseline": name}).GetGauge().GetValue()
 		if last < float64(baseline.CreationTimestamp.Unix()) {

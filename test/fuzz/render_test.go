@@ -69,8 +69,8 @@ var edgeCases = map[string][]string{
 	},
 }
 
-// samples returns the baselines in config/samples, by name.
-func samples(tb testing.TB) map[string][]byte {
+// readSamples returns the baselines in config/samples, by name.
+func readSamples(tb testing.TB) map[string][]byte {
 	tb.Helper()
 	paths, err := filepath.Glob("../../config/samples/*.yaml")
 	if err != nil {
@@ -97,14 +97,14 @@ type seed struct {
 
 func seeds(samples map[string][]byte) []seed {
 	const random = 64
-	seeds := make([]seed, 0, 2*len(samples)+random)
+	all := make([]seed, 0, 2*len(samples)+random)
 	for _, name := range slices.Sorted(maps.Keys(samples)) {
-		seeds = append(seeds, seed{sample: name}, seed{sample: name, random: []byte(name)})
+		all = append(all, seed{sample: name}, seed{sample: name, random: []byte(name)})
 	}
 	for i := range byte(random) {
-		seeds = append(seeds, seed{random: []byte{i, i, i, i, i, i, i, i}})
+		all = append(all, seed{random: []byte{i, i, i, i, i, i, i, i}})
 	}
-	return seeds
+	return all
 }
 
 // FuzzRender creates baselines from a sample, or from the template, and random data. For
@@ -112,9 +112,9 @@ func seeds(samples map[string][]byte) []seed {
 // that rendering is deterministic and changes nothing, that the API server accepts the
 // rendered objects, and that they do not look like drift afterwards.
 func FuzzRender(f *testing.F) {
-	samples := samples(f)
-	for _, seed := range seeds(samples) {
-		f.Add(seed.sample, seed.random)
+	samples := readSamples(f)
+	for _, initial := range seeds(samples) {
+		f.Add(initial.sample, initial.random)
 	}
 	f.Fuzz(func(t *testing.T, sample string, random []byte) {
 		object, namespace := mixedBaseline(t, samples[sample], random)
@@ -229,11 +229,11 @@ func checkPolicyBindings(t *testing.T, baseline *v1alpha1.SecurityBaseline) {
 
 // A fuzz test whose inputs are mostly rejected tests nothing.
 func TestSeeds_AreMostlyAccepted(t *testing.T) {
-	samples := samples(t)
+	samples := readSamples(t)
 	accepted := 0
 	all := seeds(samples)
-	for _, seed := range all {
-		object, _ := mixedBaseline(t, samples[seed.sample], seed.random)
+	for _, initial := range all {
+		object, _ := mixedBaseline(t, samples[initial.sample], initial.random)
 		if _, err := admit(object); err != nil {
 			t.Log(err)
 			continue

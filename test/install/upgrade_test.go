@@ -177,10 +177,10 @@ func TestHelm_InstallUpgradeUninstall(t *testing.T) {
 	testutil.Kubectl(t, local, "", "delete", "namespace", "guarded", testutil.TimeoutFlag)
 	stop()
 	helm(t, local, "uninstall", "securitybaseline", "-n", cluster.OperatorNamespace)
-	left := testutil.Kubectl(t, local, "", "get", "crd", "-o", "name")
+	leftovers := testutil.Kubectl(t, local, "", "get", "crd", "-o", "name")
 	for _, crd := range crdNames {
-		if !strings.Contains(left, crd) {
-			t.Errorf("CRDs after the uninstallation: got %s, want %s among them", left, crd)
+		if !strings.Contains(leftovers, crd) {
+			t.Errorf("CRDs after the uninstallation: got %s, want %s among them", leftovers, crd)
 		}
 	}
 	testutil.Kubectl(t, local, "", append([]string{"delete"}, crdNames...)...)

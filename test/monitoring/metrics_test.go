@@ -92,7 +92,7 @@ func (o *operators) waitForSeries(t *testing.T, token string) []string {
 			series = append(series, addTargetLabels(body, i)...)
 		}
 		exposed := strings.Join(series, "\n")
-		for _, want := range []string{"securitybaseline_drift_healing_seconds_count", `condition="Ready"`, "securitybaseline_drifts_by_manager_total"} {
+		for _, want := range []string{"securitybaseline_drift_revert_seconds_count", `condition="Ready"`, "securitybaseline_drifts_by_manager_total"} {
 			if !strings.Contains(exposed, want) {
 				return fmt.Errorf("samples: got %s, want %s among them", exposed, want)
 			}

@@ -153,7 +153,7 @@ func recordObjects(ctx context.Context, local *cluster.Cluster, c *clients) (nam
 	if err := errors.Join(err, readErr); err != nil {
 		return namespaceObjects{}, errors.Join(err, stop())
 	}
-	err = errors.Join(c.custom.Create(ctx, baseline), c.waitUntilReady(ctx, baseline.Name, 1, 1))
+	err = errors.Join(c.custom.Create(ctx, baseline), c.waitForReady(ctx, baseline.Name, 1, 1))
 	if err := errors.Join(err, stop()); err != nil {
 		return namespaceObjects{}, err
 	}

@@ -123,10 +123,10 @@ func CheckNotFound(err error) error {
 	return err
 }
 
-// isTransient reports whether the API server asks the client to send the request
+// IsTransient reports whether the API server asks the client to send the request
 // again. For a moment after a CRD or a policy changes, the API server cannot read
 // the parameters of its policies yet; docs/upgrade.md describes this.
-func isTransient(err error) bool {
+func IsTransient(err error) bool {
 	return apierrors.IsTooManyRequests(err) || apierrors.IsServerTimeout(err) ||
 		err != nil && strings.Contains(err.Error(), "not yet synced to use for admission")
 }

@@ -65,17 +65,17 @@ func run(o options) (*report, error) {
 		return nil, err
 	}
 	if o.diffOnly {
-		return app.report(nil)
+		return app.result(nil)
 	}
 	results, syncErr := app.sync()
 	if err := app.refresh(); err != nil {
 		return nil, errors.Join(syncErr, err)
 	}
-	report, err := app.report(results)
+	result, err := app.result(results)
 	if err := errors.Join(syncErr, err); err != nil {
-		return report, fmt.Errorf("syncing %s: %w", o.name, err)
+		return result, fmt.Errorf("syncing %s: %w", o.name, err)
 	}
-	return report, nil
+	return result, nil
 }
 
 // addFlag adds the script of a flag GROUP_KIND=FILE.
