@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"time"
 
@@ -76,9 +77,11 @@ func (h *harness) toggleSelection(ctx context.Context) error {
 	if err := h.admin.Get(ctx, client.ObjectKey{Name: h.randomOrdinaryNamespace()}, namespace); err != nil {
 		return ignoreExpected(err)
 	}
-	label, value := tierLabel, `"`+strictBaseline+`"`
+	label := tierLabel
+	value := strconv.Quote(strictBaseline)
 	if rand.IntN(2) == 0 {
-		label, value = extraLabel, `"`+labelTrue+`"`
+		label = extraLabel
+		value = strconv.Quote(labelTrue)
 	}
 	if namespace.Labels[label] != "" {
 		value = "null"

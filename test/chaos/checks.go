@@ -29,7 +29,7 @@ func (i *invariants) checkUnmanaged(c *change) {
 			i.addViolation("I2", c, "the operator deleted an object that it does not manage")
 		}
 	default:
-		if before, after := unmanagedPart(c.before), unmanagedPart(c.after); !equality.Semantic.DeepEqual(before, after) {
+		if !equality.Semantic.DeepEqual(unmanagedPart(c.before), unmanagedPart(c.after)) {
 			i.addViolation("I2", c, "the operator changed fields that it does not manage")
 		}
 	}
@@ -55,7 +55,8 @@ func unmanagedPart(object client.Object) client.Object {
 	switch rest := rest.(type) {
 	case *corev1.Namespace:
 		delete(rest.Annotations, v1alpha1.CreationLabelsAnnotation)
-		rest.Spec, rest.Status = corev1.NamespaceSpec{}, corev1.NamespaceStatus{}
+		rest.Spec = corev1.NamespaceSpec{}
+		rest.Status = corev1.NamespaceStatus{}
 	case *corev1.ServiceAccount:
 		rest.AutomountServiceAccountToken = nil
 	case *corev1.ResourceQuota:

@@ -18,11 +18,11 @@ type fleet struct {
 	shared sharedDir
 	log    string
 
-	mutex    sync.Mutex
-	running  map[int]*exec.Cmd
-	exits    int
+	mutex      sync.Mutex
+	running    map[int]*exec.Cmd
+	exits      int
 	isStopping bool
-	group    sync.WaitGroup
+	group      sync.WaitGroup
 }
 
 func startFleet(replicas int, shared sharedDir, log string) (*fleet, error) {

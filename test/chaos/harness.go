@@ -169,27 +169,6 @@ func newHarness(ctx context.Context, o options) (_ *harness, err error) {
 	if h.proxy, err = newProxy(ctx, h.cluster.Admin); err != nil {
 		return nil, err
 	}
-	operator, err := h.cluster.OperatorConfig(ctx)
-	if err != nil {
-		return nil, err
-	}
-	proxied := rest.CopyConfig(h.proxy.config)
-	proxied.BearerToken = operator.BearerToken
-	kubeconfig, err := h.cluster.WriteKubeconfig("chaos.kubeconfig", proxied)
-	if err != nil {
-		return nil, err
-	}
-	shared := sharedDir(o.dir)
-	if err := os.MkdirAll(o.dir, 0o700); err != nil {
-		return nil, err
-	}
-	data, err := os.ReadFile(kubeconfig)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.WriteFile(shared.kubeconfigPath(), data, 0o600); err != nil {
-		return nil, err
-	}
 	for i := range o.namespaces {
 		if err := h.createNamespace(ctx, namespaceName(i)); err != nil {
 			return nil, err
@@ -200,7 +179,7 @@ func newHarness(ctx context.Context, o options) (_ *harness, err error) {
 			return nil, err
 		}
 	}
-	if h.fleet, err = startFleet(replicas, shared, filepath.Join(o.dir, "operator.log")); err != nil {
+	if err := h.startOperators(ctx); err != nil {
 		return nil, err
 	}
 	if _, err := h.waitForSettled(ctx); err != nil {
@@ -208,6 +187,33 @@ func newHarness(ctx context.Context, o options) (_ *harness, err error) {
 		return nil, fmt.Errorf("settling before the first fault: %w", err)
 	}
 	return h, nil
+}
+
+// startOperators starts the operators, which reach the API server through the proxy.
+func (h *harness) startOperators(ctx context.Context) error {
+	operator, err := h.cluster.OperatorConfig(ctx)
+	if err != nil {
+		return err
+	}
+	proxied := rest.CopyConfig(h.proxy.config)
+	proxied.BearerToken = operator.BearerToken
+	kubeconfig, err := h.cluster.WriteKubeconfig("chaos.kubeconfig", proxied)
+	if err != nil {
+		return err
+	}
+	shared := sharedDir(h.options.dir)
+	if err := os.MkdirAll(h.options.dir, 0o700); err != nil {
+		return err
+	}
+	data, err := os.ReadFile(kubeconfig)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(shared.kubeconfigPath(), data, 0o600); err != nil {
+		return err
+	}
+	h.fleet, err = startFleet(replicas, shared, filepath.Join(h.options.dir, "operator.log"))
+	return err
 }
 
 // runRound injects the faults of a mix together for the given time. Then it waits until

@@ -60,8 +60,8 @@ type invariants struct {
 	levelGovernors map[types.UID]governor
 	// areCRDsRemoved is true while the harness has removed the CRDs, and with them all
 	// baselines and reports.
-	areCRDsRemoved   bool
-	checkedWrites int
+	areCRDsRemoved bool
+	checkedWrites  int
 }
 
 // governor is the baseline that governs a control, and since when.

@@ -207,7 +207,8 @@ func (p *proxy) ServeHTTP(response http.ResponseWriter, request *http.Request) {
 
 // writeError writes an error response like the API server's.
 func writeError(response http.ResponseWriter, request *http.Request, kind failure) {
-	resource, name := schema.GroupResource{Resource: path.Base(path.Dir(request.URL.Path))}, path.Base(request.URL.Path)
+	resource := schema.GroupResource{Resource: path.Base(path.Dir(request.URL.Path))}
+	name := path.Base(request.URL.Path)
 	err := map[failure]*apierrors.StatusError{
 		failConflict:    apierrors.NewConflict(resource, name, fmt.Errorf("the object has been modified")),
 		failTooMany:     apierrors.NewTooManyRequests("too many requests, please try again later", 1),
