@@ -37,7 +37,8 @@ func TestAdmissionPolicies_RevertedWhenChangedOrDeleted(t *testing.T) {
 	waitForForbidden(t, bad)
 
 	const policy = "images.securitybaseline.io"
-	binding, newNamespaces := baseline.Name+"."+policy, baseline.Name+".label-new-namespaces.securitybaseline.io"
+	binding := baseline.Name + "." + policy
+	newNamespaces := baseline.Name + ".label-new-namespaces.securitybaseline.io"
 	for _, test := range []struct {
 		name, kind, object string
 		into               client.Object
@@ -222,7 +223,8 @@ func TestAdmissionPolicies_PassTypeChecking(t *testing.T) {
 // baseline that declares it, and that another baseline governs there instead.
 func TestAdmissionPolicies_FollowPrecedenceAndExceptions(t *testing.T) {
 	t.Parallel()
-	namespace, excepted := env.NewNamespace(t, "a", nil), env.NewNamespace(t, "excepted", nil)
+	namespace := env.NewNamespace(t, "a", nil)
+	excepted := env.NewNamespace(t, "excepted", nil)
 	from := func(registry string) *v1alpha1.Images {
 		return &v1alpha1.Images{AllowedRegistries: []string{registry}}
 	}
@@ -277,7 +279,9 @@ func TestAdmissionPolicies_FollowPrecedenceAndExceptions(t *testing.T) {
 // only in namespaces where the baseline would govern.
 func TestAdmissionPolicies_WarnInAuditMode(t *testing.T) {
 	t.Parallel()
-	namespace, excepted, excluded := env.NewNamespace(t, "a", nil), env.NewNamespace(t, "excepted", nil), env.NewNamespace(t, "excluded", nil)
+	namespace := env.NewNamespace(t, "a", nil)
+	excepted := env.NewNamespace(t, "excepted", nil)
+	excluded := env.NewNamespace(t, "excluded", nil)
 	baseline := env.NewBaseline(t, "b", inAuditMode(v1alpha1.SecurityBaselineSpec{
 		Images: &v1alpha1.Images{AllowedRegistries: []string{"registry.example.com"}}, Workloads: &v1alpha1.Workloads{RequireLimits: true}, Guard: &v1alpha1.Guard{},
 		ExcludeNamespaces: []string{excluded.Name},
@@ -288,7 +292,11 @@ func TestAdmissionPolicies_WarnInAuditMode(t *testing.T) {
 	env.WaitForReady(t, baseline)
 	control := env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlImages, testutil.InState(v1alpha1.StateDrifted))
 	testutil.Equal(t, "the message", "Enforce would configure Namespace/"+namespace.Name+" (images.securitybaseline.io/baseline="+baseline.Name+")", control.Message)
-	const images, workloads, guard = "rule images.allowedRegistries", "rule workloads.requireLimits", "rule guard"
+	const (
+		images    = "rule images.allowedRegistries"
+		workloads = "rule workloads.requireLimits"
+		guard     = "rule guard"
+	)
 	for name, want := range map[string][]string{namespace.Name: {images, workloads}, excepted.Name: {workloads}, excluded.Name: nil} {
 		env.WaitForServiceAccount(t, name)
 		got := waitForWarnings(t, want, func(ctx context.Context, writer client.Client) error {

@@ -211,7 +211,8 @@ func TestAuditMode_ReportsDriftAndKeepsObjectsAfterEnforce(t *testing.T) {
 	current := env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateDrifted, testutil.HasDrifts(2))
 	drifts := map[string]v1alpha1.Drift{}
 	for _, drift := range current.Drifts {
-		drift.DetectionTime, drift.ChangeTime = metav1.Time{}, nil
+		drift.DetectionTime = metav1.Time{}
+		drift.ChangeTime = nil
 		drifts[drift.Object] = drift
 	}
 	testutil.Equal(t, "drifts", map[string]v1alpha1.Drift{

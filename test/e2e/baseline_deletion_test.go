@@ -79,7 +79,9 @@ func TestBaselineDeletion_RemoveLeavesNothingWhileApplying(t *testing.T) {
 	for i := range 10 {
 		spec := defaultSpec()
 		if i%3 == 0 {
-			spec.Network, spec.RBAC = nil, nil // labels only
+			// labels only
+			spec.Network = nil
+			spec.RBAC = nil
 		}
 		spec.DeletionPolicy = v1alpha1.DeletionRemove
 		spec.NamespaceSelector = testutil.Selector(t)
@@ -189,7 +191,8 @@ func TestBaselineDeletion_HandsOverWhenRemovalIsDenied(t *testing.T) {
 	namespace := env.NewNamespace(t, "a", nil)
 	low := env.NewBaseline(t, "low", denyAllSpec())
 	spec := defaultSpec()
-	spec.DeletionPolicy, spec.Priority = v1alpha1.DeletionRemove, 10
+	spec.DeletionPolicy = v1alpha1.DeletionRemove
+	spec.Priority = 10
 	high := env.NewBaseline(t, "high", spec)
 	env.WaitForReport(t, namespace.Name, high, v1alpha1.StateCompliant)
 	denyOperatorWritesAndWait(t, namespace.Name, admissionregistrationv1.Delete)

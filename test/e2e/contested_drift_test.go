@@ -72,7 +72,8 @@ const (
 
 func TestContestedDrift_RevertedAtMostOnceASecond(t *testing.T) {
 	t.Parallel()
-	contested, other := env.NewNamespace(t, "contested", nil), env.NewNamespace(t, "other", nil)
+	contested := env.NewNamespace(t, "contested", nil)
+	other := env.NewNamespace(t, "other", nil)
 	baseline := env.NewBaseline(t, "all", denyAllSpec())
 	env.WaitForReport(t, contested.Name, baseline, v1alpha1.StateCompliant)
 	env.WaitForReport(t, other.Name, baseline, v1alpha1.StateCompliant)
@@ -96,7 +97,8 @@ func TestContestedDrift_RevertedAtMostOnceASecond(t *testing.T) {
 		return nil
 	})
 	env.WaitForReport(t, contested.Name, baseline, v1alpha1.StateContested, func(current *v1alpha1.BaselineReport) error {
-		drifts, want := current.Drifts, int64(*reverts)-1
+		drifts := current.Drifts
+		want := int64(*reverts) - 1
 		if len(drifts) != 1 || drifts[0].Count < want || len(drifts[0].PreviousDetectionTimes) != 2 {
 			return fmt.Errorf("drifts: got %+v, want one with a count of at least %d and 2 previous detection times", drifts, want)
 		}

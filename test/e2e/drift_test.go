@@ -72,7 +72,8 @@ func TestDrift_Reverted(t *testing.T) {
 			baseline := env.NewBaseline(t, "all", defaultSpec())
 			env.WaitForReport(t, namespace, baseline, v1alpha1.StateCompliant)
 			test := readDrifts(t, namespace, baseline.Name)[i]
-			test.Want.Object, test.Want.Baseline = test.Object, baseline.Name
+			test.Want.Object = test.Object
+			test.Want.Baseline = baseline.Name
 			deleted := ""
 			if test.Delete {
 				_, deleted, _ = strings.Cut(test.Object, "/")
@@ -102,7 +103,8 @@ func waitForRecordedDrift(t *testing.T, namespace string, baseline *v1alpha1.Sec
 				return fmt.Errorf("manager %q: got changeTime %s and detectionTime %s, want a changeTime near it if the manager is known",
 					drift.Manager, drift.ChangeTime, drift.DetectionTime)
 			}
-			drift.DetectionTime, drift.ChangeTime = metav1.Time{}, nil
+			drift.DetectionTime = metav1.Time{}
+			drift.ChangeTime = nil
 		}
 		return testutil.CheckEqual("the report's drifts", []v1alpha1.Drift{want}, current.Drifts)
 	})

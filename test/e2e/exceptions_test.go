@@ -26,7 +26,8 @@ func migrationException(namespace string, expires *metav1.Time) v1alpha1.Excepti
 // its expiration is far, and then moves the expiration close.
 func TestExceptions_ReleaseControlUntilExpiration(t *testing.T) {
 	t.Parallel()
-	namespace, other := env.NewNamespace(t, "a", nil), env.NewNamespace(t, "b", nil)
+	namespace := env.NewNamespace(t, "a", nil)
+	other := env.NewNamespace(t, "b", nil)
 	baseline := env.NewBaseline(t, "all", defaultSpec())
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 	env.WaitForReport(t, other.Name, baseline, v1alpha1.StateCompliant)
@@ -161,9 +162,11 @@ func TestExceptions_FindingWhenNothingMatches(t *testing.T) {
 	namespace := env.NewNamespace(t, "a", nil)
 	spec := denyAllSpec()
 	typo := migrationException(namespace.Name, nil)
-	typo.Name, typo.Namespaces = "typo", []string{namespace.Name, "no-such-namespace"}
+	typo.Name = "typo"
+	typo.Namespaces = []string{namespace.Name, "no-such-namespace"}
 	undeclared := migrationException(namespace.Name, nil)
-	undeclared.Name, undeclared.Controls = "undeclared", []v1alpha1.ControlName{v1alpha1.ControlRBAC}
+	undeclared.Name = "undeclared"
+	undeclared.Controls = []v1alpha1.ControlName{v1alpha1.ControlRBAC}
 	spec.Exceptions = []v1alpha1.Exception{typo, undeclared}
 	baseline := env.NewBaseline(t, "all", spec)
 	env.WaitForStatus(t, baseline, func(status v1alpha1.SecurityBaselineStatus) error {

@@ -246,7 +246,9 @@ func TestGitOpsTools_SyncWithoutConflict(t *testing.T) {
 			tool.waitForSynced(t, repo.dir)
 
 			env.waitForNoWrites(t)
-			before, versions, drifts := env.writes.Load(), repo.resourceVersions(t), repo.report(t).Summary.DriftsTotal
+			before := env.writes.Load()
+			versions := repo.resourceVersions(t)
+			drifts := repo.report(t).Summary.DriftsTotal
 			for range 3 {
 				for kind, object := range tool.sync(t, repo.dir) {
 					if !object.isSynced() {

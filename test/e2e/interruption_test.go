@@ -38,7 +38,9 @@ func TestDrift_NotReportedForOwnWritesWhenReportsAreDelayed(t *testing.T) {
 	namespace := env.NewNamespace(t, "a", nil)
 	baseline := env.NewBaseline(t, "all", defaultSpec())
 	other := defaultSpec()
-	other.Priority, other.Network.Policies, other.RBAC.RoleBindings[0].RoleRef.Name = 1, nil, "view"
+	other.Priority = 1
+	other.Network.Policies = nil
+	other.RBAC.RoleBindings[0].RoleRef.Name = "view"
 	second := env.NewBaseline(t, "other", other)
 	env.WaitForReport(t, namespace.Name, second, v1alpha1.StateCompliant)
 	env.delayReports(t, 500*time.Millisecond)

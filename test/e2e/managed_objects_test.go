@@ -225,7 +225,8 @@ func foreignParts(t *testing.T, namespace string) map[string]string {
 func managedParts(t *testing.T, namespace string) map[string]any {
 	t.Helper()
 	parts := map[string]any{}
-	in, ours := client.InNamespace(namespace), client.HasLabels{v1alpha1.BaselineLabel}
+	in := client.InNamespace(namespace)
+	ours := client.HasLabels{v1alpha1.BaselineLabel}
 	var policies networkingv1.NetworkPolicyList
 	var bindings rbacv1.RoleBindingList
 	testutil.Must(t, env.Admin.List(t.Context(), &policies, in, ours))

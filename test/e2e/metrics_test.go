@@ -47,7 +47,8 @@ func findMetric(families map[string]*dto.MetricFamily, family string, labels map
 
 func TestMetrics_DescribeBaseline(t *testing.T) {
 	t.Parallel()
-	namespace, excepted := env.NewNamespace(t, "a", nil), env.NewNamespace(t, "b", nil)
+	namespace := env.NewNamespace(t, "a", nil)
+	excepted := env.NewNamespace(t, "b", nil)
 	spec := defaultSpec()
 	spec.Exceptions = []v1alpha1.Exception{migrationException(excepted.Name, nil)}
 	baseline := env.NewBaseline(t, "all", spec)
@@ -65,7 +66,8 @@ func TestMetrics_DescribeBaseline(t *testing.T) {
 		p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{}}
 	})
 
-	name, network := baseline.Name, string(v1alpha1.ControlNetwork)
+	name := baseline.Name
+	network := string(v1alpha1.ControlNetwork)
 	testutil.WaitFor(t, func(ctx context.Context) error {
 		families, err := scrapeMetrics(ctx)
 		if err != nil {

@@ -118,7 +118,8 @@ func TestWaitForDefaultDeny_NeverDeniesPodsInExistingNamespace(t *testing.T) {
 	namespace := env.NewNamespace(t, "a", nil)
 	env.WaitForServiceAccount(t, namespace.Name)
 	ctx, cancel := context.WithCancel(t.Context())
-	failed, name := make(chan error, 1), namespace.Name
+	failed := make(chan error, 1)
+	name := namespace.Name
 	go func() {
 		defer close(failed)
 		for ctx.Err() == nil {

@@ -63,7 +63,8 @@ func TestNamespaces_ManagedObjectsRemovedWhenNoLongerSelected(t *testing.T) {
 
 func TestNamespaces_NotGovernedWhenExcluded(t *testing.T) {
 	t.Parallel()
-	excluded, governed := env.NewNamespace(t, "excluded", nil), env.NewNamespace(t, "governed", nil)
+	excluded := env.NewNamespace(t, "excluded", nil)
+	governed := env.NewNamespace(t, "governed", nil)
 	spec := defaultSpec()
 	spec.ExcludeNamespaces = []string{excluded.Name}
 	baseline := env.NewBaseline(t, "all", spec)

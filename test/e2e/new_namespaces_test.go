@@ -265,7 +265,8 @@ func TestNewNamespaces_LabeledByGoverningBaseline(t *testing.T) {
 		b.Spec.NamespaceSelector.MatchExpressions = []v1alpha1.LabelSelectorRequirement{{Key: "lab", Operator: metav1.LabelSelectorOpNotIn, Values: []string{"no"}}}
 	})
 	testutil.WaitFor(t, func(context.Context) error {
-		both, only := labelsAtCreation(t, testutil.Name(t)+"-a", nil), labelsAtCreation(t, testutil.Name(t)+"-a", map[string]string{"lab": "no"})
+		both := labelsAtCreation(t, testutil.Name(t)+"-a", nil)
+		only := labelsAtCreation(t, testutil.Name(t)+"-a", map[string]string{"lab": "no"})
 		if both[enforceLabel] != "baseline" || both["podsecurity.securitybaseline.io/baseline"] != high.Name || both["images.securitybaseline.io/baseline"] != low.Name ||
 			only[enforceLabel] != "restricted" || only["podsecurity.securitybaseline.io/baseline"] != low.Name {
 			return fmt.Errorf("labels at creation: got %v and %v, want the levels baseline of %s and restricted of %s", both, only, high.Name, low.Name)

@@ -230,7 +230,8 @@ func TestPodSecurityLevel_ViolatingPodsAreReported(t *testing.T) {
 	testutil.Must(t, env.Admin.Delete(t.Context(), baseline))
 	env.WaitForNotFound(t, namespace.Name, v1alpha1.ReportName, &v1alpha1.BaselineReport{})
 	update(t, namespace, func(n *corev1.Namespace) {
-		n.Labels[podsecurityapi.EnforceLevelLabel], n.Labels[podsecurityapi.EnforceVersionLabel] = "restricted", "v1.24"
+		n.Labels[podsecurityapi.EnforceLevelLabel] = "restricted"
+		n.Labels[podsecurityapi.EnforceVersionLabel] = "v1.24"
 	})
 	second := env.NewBaseline(t, "again", v1alpha1.SecurityBaselineSpec{PodSecurity: &v1alpha1.PodSecurity{Enforce: "baseline"}})
 	env.WaitForControl(t, namespace.Name, second, v1alpha1.ControlPodSecurity,
@@ -289,7 +290,10 @@ func violatingPod(kind int) corev1.PodSpec {
 
 func TestPodSecurityLevel_StricterLevelIsKept(t *testing.T) {
 	t.Parallel()
-	const enforce, version = "pod-security.kubernetes.io/enforce", "pod-security.kubernetes.io/enforce-version"
+	const (
+		enforce = "pod-security.kubernetes.io/enforce"
+		version = "pod-security.kubernetes.io/enforce-version"
+	)
 	namespace := env.NewNamespace(t, "a", map[string]string{enforce: "restricted"})
 	baseline := env.NewBaseline(t, "all", v1alpha1.SecurityBaselineSpec{
 		PodSecurity: &v1alpha1.PodSecurity{Enforce: "baseline", Version: "v1.30"},

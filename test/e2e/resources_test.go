@@ -166,7 +166,8 @@ func TestResources_LimitRangeAndQuota(t *testing.T) {
 	t.Run("a foreign quota of the same name is kept", func(t *testing.T) {
 		foreign := env.NewNamespace(t, "foreign", map[string]string{"test": "no-one"})
 		quota := &corev1.ResourceQuota{Spec: corev1.ResourceQuotaSpec{Hard: resourceList("pods", "7")}}
-		quota.Namespace, quota.Name = foreign.Name, "security-baseline-quota"
+		quota.Namespace = foreign.Name
+		quota.Name = "security-baseline-quota"
 		testutil.Must(t, env.Admin.Create(t.Context(), quota))
 		update(t, foreign, func(n *corev1.Namespace) { n.Labels["test"] = testLabelOf(baseline) })
 		env.WaitForControl(t, foreign.Name, baseline, v1alpha1.ControlResources, testutil.InState(v1alpha1.StateConflict))
@@ -180,7 +181,8 @@ func TestResources_LimitRangeAndQuota(t *testing.T) {
 		env.WaitForNotFound(t, namespace.Name, "security-baseline-quota", &corev1.ResourceQuota{})
 		waitForObject(t, namespace.Name, "security-baseline-limits", &corev1.LimitRange{})
 		update(t, baseline, func(b *v1alpha1.SecurityBaseline) {
-			b.Spec.Resources.LimitRange, b.Spec.Resources.Quota = nil, &v1alpha1.ResourceQuotaSpec{Hard: resourceList("pods", "5")}
+			b.Spec.Resources.LimitRange = nil
+			b.Spec.Resources.Quota = &v1alpha1.ResourceQuotaSpec{Hard: resourceList("pods", "5")}
 		})
 		env.WaitForNotFound(t, namespace.Name, "security-baseline-limits", &corev1.LimitRange{})
 		waitForObject(t, namespace.Name, "security-baseline-quota", &corev1.ResourceQuota{})

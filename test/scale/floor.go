@@ -173,7 +173,8 @@ func recordObjects(ctx context.Context, local *cluster.Cluster, c *clients) (nam
 	if err != nil {
 		return g, err
 	}
-	g.policies, g.bindings = policies.Items, bindings.Items
+	g.policies = policies.Items
+	g.bindings = bindings.Items
 	if err := c.custom.Get(ctx, client.ObjectKey{Namespace: namespace, Name: v1alpha1.ReportName}, &g.report); err != nil {
 		return g, err
 	}

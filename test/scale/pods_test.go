@@ -90,7 +90,8 @@ func BenchmarkPods(b *testing.B) {
 		must(b, admin.Create(b.Context(), namespace))
 		must(b, admin.Create(b.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: "app"}}))
 	}
-	rates, ratios := map[string][]float64{}, map[string][]float64{}
+	rates := map[string][]float64{}
+	ratios := map[string][]float64{}
 	round := func() {
 		before := measurePodRate(b, admin, "beside")
 		for _, baseline := range baselines {

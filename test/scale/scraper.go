@@ -20,7 +20,10 @@ import (
 type scraper struct{ token string }
 
 func newScraper(ctx context.Context, c *clients) (*scraper, error) {
-	const name, namespace = "scale", "default"
+	const (
+		name      = "scale"
+		namespace = "default"
+	)
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	if _, err := c.core.CoreV1().ServiceAccounts(namespace).Create(ctx, account, metav1.CreateOptions{}); err != nil {
 		return nil, fmt.Errorf("creating a ServiceAccount: %w", err)
