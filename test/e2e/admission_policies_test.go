@@ -95,7 +95,7 @@ func TestAdmissionPolicies_RevertedWhenChangedOrDeleted(t *testing.T) {
 				return compareSpecs(before, reverted)
 			})
 			if test.tamper != nil {
-				testutil.Equal(t, "the object", before.GetUID(), reverted.GetUID())
+				testutil.Equal(t, "the object", reverted.GetUID(), before.GetUID())
 			}
 			if owner := reverted.GetLabels()["example.com/owner"]; test.name == "a binding without its labels" && owner != "them" {
 				t.Errorf("label example.com/owner: got %q, want them", owner)
@@ -256,7 +256,7 @@ func TestAdmissionPolicies_FollowPrecedenceAndExceptions(t *testing.T) {
 	},
 		"rule workloads.forbidDefaultServiceAccount of SecurityBaseline "+low.Name)
 	exceptedControl := env.WaitForControl(t, excepted.Name, high, v1alpha1.ControlImages, testutil.InState(v1alpha1.StateExcepted))
-	testutil.Equal(t, "the exception", "vendor", exceptedControl.Exception.Name)
+	testutil.Equal(t, "the exception", exceptedControl.Exception.Name, "vendor")
 	env.WaitForControl(t, excepted.Name, low, v1alpha1.ControlImages, testutil.InState(v1alpha1.StateCompliant))
 	env.WaitForStatus(t, low, func(status v1alpha1.SecurityBaselineStatus) error {
 		for _, control := range status.Controls {
@@ -291,7 +291,7 @@ func TestAdmissionPolicies_WarnInAuditMode(t *testing.T) {
 	}))
 	env.WaitForReady(t, baseline)
 	control := env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlImages, testutil.InState(v1alpha1.StateDrifted))
-	testutil.Equal(t, "the message", "Enforce would configure Namespace/"+namespace.Name+" (images.securitybaseline.io/baseline="+baseline.Name+")", control.Message)
+	testutil.Equal(t, "the message", control.Message, "Enforce would configure Namespace/"+namespace.Name+" (images.securitybaseline.io/baseline="+baseline.Name+")")
 	const (
 		images    = "rule images.allowedRegistries"
 		workloads = "rule workloads.requireLimits"

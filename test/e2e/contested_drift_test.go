@@ -80,9 +80,9 @@ func TestContestedDrift_RevertedAtMostOnceASecond(t *testing.T) {
 
 	reverts, stop := contest(t, baseline, contested.Name, other.Name)
 	control := env.WaitForControl(t, contested.Name, baseline, v1alpha1.ControlNetwork, testutil.InState(v1alpha1.StateContested))
-	testutil.Equal(t, "the message", `"argocd-controller" repeatedly modifies spec.ingress of NetworkPolicy/security-baseline-default-deny; the operator reverts it at most once per second. `+
+	testutil.Equal(t, "the message", control.Message, `"argocd-controller" repeatedly modifies spec.ingress of NetworkPolicy/security-baseline-default-deny; the operator reverts it at most once per second. `+
 		"Remove it from the source that Argo CD syncs. If you cannot, ignore /spec/ingress of NetworkPolicy security-baseline-default-deny in "+
-		"spec.ignoreDifferences[].jsonPointers of the Application, with the sync option RespectIgnoreDifferences=true", control.Message)
+		"spec.ignoreDifferences[].jsonPointers of the Application, with the sync option RespectIgnoreDifferences=true")
 	env.WaitForStatus(t, baseline,
 		testutil.HasCondition(v1alpha1.ConditionDrifted, metav1.ConditionTrue, v1alpha1.ReasonContested),
 		testutil.HasCondition(v1alpha1.ConditionCompliant, metav1.ConditionFalse, v1alpha1.ReasonContested),
@@ -205,9 +205,9 @@ func TestContestedDrift_EndsFiveMinutesAfterLastChange(t *testing.T) {
 		env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlNetwork, hasControlDrifts(int64(i+1)))
 	}
 	control := env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlNetwork, testutil.InState(v1alpha1.StateContested))
-	testutil.Equal(t, "the message", `"kustomize-controller" repeatedly modifies spec.ingress of NetworkPolicy/security-baseline-default-deny; the operator reverts it at most once per second. `+
+	testutil.Equal(t, "the message", control.Message, `"kustomize-controller" repeatedly modifies spec.ingress of NetworkPolicy/security-baseline-default-deny; the operator reverts it at most once per second. `+
 		"Remove it from the source that Flux syncs. If you cannot, ignore /spec/ingress of NetworkPolicy security-baseline-default-deny in "+
-		"spec.ignore[].paths of the Kustomization (Flux 2.9 or later)", control.Message)
+		"spec.ignore[].paths of the Kustomization (Flux 2.9 or later)")
 
 	// The time that the test takes adds to the offset of the clock.
 	env.setClock(t, 3*time.Minute)
@@ -245,6 +245,6 @@ func TestContestedDrift_NotReportedForInfrequentChanges(t *testing.T) {
 		env.setClock(t, time.Duration(i)*3*time.Minute)
 		driftAndWait(t, namespace.Name, "hasty")
 		current := env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlNetwork, hasControlDrifts(int64(i+1)))
-		testutil.Equal(t, "state", v1alpha1.StateCompliant, current.State)
+		testutil.Equal(t, "state", current.State, v1alpha1.StateCompliant)
 	}
 }

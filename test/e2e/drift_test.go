@@ -84,7 +84,7 @@ func TestDrift_Reverted(t *testing.T) {
 			test.cause(t, namespace)
 
 			testutil.WaitFor(t, func(context.Context) error {
-				return testutil.CheckEqual("what the operator manages", want, managedParts(t, namespace))
+				return testutil.CheckEqual("what the operator manages", managedParts(t, namespace), want)
 			})
 			requireForeignUnchanged()
 			waitForRecordedDrift(t, namespace, baseline, test.Want)
@@ -106,7 +106,7 @@ func waitForRecordedDrift(t *testing.T, namespace string, baseline *v1alpha1.Sec
 			drift.DetectionTime = metav1.Time{}
 			drift.ChangeTime = nil
 		}
-		return testutil.CheckEqual("the report's drifts", []v1alpha1.Drift{want}, current.Drifts)
+		return testutil.CheckEqual("the report's drifts", current.Drifts, []v1alpha1.Drift{want})
 	})
 	env.WaitForStatus(t, baseline, func(status v1alpha1.SecurityBaselineStatus) error {
 		if status.LastDrift == nil || status.LastDrift.Namespace != namespace || status.LastDrift.Object != want.Object || status.DriftsTotal != 1 {
@@ -116,7 +116,7 @@ func waitForRecordedDrift(t *testing.T, namespace string, baseline *v1alpha1.Sec
 	})
 	for _, about := range []string{namespace, baseline.Name} {
 		event := env.WaitForEvent(t, about, "Drift")
-		testutil.Equal(t, "the event's action", string(want.Action), event.Action)
+		testutil.Equal(t, "the event's action", event.Action, string(want.Action))
 		if event.Related == nil || event.Related.Kind+"/"+event.Related.Name != want.Object {
 			t.Errorf("the event's related object: got %v, want %s", event.Related, want.Object)
 		}
@@ -173,7 +173,7 @@ func TestDrift_RecordedWhenReportCouldNotBeWrittenAtFirst(t *testing.T) {
 	})
 	families, err := scrapeMetrics(t.Context())
 	testutil.Must(t, err)
-	testutil.Equal(t, "drifts counted", 1.0, findMetric(families, "securitybaseline_drifts_total", name).GetCounter().GetValue())
+	testutil.Equal(t, "drifts counted", findMetric(families, "securitybaseline_drifts_total", name).GetCounter().GetValue(), 1.0)
 }
 
 func TestDrift_RecordedWhenRevertIsDeniedAtFirst(t *testing.T) {

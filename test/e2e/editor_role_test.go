@@ -151,7 +151,7 @@ func TestEditorRole_GainsNoPermissions(t *testing.T) {
 			testutil.Must(t, editor.Create(t.Context(), baseline))
 			t.Cleanup(func() { env.Delete(t, baseline) })
 			env.WaitForReady(t, baseline)
-			testutil.Equal(t, "the permissions of the user", before, permissionsOf(t, editor, namespace.Name))
+			testutil.Equal(t, "the permissions of the user", permissionsOf(t, editor, namespace.Name), before)
 			for kind, object := range podsAndWorkloads(namespace.Name, baselinePod()) {
 				if err := testutil.CheckForbidden(dryRunCreate(t.Context(), editor, object), "cannot create resource"); err != nil {
 					t.Errorf("%s: %v", kind, err)

@@ -48,10 +48,10 @@ func TestExceptions_ReleaseControlUntilExpiration(t *testing.T) {
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant, testutil.HasDrifts(0))
 	env.WaitForStatus(t, baseline, hasExceptions(0, 1))
 	event := env.WaitForEvent(t, baseline.Name, "ExceptionExpired")
-	testutil.Equal(t, "the event", "exception migration expired at "+expirationTime.UTC().Format(time.RFC3339)+"; Network is enforced again in "+namespace.Name, event.Note)
+	testutil.Equal(t, "the event", event.Note, "exception migration expired at "+expirationTime.UTC().Format(time.RFC3339)+"; Network is enforced again in "+namespace.Name)
 	events, err := env.EventsAbout(t.Context(), baseline.Name)
 	testutil.Must(t, err)
-	testutil.Equal(t, "events", 1, len(events)) // none a day before the expiration, which was less than a day away
+	testutil.Equal(t, "events", len(events), 1) // none a day before the expiration, which was less than a day away
 }
 
 // waitForActiveException waits until the exception of a baseline has taken effect in a
@@ -59,16 +59,16 @@ func TestExceptions_ReleaseControlUntilExpiration(t *testing.T) {
 func waitForActiveException(t *testing.T, baseline *v1alpha1.SecurityBaseline, namespace, other string, expirationTime metav1.Time) {
 	t.Helper()
 	current := env.WaitForReport(t, namespace, baseline, v1alpha1.StateExcepted)
-	testutil.Equal(t, "controls", "2/3", current.Summary.Controls)
+	testutil.Equal(t, "controls", current.Summary.Controls, "2/3")
 	excepted := env.WaitForControl(t, namespace, baseline, v1alpha1.ControlNetwork, testutil.InState(v1alpha1.StateExcepted))
-	testutil.Equal(t, "the exception", &v1alpha1.ActiveException{Name: "migration", Reason: "until the old gateway is gone", ExpirationTime: &expirationTime}, excepted.Exception)
-	testutil.Equal(t, "the message", "exception migration, until "+expirationTime.UTC().Format(time.RFC3339)+": until the old gateway is gone", excepted.Message)
+	testutil.Equal(t, "the exception", excepted.Exception, &v1alpha1.ActiveException{Name: "migration", Reason: "until the old gateway is gone", ExpirationTime: &expirationTime})
+	testutil.Equal(t, "the message", excepted.Message, "exception migration, until "+expirationTime.UTC().Format(time.RFC3339)+": until the old gateway is gone")
 	testutil.WaitFor(t, func(ctx context.Context) error {
 		var policies networkingv1.NetworkPolicyList
 		if err := env.Admin.List(ctx, &policies, client.InNamespace(namespace)); err != nil {
 			return err
 		}
-		return testutil.CheckEqual("NetworkPolicies", 0, len(policies.Items))
+		return testutil.CheckEqual("NetworkPolicies", len(policies.Items), 0)
 	})
 	env.WaitForReport(t, other, baseline, v1alpha1.StateCompliant)
 	env.WaitForPolicy(t, other, "default-deny")
@@ -116,7 +116,7 @@ func TestExceptionEvents_EmittedOneDayBeforeExpiration(t *testing.T) {
 	spec.Exceptions = []v1alpha1.Exception{migrationException(namespace.Name, &expires)}
 	baseline := env.NewBaseline(t, "all", spec)
 	event := env.WaitForEvent(t, baseline.Name, "ExceptionExpiring")
-	testutil.Equal(t, "the event", "exception migration expires at "+expires.UTC().Format(time.RFC3339)+"; Network will be enforced again in "+namespace.Name, event.Note)
+	testutil.Equal(t, "the event", event.Note, "exception migration expires at "+expires.UTC().Format(time.RFC3339)+"; Network will be enforced again in "+namespace.Name)
 	if early := expires.Add(-24 * time.Hour).Sub(event.EventTime.Time); early > 0 {
 		t.Errorf("the event was emitted %s too early", early)
 	}
@@ -149,11 +149,11 @@ func TestExceptions_ApplyOnlyToTheirBaseline(t *testing.T) {
 		b.Spec.Exceptions = []v1alpha1.Exception{migrationException(namespace.Name, nil)}
 	})
 	excepted := env.WaitForControl(t, namespace.Name, high, v1alpha1.ControlNetwork, testutil.InState(v1alpha1.StateExcepted))
-	testutil.Equal(t, "the message", "exception migration, without expiration: until the old gateway is gone", excepted.Message)
+	testutil.Equal(t, "the message", excepted.Message, "exception migration, without expiration: until the old gateway is gone")
 	env.WaitForControl(t, namespace.Name, low, v1alpha1.ControlNetwork, testutil.InState(v1alpha1.StateCompliant))
 	deny := env.WaitForPolicy(t, namespace.Name, "default-deny")
-	testutil.Equal(t, "who governs", low.Name, deny.Labels[v1alpha1.BaselineLabel])
-	testutil.Equal(t, "the same policy", uid, deny.UID)
+	testutil.Equal(t, "who governs", deny.Labels[v1alpha1.BaselineLabel], low.Name)
+	testutil.Equal(t, "the same policy", deny.UID, uid)
 	env.WaitForNotFound(t, namespace.Name, "security-baseline-from-ingress", &networkingv1.NetworkPolicy{})
 }
 

@@ -240,7 +240,7 @@ func TestGitOpsTools_SyncWithoutConflict(t *testing.T) {
 			env.WaitForReady(t, repo.baseline)
 			testutil.WaitFor(t, func(context.Context) error {
 				health := tool.sync(t, repo.dir, tool.healthOnly...)["SecurityBaseline"]
-				return testutil.CheckEqual("the health, "+health.HealthMessage, tool.healthy, health.Health)
+				return testutil.CheckEqual("the health, "+health.HealthMessage, health.Health, tool.healthy)
 			})
 			env.WaitForReport(t, repo.namespace.Name, repo.baseline, v1alpha1.StateCompliant)
 			tool.waitForSynced(t, repo.dir)
@@ -257,8 +257,8 @@ func TestGitOpsTools_SyncWithoutConflict(t *testing.T) {
 				}
 			}
 			env.neverWrites(t, before, 3*time.Second)
-			testutil.Equal(t, "the versions", versions, repo.resourceVersions(t))
-			testutil.Equal(t, "drifts", drifts, repo.report(t).Summary.DriftsTotal)
+			testutil.Equal(t, "the versions", repo.resourceVersions(t), versions)
+			testutil.Equal(t, "drifts", repo.report(t).Summary.DriftsTotal, drifts)
 
 			// When git no longer has the baseline, the tool deletes it, and no managed object.
 			testutil.Must(t, os.Remove(filepath.Join(repo.dir, "baseline.yaml")))
@@ -313,7 +313,7 @@ func TestGitOpsTools_WeakerLabelInGitIsOverridden(t *testing.T) {
 				tool.sync(t, repo.dir, ignoring...) // Argo CD records once what it applied
 				version := repo.resourceVersions(t)["Namespace"]
 				tool.sync(t, repo.dir, ignoring...)
-				testutil.Equal(t, "the namespace's version", version, repo.resourceVersions(t)["Namespace"])
+				testutil.Equal(t, "the namespace's version", repo.resourceVersions(t)["Namespace"], version)
 			}
 
 			delete(repo.namespace.Labels, enforceLabel)

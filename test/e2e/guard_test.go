@@ -226,7 +226,7 @@ func TestGuard_ProtectsManagedObjectsAndLabels(t *testing.T) {
 	t.Run("the operator applies a change of the baseline", func(t *testing.T) {
 		update(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.Network.DefaultDeny = []v1alpha1.Direction{"Ingress"} })
 		env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-		testutil.Equal(t, "directions", []networkingv1.PolicyType{"Ingress"}, env.WaitForPolicy(t, namespace.Name, "default-deny").Spec.PolicyTypes)
+		testutil.Equal(t, "directions", env.WaitForPolicy(t, namespace.Name, "default-deny").Spec.PolicyTypes, []networkingv1.PolicyType{"Ingress"})
 	})
 	t.Run("the namespace can be deleted", func(t *testing.T) {
 		testutil.Must(t, env.Admin.Delete(t.Context(), namespace))

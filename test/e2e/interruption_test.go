@@ -77,7 +77,7 @@ func TestRoleBindings_StandInRemovedAfterInterruption(t *testing.T) {
 	update(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.RBAC.RoleBindings[0].RoleRef.Name = "view" })
 	env.startOperator(t)
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	testutil.Equal(t, "the role", "view", waitForObject(t, namespace.Name, "security-baseline-developers", &rbacv1.RoleBinding{}).RoleRef.Name)
+	testutil.Equal(t, "the role", waitForObject(t, namespace.Name, "security-baseline-developers", &rbacv1.RoleBinding{}).RoleRef.Name, "view")
 	env.WaitForNotFound(t, namespace.Name, standIn.Name, &rbacv1.RoleBinding{})
 	seen, cancel := context.WithTimeout(t.Context(), testutil.Timeout)
 	defer cancel()
@@ -123,7 +123,7 @@ func TestNamespaceLabels_ReleasedWhenBaselineStopsSelecting(t *testing.T) {
 	}
 	env.stopOperator(t)
 	namespace := env.NewNamespace(t, "a", tier)
-	testutil.Equal(t, "the level at creation", "restricted", namespace.Labels[enforceLabel])
+	testutil.Equal(t, "the level at creation", namespace.Labels[enforceLabel], "restricted")
 	update(t, namespace, func(n *corev1.Namespace) { delete(n.Labels, "tier") })
 	env.startOperator(t)
 	waitForLevels(t, namespace.Name, "baseline", "", "")

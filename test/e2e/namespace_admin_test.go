@@ -160,7 +160,7 @@ func TestNamespaceAdmin_CannotBypassBaseline(t *testing.T) {
 					if err := env.Admin.Get(ctx, client.ObjectKeyFromObject(binding), current); err != nil {
 						return err
 					}
-					return testutil.CheckEqual("the role", binding.RoleRef, current.RoleRef)
+					return testutil.CheckEqual("the role", current.RoleRef, binding.RoleRef)
 				})
 			})
 			t.Run("replace the default-deny policy", func(t *testing.T) { testReplacingDefaultDeny(t, mallory, namespace.Name, baseline, isGuarded) })

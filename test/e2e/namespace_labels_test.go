@@ -40,7 +40,7 @@ func TestNamespaceLabels_StricterLevelStaysWithItsOwner(t *testing.T) {
 			}
 			return nil
 		})
-		testutil.Equal(t, "the level", "restricted", namespace.Labels[enforceLabel])
+		testutil.Equal(t, "the level", namespace.Labels[enforceLabel], "restricted")
 		if ownership.OwnedLabels(namespace).Has(enforceLabel) {
 			t.Errorf("the operator's labels: got %s among them, want it to stay with its owner", enforceLabel)
 		}
@@ -105,9 +105,9 @@ func TestNamespaceLabels_SetAtCreationRemovedWithBaseline(t *testing.T) {
 	testutil.Must(t, env.Admin.Delete(t.Context(), baseline))
 	env.WaitForNotFound(t, "", baseline.Name, baseline)
 	waitForObject(t, "", namespace.Name, namespace, func(n *corev1.Namespace) error {
-		return testutil.CheckEqual("labels", map[string]string{
+		return testutil.CheckEqual("labels", n.Labels, map[string]string{
 			"test": testutil.Name(t), corev1.LabelMetadataName: namespace.Name, "pod-security.kubernetes.io/warn": "restricted", "team": "a",
-		}, n.Labels)
+		})
 	})
 }
 

@@ -206,7 +206,7 @@ func waitForOperatorPods(t *testing.T, local *cluster.Cluster) {
 func waitForObjects(t *testing.T, local *cluster.Cluster, before []string) {
 	t.Helper()
 	testutil.WaitFor(t, func(context.Context) error {
-		return testutil.CheckEqual("the cluster's objects", before, listObjects(t, local))
+		return testutil.CheckEqual("the cluster's objects", listObjects(t, local), before)
 	})
 }
 

@@ -80,7 +80,7 @@ func Must(t *testing.T, err error) {
 }
 
 // Equal fails the test, and continues it, if got differs from want.
-func Equal(t *testing.T, what string, want, got any) {
+func Equal(t *testing.T, what string, got, want any) {
 	t.Helper()
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("%s differs (-want +got):\n%s", what, diff)
@@ -88,7 +88,7 @@ func Equal(t *testing.T, what string, want, got any) {
 }
 
 // CheckEqual returns an error that shows the difference if got differs from want.
-func CheckEqual(what string, want, got any) error {
+func CheckEqual(what string, got, want any) error {
 	if diff := cmp.Diff(want, got); diff != "" {
 		return fmt.Errorf("%s differs (-want +got):\n%s", what, diff)
 	}
