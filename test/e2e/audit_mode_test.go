@@ -125,7 +125,7 @@ func resourceVersions(t *testing.T, namespace string) map[string]string {
 	for _, binding := range bindings.Items {
 		parts["RoleBinding/"+binding.Name] = binding.ResourceVersion
 	}
-	parts["Namespace/"+namespace] = waitForObject(t, "", namespace, &corev1.Namespace{}).ResourceVersion
+	parts["Namespace/"+namespace] = readObject(t, "", namespace, &corev1.Namespace{}).ResourceVersion
 	return parts
 }
 

@@ -79,7 +79,7 @@ func TestBaselineDeletion_RemoveLeavesNothingWhileApplying(t *testing.T) {
 	for i := range 10 {
 		spec := defaultSpec()
 		if i%3 == 0 {
-			// labels only
+			// Only PodSecurity remains, which sets labels.
 			spec.Network = nil
 			spec.RBAC = nil
 		}
@@ -177,7 +177,7 @@ func TestBaselineDeletion_CompletesWhenRemovalIsDenied(t *testing.T) {
 	spec.DeletionPolicy = v1alpha1.DeletionRemove
 	baseline := env.NewBaseline(t, "all", spec)
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	denyOperatorWritesAndWait(t, namespace.Name, admissionregistrationv1.Delete)
+	denyOperatorWritesAndWait(t, namespace.Name, admissionregistrationv1.Delete, "rolebindings")
 
 	testutil.Must(t, env.Admin.Delete(t.Context(), baseline))
 	env.WaitForNotFound(t, "", baseline.Name, &v1alpha1.SecurityBaseline{})
@@ -195,7 +195,7 @@ func TestBaselineDeletion_HandsOverWhenRemovalIsDenied(t *testing.T) {
 	spec.Priority = 10
 	high := env.NewBaseline(t, "high", spec)
 	env.WaitForReport(t, namespace.Name, high, v1alpha1.StateCompliant)
-	denyOperatorWritesAndWait(t, namespace.Name, admissionregistrationv1.Delete)
+	denyOperatorWritesAndWait(t, namespace.Name, admissionregistrationv1.Delete, "rolebindings")
 
 	testutil.Must(t, env.Admin.Delete(t.Context(), high))
 	env.WaitForNotFound(t, "", high.Name, &v1alpha1.SecurityBaseline{})

@@ -66,8 +66,11 @@ const (
 	openEvery = 100 * time.Millisecond
 	// driftElsewhereEvery is how often another namespace drifts meanwhile.
 	driftElsewhereEvery = 2 * time.Second
-	// minReverts and minDriftsElsewhere are how much must happen before both end.
-	minReverts, minDriftsElsewhere = 30, 10
+	// minReverts is the number of reverts of the contested policy before the test ends.
+	minReverts = 30
+	// minDriftsElsewhere is the number of drifts in the other namespace before the test
+	// ends.
+	minDriftsElsewhere = 10
 )
 
 func TestContestedDrift_RevertedAtMostOnceASecond(t *testing.T) {
@@ -146,7 +149,7 @@ func contest(t *testing.T, baseline *v1alpha1.SecurityBaseline, contested, other
 		select {
 		case <-enough:
 		case <-ctx.Done():
-			t.Errorf("the contested policy was reverted less than %d times in %s", minReverts, testutil.Timeout)
+			t.Errorf("reverts of the contested policy in %s: got less than %d, want at least %d", testutil.Timeout, minReverts, minReverts)
 		}
 		cancel()
 		clients.Wait()

@@ -19,16 +19,9 @@ import (
 const denialMessage = "denied by another policy"
 
 // denyOperatorWritesAndWait has an admission policy deny the operator an operation on
-// NetworkPolicies and RoleBindings in a namespace, until allow is called.
-func denyOperatorWritesAndWait(t *testing.T, namespace string, operation admissionregistrationv1.OperationType) (allow func()) {
-	t.Helper()
-	return denyOperatorWritesToAndWait(t, namespace, operation, "rolebindings")
-}
-
-// denyOperatorWritesToAndWait has an admission policy deny the operator an operation on
-// resources in a namespace, and on NetworkPolicies: by those it waits until the API
-// server enforces the policy.
-func denyOperatorWritesToAndWait(t *testing.T, namespace string, operation admissionregistrationv1.OperationType, resources ...string) (allow func()) {
+// NetworkPolicies and on other resources in a namespace, until allow is called. It waits
+// until the API server denies the operation on NetworkPolicies.
+func denyOperatorWritesAndWait(t *testing.T, namespace string, operation admissionregistrationv1.OperationType, resources ...string) (allow func()) {
 	t.Helper()
 	name := testutil.Name(t)
 	policy := &admissionregistrationv1.ValidatingAdmissionPolicy{

@@ -153,7 +153,7 @@ func TestDrift_RecordedWhenReportCouldNotBeWrittenAtFirst(t *testing.T) {
 	namespace := env.NewNamespace(t, "a", nil)
 	baseline := env.NewBaseline(t, "all", denyAllSpec())
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	allow := denyOperatorWritesToAndWait(t, namespace.Name, admissionregistrationv1.Update, "baselinereports")
+	allow := denyOperatorWritesAndWait(t, namespace.Name, admissionregistrationv1.Update, "baselinereports")
 	testutil.Must(t, env.Admin.Delete(t.Context(), env.WaitForPolicy(t, namespace.Name, "default-deny")))
 	env.WaitForPolicy(t, namespace.Name, "default-deny")
 	name := map[string]string{"baseline": baseline.Name, "control": string(v1alpha1.ControlNetwork)}
@@ -181,7 +181,7 @@ func TestDrift_RecordedWhenRevertIsDeniedAtFirst(t *testing.T) {
 	namespace := env.NewNamespace(t, "a", nil)
 	baseline := env.NewBaseline(t, "all", defaultSpec())
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	allow := denyOperatorWritesAndWait(t, namespace.Name, admissionregistrationv1.Update)
+	allow := denyOperatorWritesAndWait(t, namespace.Name, admissionregistrationv1.Update, "rolebindings")
 	update(t, env.WaitForPolicy(t, namespace.Name, "default-deny"), func(p *networkingv1.NetworkPolicy) {
 		p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{}}
 	})
@@ -201,7 +201,7 @@ func TestDrift_RecordedWhenBaselineChangesMeanwhile(t *testing.T) {
 	namespace := env.NewNamespace(t, "a", nil)
 	baseline := env.NewBaseline(t, "all", defaultSpec())
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	allow := denyOperatorWritesAndWait(t, namespace.Name, admissionregistrationv1.Update)
+	allow := denyOperatorWritesAndWait(t, namespace.Name, admissionregistrationv1.Update, "rolebindings")
 	update(t, env.WaitForPolicy(t, namespace.Name, "default-deny"), func(p *networkingv1.NetworkPolicy) {
 		p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{}}
 	})

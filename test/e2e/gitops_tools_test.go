@@ -209,7 +209,7 @@ func (g *gitOpsTool) waitForSynced(t *testing.T, dir string, more ...string) {
 func (r *repository) resourceVersions(t *testing.T) map[string]string {
 	t.Helper()
 	found := map[string]string{}
-	namespace := waitForObject(t, "", r.namespace.Name, &corev1.Namespace{})
+	namespace := readObject(t, "", r.namespace.Name, &corev1.Namespace{})
 	found["Namespace"] = namespace.ResourceVersion
 	var policies networkingv1.NetworkPolicyList
 	testutil.Must(t, env.Admin.List(t.Context(), &policies, client.InNamespace(r.namespace.Name)))
@@ -224,9 +224,10 @@ func (r *repository) resourceVersions(t *testing.T) map[string]string {
 	return found
 }
 
+// report returns the report of the namespace.
 func (r *repository) report(t *testing.T) *v1alpha1.BaselineReport {
 	t.Helper()
-	return waitForObject(t, r.namespace.Name, v1alpha1.ReportName, &v1alpha1.BaselineReport{})
+	return readObject(t, r.namespace.Name, v1alpha1.ReportName, &v1alpha1.BaselineReport{})
 }
 
 // TestGitOpsTools_SyncWithoutConflict syncs a baseline and a namespace, with pruning. Neither the

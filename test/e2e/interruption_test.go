@@ -26,7 +26,7 @@ func TestManagedObjects_RemovedWhenLabelIsMissingAndBaselineDropsThem(t *testing
 	namespace := env.NewNamespace(t, "a", nil)
 	baseline := env.NewBaseline(t, "all", defaultSpec())
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	denyOperatorWritesAndWait(t, namespace.Name, admissionregistrationv1.Update)
+	denyOperatorWritesAndWait(t, namespace.Name, admissionregistrationv1.Update, "rolebindings")
 	update(t, env.WaitForPolicy(t, namespace.Name, "from-ingress"), func(p *networkingv1.NetworkPolicy) { delete(p.Labels, v1alpha1.BaselineLabel) })
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateFailed)
 	update(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.Network.Policies = nil })
@@ -95,7 +95,7 @@ func TestRoleBindings_StandInRemovedAfterInterruption(t *testing.T) {
 				return
 			}
 		case <-seen.Done():
-			t.Fatalf("waited %s for a compliant report", testutil.Timeout)
+			t.Fatalf("reports within %s: got no compliant one, want one", testutil.Timeout)
 		}
 	}
 }

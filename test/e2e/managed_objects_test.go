@@ -215,7 +215,7 @@ func foreignParts(t *testing.T, namespace string) map[string]string {
 	for i := range bindings.Items {
 		recordObject(&bindings.Items[i])
 	}
-	own := waitForObject(t, "", namespace, &corev1.Namespace{})
+	own := readObject(t, "", namespace, &corev1.Namespace{})
 	recordObject(own)
 	record("the namespace's other labels", []string{own.Labels["test"], own.Labels[corev1.LabelMetadataName]})
 	return parts
@@ -237,7 +237,7 @@ func managedParts(t *testing.T, namespace string) map[string]any {
 	for _, b := range bindings.Items {
 		parts["binding "+b.Name] = []any{b.RoleRef, b.Subjects, b.Labels[v1alpha1.BaselineLabel], b.Labels[v1alpha1.ControlLabel]}
 	}
-	for key, value := range waitForObject(t, "", namespace, &corev1.Namespace{}).Labels {
+	for key, value := range readObject(t, "", namespace, &corev1.Namespace{}).Labels {
 		if !slices.Contains([]string{"test", "example.com/owner", corev1.LabelMetadataName}, key) {
 			parts["label "+key] = value
 		}

@@ -60,7 +60,7 @@ func TestNamespaceLabels_OtherControlsAppliedWhenTakeoverIsDenied(t *testing.T) 
 	spec.PodSecurity = &v1alpha1.PodSecurity{Enforce: "baseline"}
 	baseline := env.NewBaseline(t, "b", spec)
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	denyOperatorWritesToAndWait(t, namespace.Name, admissionregistrationv1.Update, "namespaces")
+	denyOperatorWritesAndWait(t, namespace.Name, admissionregistrationv1.Update, "namespaces")
 	update(t, namespace, func(n *corev1.Namespace) {
 		metav1.SetMetaDataAnnotation(&n.ObjectMeta, v1alpha1.CreationLabelsAnnotation, enforceLabel)
 	})

@@ -179,7 +179,7 @@ func TestRoleBindings_ReplacementNotRetriedImmediatelyWhenDenied(t *testing.T) {
 	namespace := env.NewNamespace(t, "a", nil)
 	baseline := env.NewBaseline(t, "all", defaultSpec())
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	denyOperatorWritesAndWait(t, namespace.Name, admissionregistrationv1.Create)
+	denyOperatorWritesAndWait(t, namespace.Name, admissionregistrationv1.Create, "rolebindings")
 	update(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.RBAC.RoleBindings[0].RoleRef.Name = "view" })
 	current := env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateFailed)
 	// The operator would write the report each time after it asked the API server.

@@ -60,8 +60,7 @@ func TestWorkloads_RequiredSettings(t *testing.T) {
 		cpuRequest    = "a cpu request"
 		memoryRequest = "a memory request"
 		memoryLimit   = "a memory limit"
-	)
-	const (
+
 		writable       = "container app has a writable root filesystem"
 		defaultAccount = "the pod runs as the ServiceAccount default"
 	)

@@ -90,7 +90,7 @@ func evaluateImagesPolicy(t *testing.T, image string, baseline *unstructured.Uns
 		}
 	}
 	if len(result.Decisions) != 3 {
-		t.Fatalf("got decisions %v, want 3", result.Decisions)
+		t.Fatalf("got %d decisions, want 3: %v", len(result.Decisions), result.Decisions)
 	}
 	return result.Decisions
 }

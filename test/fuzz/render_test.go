@@ -108,9 +108,9 @@ func seeds(samples map[string][]byte) []seed {
 }
 
 // FuzzRender creates baselines from a sample, or from the template, and random data. For
-// each baseline that the API server accepts, it checks that the operator can read it,
-// that rendering is deterministic and changes nothing, that the API server accepts the
-// rendered objects, and that they do not look like drift afterwards.
+// each baseline that the API server accepts, it checks that the operator can read it, and
+// that rendering is deterministic and changes nothing. The API server must accept the
+// rendered objects, and they must not look like drift afterwards.
 func FuzzRender(f *testing.F) {
 	samples := readSamples(f)
 	for _, initial := range seeds(samples) {
@@ -227,7 +227,7 @@ func checkPolicyBindings(t *testing.T, baseline *v1alpha1.SecurityBaseline) {
 	}
 }
 
-// A fuzz test whose inputs are mostly rejected tests nothing.
+// TestSeeds_AreMostlyAccepted checks the seeds, because rejected ones test little.
 func TestSeeds_AreMostlyAccepted(t *testing.T) {
 	samples := readSamples(t)
 	accepted := 0

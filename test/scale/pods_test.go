@@ -63,8 +63,8 @@ var (
 	}
 )
 
-// BenchmarkPods measures how many pods a second the API server accepts: without any
-// policy, in a namespace that no baseline selects (beside), and in namespaces with the
+// BenchmarkPods measures how many pods a second the API server accepts. It does so without
+// any policy, in a namespace that no baseline selects (beside), and in namespaces with the
 // controls images, workloads and all together. Each round measures all of them in a
 // different order, and without any policy before and after. So the load of the machine
 // affects all of them equally. The figures are medians over the rounds. A ratio is
