@@ -116,8 +116,8 @@ func (i *invariants) checkDefaultDeny(namespace *corev1.Namespace, c *change, is
 }
 
 // isLongGoverned reports whether a baseline older than baselineDelay governs the
-// namespace. All baselines here require default-deny policies, and each namespace has
-// one whose selection never changes.
+// namespace. All baselines here require default-deny policies, and the
+// selection of one of them never changes.
 func (i *invariants) isLongGoverned(namespace *corev1.Namespace, now time.Time) bool {
 	return slices.ContainsFunc(enforcingBaselines(i.activeBaselines(), namespace.Labels), func(baseline *v1alpha1.SecurityBaseline) bool {
 		return now.Sub(baseline.CreationTimestamp.Time) > baselineDelay

@@ -20,8 +20,8 @@ const (
 	foreignLabel = "chaos.example.com/foreign"
 	// conflictLabel marks the namespaces that contain such an object.
 	conflictLabel = "chaos.example.com/conflict"
-	// ownerLabel marks a namespace whose owner set a stricter level than the baseline,
-	// and a warn level.
+	// ownerLabel marks a namespace. Its owner set a stricter level than the baseline, and
+	// a warn level.
 	ownerLabel = "chaos.example.com/owner"
 	warnLabel  = "pod-security.kubernetes.io/warn"
 	// fixedNamespaces is the number of namespaces that are never recreated or relabeled.

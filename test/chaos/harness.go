@@ -216,7 +216,7 @@ func (h *harness) startOperators(ctx context.Context) error {
 	return err
 }
 
-// runRound injects the faults of a mix together for the given time. Then it waits until
+// runRound injects the faults of a mix together for a time. Then it waits until
 // the cluster matches the baselines.
 func (h *harness) runRound(ctx context.Context, length time.Duration, mix ...fault) error {
 	limited, cancel := context.WithTimeout(ctx, length)

@@ -54,7 +54,7 @@ const (
 	maxLateness = leaseDuration - renewDeadline - 100*time.Millisecond
 )
 
-// failureRule makes one in oneIn requests fail in one of the given ways.
+// failureRule makes one in oneIn requests fail in one of several ways.
 type failureRule struct {
 	oneIn int
 	kinds []failure
@@ -123,7 +123,7 @@ func newProxy(ctx context.Context, admin *rest.Config) (*proxy, error) {
 	return p, nil
 }
 
-// addRule makes one in oneIn requests fail in one of the given ways, until the returned
+// addRule makes one in oneIn requests fail in one of several ways, until the returned
 // function is called.
 func (p *proxy) addRule(oneIn int, kinds ...failure) (end func()) {
 	p.mutex.Lock()

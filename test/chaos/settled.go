@@ -50,7 +50,7 @@ func (i *invariants) unsettled(now time.Time) string {
 }
 
 // statusProblem describes what is missing in the status of a baseline that governs
-// controls in the given number of namespaces. It returns "" if the status is complete.
+// controls in this number of namespaces. It returns "" if the status is complete.
 func statusProblem(baseline *v1alpha1.SecurityBaseline, governed int32) string {
 	switch {
 	case !baseline.DeletionTimestamp.IsZero():

@@ -106,8 +106,8 @@ func (v *simulation) relabel(kind, name, label, value string) {
 	v.set(k, after)
 }
 
-// recordDrift replaces the drifts of the report with one that happened the given number
-// of times, or with none.
+// recordDrift replaces the drifts of the report with one that happened this number of
+// times, or with none.
 func (v *simulation) recordDrift(object string, times int64) {
 	k := v.key("BaselineReport", v1alpha1.ReportName)
 	after := v.objects[k].DeepCopyObject().(*v1alpha1.BaselineReport)
@@ -140,8 +140,7 @@ func (v *simulation) setOwnerLevel() {
 	v.set(k, after)
 }
 
-// governByStrict makes the baseline strict govern the namespace, whose pods meet its
-// level.
+// governByStrict makes the baseline strict govern the namespace. The pods meet its level.
 func (v *simulation) governByStrict() {
 	v.addBaseline(strictBaseline)
 	k := v.key("Namespace", "")

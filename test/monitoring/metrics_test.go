@@ -180,7 +180,7 @@ func TestMetrics_ExposedByReplicas(t *testing.T) {
 	})
 	t.Run("every metric of the alerts has a sample", func(t *testing.T) {
 		_, rules := readAlerts(t)
-		// What an alert compares to a threshold must exist, whatever its value.
+		// Metrics that an alert compares to a threshold must exist, with any value.
 		threshold := regexp.MustCompile(`status!="True"|state="(Drifted|Contested)"`)
 		var expressions []string
 		for _, rule := range rules {

@@ -39,8 +39,8 @@ func objectName(test string) string {
 	return fmt.Sprintf("%s-%08x", strings.Trim(name[:readable], "-"), hash.Sum32())
 }
 
-// TestOf returns the name of the test whose object a text names, such as the path of
-// a request. It returns "unknown test" if the text names no object of a test.
+// TestOf returns the name of the test that has the object in a text, such as the path
+// of a request. It returns "unknown test" if the text names no object of a test.
 func TestOf(text string) string {
 	found := "unknown test"
 	longest := 0

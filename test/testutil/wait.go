@@ -71,8 +71,8 @@ func (e *Env) WaitForNotFound(t *testing.T, namespace, name string, object clien
 	})
 }
 
-// WaitForLabels waits until a namespace has the labels; a label whose value is empty
-// must be missing.
+// WaitForLabels waits until a namespace has the labels; a label with an empty
+// value must be missing.
 func (e *Env) WaitForLabels(t *testing.T, namespace string, want map[string]string) *corev1.Namespace {
 	t.Helper()
 	return WaitForObject(t, e, "", namespace, &corev1.Namespace{}, func(current *corev1.Namespace) error {
