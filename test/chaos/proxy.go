@@ -95,11 +95,11 @@ func newProxy(ctx context.Context, admin *rest.Config) (*proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	certificate, key, err := cert.GenerateSelfSignedCertKey("127.0.0.1", []net.IP{net.IPv4(127, 0, 0, 1)}, nil)
+	certificate, privateKey, err := cert.GenerateSelfSignedCertKey("127.0.0.1", []net.IP{net.IPv4(127, 0, 0, 1)}, nil)
 	if err != nil {
 		return nil, fmt.Errorf("creating the certificate of the proxy: %w", err)
 	}
-	pair, err := tls.X509KeyPair(certificate, key)
+	pair, err := tls.X509KeyPair(certificate, privateKey)
 	if err != nil {
 		return nil, fmt.Errorf("reading the certificate of the proxy: %w", err)
 	}

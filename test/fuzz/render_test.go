@@ -180,11 +180,11 @@ func checkRendered(t *testing.T, baseline *v1alpha1.SecurityBaseline, namespace 
 		}
 		desired := control.Render(baseline, namespace)
 		repeated := control.Render(baseline, namespace)
-		if diff := cmp.Diff(desired, repeated); diff != "" {
-			t.Fatalf("rendering %s twice: the results differ:\n%s", control.Name, diff)
+		if differences := cmp.Diff(desired, repeated); differences != "" {
+			t.Fatalf("rendering %s twice: the results differ:\n%s", control.Name, differences)
 		}
-		if diff := cmp.Diff(before, baseline); diff != "" {
-			t.Fatalf("rendering %s changed the baseline (-want +got):\n%s", control.Name, diff)
+		if differences := cmp.Diff(before, baseline); differences != "" {
+			t.Fatalf("rendering %s changed the baseline (-want +got):\n%s", control.Name, differences)
 		}
 		if _, err := createInAPIServer(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace.Name, Labels: desired.NamespaceLabels}}); err != nil {
 			t.Errorf("%s: creating a namespace with labels %v: got error %v, want none", control.Name, desired.NamespaceLabels, err)

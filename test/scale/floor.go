@@ -169,12 +169,12 @@ func recordObjects(ctx context.Context, local *cluster.Cluster, c *clients) (nam
 	if err != nil {
 		return g, err
 	}
-	bindings, err := c.core.RbacV1().RoleBindings(namespace).List(ctx, metav1.ListOptions{})
+	roleBindings, err := c.core.RbacV1().RoleBindings(namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return g, err
 	}
 	g.policies = policies.Items
-	g.bindings = bindings.Items
+	g.bindings = roleBindings.Items
 	if err := c.custom.Get(ctx, client.ObjectKey{Namespace: namespace, Name: v1alpha1.ReportName}, &g.report); err != nil {
 		return g, err
 	}

@@ -142,8 +142,8 @@ func measurePodRate(b *testing.B, admin client.Client, namespace string) float64
 	var all sync.WaitGroup
 	for range writers {
 		all.Go(func() {
-			for pod := range pods {
-				if err := admin.Create(b.Context(), pod); err != nil {
+			for next := range pods {
+				if err := admin.Create(b.Context(), next); err != nil {
 					errs <- err
 				}
 			}

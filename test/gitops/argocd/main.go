@@ -80,7 +80,7 @@ func run(o options) (*report, error) {
 
 // addFlag adds the script of a flag GROUP_KIND=FILE.
 func (s healthScripts) addFlag(value string) error {
-	groupKind, path, found := strings.Cut(value, "=")
+	kind, path, found := strings.Cut(value, "=")
 	if !found {
 		return fmt.Errorf("invalid value %q: must be GROUP_KIND=FILE", value)
 	}
@@ -88,6 +88,6 @@ func (s healthScripts) addFlag(value string) error {
 	if err != nil {
 		return err
 	}
-	s[groupKind] = string(script)
+	s[kind] = string(script)
 	return nil
 }

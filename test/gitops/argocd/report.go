@@ -75,7 +75,7 @@ func (a *application) result(results []common.ResourceSyncResult) (*report, erro
 // diff compares with the defaults of Argo CD. Since version 3.6, the diff is server-side
 // if the sync is.
 func (a *application) diff(reconciled sync.ReconciliationResult) (*diff.DiffResultList, error) {
-	options := []diff.Option{
+	settings := []diff.Option{
 		diff.WithNormalizer(a.ignoreDifferences), diff.WithManager(fieldManager),
 		diff.WithGVKParser(a.cluster.GetGVKParser()), diff.WithLogr(logr.Discard()),
 	}
@@ -85,9 +85,9 @@ func (a *application) diff(reconciled sync.ReconciliationResult) (*diff.DiffResu
 			return nil, fmt.Errorf("preparing dry runs: %w", err)
 		}
 		defer cleanup()
-		options = append(options, diff.WithServerSideDiff(true), diff.WithServerSideDryRunner(diff.NewK8sServerSideDryRunner(applier)))
+		settings = append(settings, diff.WithServerSideDiff(true), diff.WithServerSideDryRunner(diff.NewK8sServerSideDryRunner(applier)))
 	}
-	return diff.DiffArray(reconciled.Target, reconciled.Live, options...)
+	return diff.DiffArray(reconciled.Target, reconciled.Live, settings...)
 }
 
 func (a *application) resourceEntry(target, live *unstructured.Unstructured, modified bool) (kube.ResourceKey, resource) {
