@@ -229,8 +229,8 @@ func reconcileAll(ctx context.Context, cluster *fakeCluster) {
 	for _, control := range controls.All {
 		outcomes = append(outcomes, evaluation.Outcome{Control: control.Name, Baseline: cluster.baseline.Name, Drifts: previous.Drifts})
 	}
-	next := report.Next(previous, precedence.Governance{}, report.DropReported(previous, outcomes), now)
-	namespaces.RecordEvents(namespace.Evaluation{Namespace: cluster.namespaceMetadata(), Outcomes: outcomes}, previous, next)
+	next := report.Next(previous, precedence.Governance{}, report.DropKnownUnreverted(previous, outcomes), now)
+	namespaces.RecordEvents(namespace.Result{Namespace: cluster.namespaceMetadata(), Outcomes: outcomes}, previous, next)
 	_ = report.HasUnsettledPods(next)
 }
 
@@ -245,7 +245,7 @@ var baselineSeeds = []string{
 		ports: [{}, {port: -1, endPort: -2}]}]}}]}, rbac: {roleBindings: [{}, {subjectsFrom: [{}]}], clusterAdmin: {}}, resources: {limitRange: {limits: [{}]}, quota: {}}}}`,
 	`{apiVersion: securitybaseline.io/v1alpha1, kind: SecurityBaseline, metadata: {name: a}, spec: {podSecurity: {enforce: restricted, rollout: WhenClean}, exceptions: [
 		{name: a, namespaces: [fuzzed], controls: [PodSecurity, Foo], expirationTime: "2026-01-03T00:00:00Z"}, {namespaces: [fuzzed], controls: [PodSecurity]}]},
-		status: {conditions: [{}], exceptions: {announced: null}, lastDrift: {}, violations: [{}]}}`,
+		status: {conditions: [{}], exceptions: {lastAnnouncedTime: null}, lastDrift: {}, violations: [{}]}}`,
 	`{apiVersion: securitybaseline.io/v1alpha1, kind: SecurityBaseline, metadata: {name: a}, spec: {namespaceSelector: {matchExpressions: [{key: "!", operator: Foo, values: [a]}]}, guard: {}}}`,
 }
 
@@ -254,12 +254,26 @@ var reportSeeds = []string{
 	`{apiVersion: securitybaseline.io/v1alpha1, kind: BaselineReport, metadata: {name: security-baseline}}`,
 	`{apiVersion: securitybaseline.io/v1alpha1, kind: BaselineReport, metadata: {name: security-baseline, uid: u, labels: {pod-security.kubernetes.io/enforce: foo, podsecurity.securitybaseline.io/baseline: a},
 		annotations: {securitybaseline.io/labels-set-at-creation: "a,,pod-security.kubernetes.io/enforce"}, managedFields: [{manager: securitybaseline-operator, operation: Apply, fieldsType: FieldsV1, fieldsV1: {"f:metadata": {"f:labels": {"f:pod-security.kubernetes.io/enforce": {}}}}}, {}]},
-		state: Foo, observed: [{name: a, generation: -1}, {}], controls: [{}, {name: PodSecurity, baseline: a, state: Violating, podSecurity: {level: foo, enforced: ":", violations: [{pods: "a (and 99999999999999999999 other pods)"}]},
-		placed: [{object: Namespace/fuzzed, uid: fuzzed, revision: x}, {}]}, {name: Network, baseline: a, mode: Audit, changes: [{}], changesTotal: -1, drifts: -9223372036854775808}],
-		drifts: [{}, {time: null, control: Network, baseline: a, object: NetworkPolicy, action: Configured, count: -1, before: [null, "2026-01-02T03:04:05Z", null], fields: [{path: "~"}]}], summary: {drifts: 9223372036854775807}}`,
+		state: Foo, observedBaselines: [{name: a, generation: -1}, {}], controls: [{}, {name: PodSecurity, baseline: a, state: Violating, podSecurity: {level: foo, enforced: ":", violations: [{pods: "a (and 99999999999999999999 other pods)"}]},
+		inventory: [{object: Namespace/fuzzed, uid: fuzzed, revision: x}, {}]}, {name: Network, baseline: a, mode: Audit, changes: [{}], changesTotal: -1, driftsTotal: -9223372036854775808}],
+		drifts: [{}, {detectionTime: null, control: Network, baseline: a, object: NetworkPolicy, action: Configured, count: -1, previousDetectionTimes: [null, "2026-01-02T03:04:05Z", null], fields: [{path: "~"}]}], summary: {driftsTotal: 9223372036854775807}}`,
 	`{apiVersion: securitybaseline.io/v1alpha1, kind: BaselineReport, metadata: {name: security-baseline, uid: u}, controls: [
 		{name: PodSecurity, baseline: a, state: Compliant, podSecurity: {level: "restricted:latest", enforced: "baseline:v1.30"}},
-		{name: Network, baseline: a, state: Contested, placed: [{object: NetworkPolicy/security-baseline-default-deny, uid: a, revision: b}]}, {name: RBAC, baseline: a, state: Excepted, exception: {}}],
-		drifts: [{time: "2026-01-02T03:04:05Z", control: Network, baseline: a, object: NetworkPolicy/security-baseline-default-deny, manager: argocd, operation: Update, action: Configured, count: 3,
-		before: ["2026-01-02T03:04:04Z", "2026-01-02T03:04:03Z"], fields: [{path: metadata.labels.a/b}]}]}`,
+		{name: Network, baseline: a, state: Contested, inventory: [{object: NetworkPolicy/security-baseline-default-deny, uid: a, revision: b}]}, {name: RBAC, baseline: a, state: Excepted, exception: {}}],
+		drifts: [{detectionTime: "2026-01-02T03:04:05Z", control: Network, baseline: a, object: NetworkPolicy/security-baseline-default-deny, manager: argocd, operation: Update, action: Configured, count: 3,
+		previousDetectionTimes: ["2026-01-02T03:04:04Z", "2026-01-02T03:04:03Z"], fields: [{path: metadata.labels.a/b}]}]}`,
+}
+
+// A field that the API does not have would be dropped, and the seed would test nothing.
+func TestFuzzDecode_SeedsHaveKnownFields(t *testing.T) {
+	for i, seed := range baselineSeeds {
+		if err := yaml.UnmarshalStrict([]byte(seed), &v1alpha1.SecurityBaseline{}); err != nil {
+			t.Errorf("baseline seed %d: got error %v, want none", i, err)
+		}
+	}
+	for i, seed := range reportSeeds {
+		if err := yaml.UnmarshalStrict([]byte(seed), &v1alpha1.BaselineReport{}); err != nil {
+			t.Errorf("report seed %d: got error %v, want none", i, err)
+		}
+	}
 }

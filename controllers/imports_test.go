@@ -37,8 +37,35 @@ var mayImport = map[string][]string{
 	},
 	"controllers/enforcement": {
 		"controllers/controls", "controllers/evaluation", "controllers/enforcement/diff", "controllers/enforcement/ownership",
-		"controllers/enforcement/podsecurity", "controllers/internal/kube", "controllers/internal/ttlmap",
+		"controllers/enforcement/podsecurity", "controllers/internal/kube", "controllers/internal/ratelimit", "controllers/internal/ttlmap",
 	},
+}
+
+// controllerPackages import what is pure, enforcement and plumbing, but not each other:
+// each is the only writer of what it writes.
+var controllerPackages = []string{"controllers/namespace", "controllers/baseline", "controllers/admissionpolicy", "controllers/openreports"}
+
+func TestImports_ControllersDoNotImportEachOther(t *testing.T) {
+	for _, pkg := range controllerPackages {
+		for _, imported := range goList(t, "{{join .Imports \"\\n\"}}", pkg) {
+			if own := strings.TrimPrefix(imported, module); slices.Contains(controllerPackages, own) {
+				t.Errorf("%s imports %s; pass in what it needs through an interface instead", pkg, own)
+			}
+		}
+	}
+}
+
+// Plumbing serves the controllers and enforcement, so it imports neither.
+func TestImports_PlumbingImportsNoController(t *testing.T) {
+	for _, pkg := range goList(t, "{{.ImportPath}}", "controllers/internal/...") {
+		own := strings.TrimPrefix(pkg, module)
+		for _, imported := range goList(t, "{{join .Imports \"\\n\"}}", own) {
+			imported = strings.TrimPrefix(imported, module)
+			if slices.Contains(controllerPackages, imported) || imported == "controllers/enforcement" || imported == "controllers" {
+				t.Errorf("%s imports %s; plumbing must not know the controllers", own, imported)
+			}
+		}
+	}
 }
 
 // Purity holds over all dependencies, not only direct ones.

@@ -16,7 +16,7 @@ import (
 // +kubebuilder:resource:shortName=br,categories=security
 // +kubebuilder:printcolumn:name="State",type=string,JSONPath=`.state`
 // +kubebuilder:printcolumn:name="Baselines",type=string,JSONPath=`.summary.baselines`
-// +kubebuilder:printcolumn:name="Controls",type=string,JSONPath=`.summary.controls`
+// +kubebuilder:printcolumn:name="Controls",type=string,JSONPath=`.summary.compliantControls`
 // +kubebuilder:printcolumn:name="Drifts",type=integer,JSONPath=`.summary.driftsTotal`
 // +kubebuilder:printcolumn:name="Last Drift",type=date,JSONPath=`.summary.lastDriftTime`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
@@ -81,15 +81,15 @@ type BaselineReportList struct {
 
 // ReportSummary is what kubectl get shows of a report.
 type ReportSummary struct {
-	// baselines are the names of the baselines that govern a control in this
-	// namespace.
+	// baselines are the names of the baselines that have an entry in controls,
+	// separated by commas.
 	// +optional
 	Baselines string `json:"baselines,omitempty"`
 
-	// controls is the number of compliant controls and the number of all controls,
-	// such as 3/4.
+	// compliantControls is the number of compliant controls and the number of all
+	// controls, such as 3/4.
 	// +optional
-	Controls string `json:"controls,omitempty"`
+	CompliantControls string `json:"compliantControls,omitempty"`
 
 	// driftsTotal is the number of drifts that were detected, whether or not
 	// drifts lists them.

@@ -94,16 +94,16 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		return []reconcile.Request{singleton}
 	})
 	controller := ctrl.NewControllerManagedBy(mgr).
-		Named("admission").
+		Named("admissionpolicy").
 		Watches(&v1alpha1.SecurityBaseline{}, enqueueSingleton, builder.WithPredicates(handlers.SpecOrFinalizerChanged()))
 	for _, kind := range admissionobjects.Kinds(r.isMutatingServed) {
-		controller = controller.Watches(kind, enqueueOnPolicyChange, builder.WithPredicates(hasPolicySuffix()))
+		controller = controller.Watches(kind, enqueueOnPolicyChange, builder.WithPredicates(policySuffixPredicate()))
 	}
 	return controller.WithOptions(reconcilers.Options(1)).Complete(r)
 }
 
-// hasPolicySuffix passes the policies and bindings in the operator's domain.
-func hasPolicySuffix() predicate.Predicate {
+// policySuffixPredicate passes the policies and bindings in the operator's domain.
+func policySuffixPredicate() predicate.Predicate {
 	return predicate.NewPredicateFuncs(func(object client.Object) bool { return strings.HasSuffix(object.GetName(), policies.Domain) })
 }
 
@@ -127,7 +127,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result
 		return ctrl.Result{}, err
 	}
 	owner := metav1.OwnerReference{APIVersion: crdKind.GroupVersion().String(), Kind: crdKind.Kind, Name: crd.Name, UID: crd.UID}
-	needed := policies.Objects(baselines.Items, policies.Cluster{Protected: r.protected, Mutating: r.isMutatingServed, Owner: owner})
+	needed := policies.Objects(baselines.Items, policies.Cluster{Protected: r.protected, IsMutatingServed: r.isMutatingServed, Owner: owner})
 
 	firstEventTime := r.state.firstEvent.Take(singleton.Name, r.clock.Now())
 	requeueAfter, errs := r.applyAll(ctx, needed, existing, firstEventTime)

@@ -4,7 +4,7 @@ import (
 	"sync"
 
 	"github.com/securitybaseline/operator/controllers/internal/firstevent"
-	"github.com/securitybaseline/operator/controllers/internal/ttlmap"
+	"github.com/securitybaseline/operator/controllers/internal/ratelimit"
 )
 
 // state is all that the controller of admission policies keeps in memory only. Each field says what
@@ -15,7 +15,7 @@ type state struct {
 	firstEvent firstevent.Times
 	// rateLimit limits how often each object is reverted.
 	// Lost: an object may be reverted once more than the limit allows.
-	rateLimit ttlmap.RateLimiter
+	rateLimit ratelimit.Limiter
 	// applied are the revisions of the objects that were found or made up to date, by Kind/name. An
 	// object that differs from its revision here has drifted.
 	// Lost: a change made while no operator runs is reverted, but not reported as drift.

@@ -118,7 +118,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&v1alpha1.BaselineReport{}, enqueueReportedBaselines()).
 		WatchesRawSource(clockjump.NewSource(r.clock, enqueueAll))
 	for _, kind := range admissionobjects.Kinds(r.isMutatingServed) {
-		controller = controller.Watches(kind, enqueueOwningBaseline(), builder.WithPredicates(hasBaselineLabel()))
+		controller = controller.Watches(kind, enqueueOwningBaseline(), builder.WithPredicates(baselineLabelPredicate()))
 	}
 	return controller.WithOptions(reconcilers.Options(1)).Complete(r)
 }

@@ -14,10 +14,10 @@ import (
 func (r *Reconciler) recordExpiryEvents(baseline *v1alpha1.SecurityBaseline, due []report.Deadline) {
 	for _, deadline := range due {
 		reason := events.ReasonExceptionExpiring
-		if deadline.Expired {
+		if deadline.IsExpiration {
 			reason = events.ReasonExceptionExpired
 		}
-		events.Warn(r.recorder, events.Reference(baseline), nil, reason, events.ActionNone, expiryMessage(deadline.Exception, deadline.Expired))
+		events.Warn(r.recorder, events.Reference(baseline), nil, reason, events.ActionNone, expiryMessage(deadline.Exception, deadline.IsExpiration))
 	}
 }
 

@@ -36,8 +36,8 @@ func enqueueOwningBaseline() handler.EventHandler {
 	})
 }
 
-// hasBaselineLabel passes the objects whose label names a baseline.
-func hasBaselineLabel() predicate.Predicate {
+// baselineLabelPredicate passes the objects whose label names a baseline.
+func baselineLabelPredicate() predicate.Predicate {
 	return predicate.NewPredicateFuncs(func(object client.Object) bool { return object.GetLabels()[v1alpha1.BaselineLabel] != "" })
 }
 

@@ -42,3 +42,21 @@ func orDeny(action v1alpha1.Action) v1alpha1.Action {
 	}
 	return action
 }
+
+// newAdmissionControl returns a control that only labels the namespace. The API server
+// enforces such a control itself: the admission policies in config/policies apply
+// to the namespaces that have its label.
+func newAdmissionControl(name v1alpha1.ControlName, section string, declared func(*v1alpha1.SecurityBaselineSpec) bool, policies ...AdmissionPolicy) Control {
+	label := v1alpha1.GoverningBaselineLabel(name)
+	return Control{
+		Name:                     name,
+		Section:                  section,
+		ShouldLabelNewNamespaces: declared,
+		IsDeclared:               declared,
+		Policies:                 policies,
+		NamespaceLabels:          []string{label},
+		render: func(baseline *v1alpha1.SecurityBaseline, _ Namespace) Desired {
+			return Desired{NamespaceLabels: map[string]string{label: baseline.Name}}
+		},
+	}
+}

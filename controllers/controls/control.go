@@ -41,9 +41,9 @@ type Control struct {
 	// them.
 	NamespaceLabels []string
 
-	// LabelsNewNamespaces reports whether a baseline sets some of these labels when a
+	// ShouldLabelNewNamespaces reports whether a baseline sets some of these labels when a
 	// namespace is created, inside the API server. It is nil if no baseline does.
-	LabelsNewNamespaces func(*v1alpha1.SecurityBaselineSpec) bool
+	ShouldLabelNewNamespaces func(*v1alpha1.SecurityBaselineSpec) bool
 
 	// Policies are the admission policies that enforce the control.
 	Policies []AdmissionPolicy

@@ -38,7 +38,7 @@ var network = Control{
 	Section:         "network",
 	IsDeclared:      func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.Network != nil },
 	NamespaceLabels: []string{v1alpha1.GoverningBaselineLabel(v1alpha1.ControlNetwork), v1alpha1.DefaultDenyReadyLabel},
-	LabelsNewNamespaces: func(spec *v1alpha1.SecurityBaselineSpec) bool {
+	ShouldLabelNewNamespaces: func(spec *v1alpha1.SecurityBaselineSpec) bool {
 		return spec.Network != nil && spec.Network.WaitForDefaultDeny
 	},
 	Policies: []AdmissionPolicy{{Name: "wait-for-default-deny", Action: waitForDefaultDenyAction, Scope: ScopeUntilDefaultDeny}},

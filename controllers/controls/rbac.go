@@ -57,7 +57,7 @@ var roles = &Kind{
 	Object: &rbacv1.Role{},
 	List:   &rbacv1.RoleList{},
 	IsChanged: func(before, after Object) bool {
-		return !equality.Semantic.DeepEqual(before.(*rbacv1.Role).Rules, after.(*rbacv1.Role).Rules)
+		return !HasEqualRules(before, after)
 	},
 }
 
@@ -126,4 +126,16 @@ func escalationFindings(namespace Namespace) []string {
 		}
 	}
 	return findings
+}
+
+// HasEqualRules reports whether two Roles, or two ClusterRoles, grant the same.
+func HasEqualRules(a, b Object) bool {
+	return equality.Semantic.DeepEqual(rulesOf(a), rulesOf(b))
+}
+
+func rulesOf(object Object) []rbacv1.PolicyRule {
+	if role, ok := object.(*rbacv1.Role); ok {
+		return role.Rules
+	}
+	return object.(*rbacv1.ClusterRole).Rules
 }

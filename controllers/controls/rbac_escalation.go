@@ -24,10 +24,10 @@ type escalation struct {
 }
 
 // EscalationFinding names the permissions for privilege escalation that a binding
-// grants to users and groups. It returns "" if there are none. namespaced is true
+// grants to users and groups. It returns "" if there are none. isNamespaced is true
 // for a RoleBinding.
-func EscalationFinding(binding string, roleRef rbacv1.RoleRef, subjects []rbacv1.Subject, rules []rbacv1.PolicyRule, namespaced bool) string {
-	permissions := escalatingPermissions(rules, namespaced)
+func EscalationFinding(binding string, roleRef rbacv1.RoleRef, subjects []rbacv1.Subject, rules []rbacv1.PolicyRule, isNamespaced bool) string {
+	permissions := escalatingPermissions(rules, isNamespaced)
 	var humans []string
 	for _, subject := range subjects {
 		if subject.Kind != rbacv1.ServiceAccountKind && !IsControlPlaneSubject(subject) {
@@ -43,7 +43,7 @@ func EscalationFinding(binding string, roleRef rbacv1.RoleRef, subjects []rbacv1
 
 // escalatingPermissions describes what rules grant that allows privilege
 // escalation, sorted and without duplicates.
-func escalatingPermissions(rules []rbacv1.PolicyRule, namespaced bool) []string {
+func escalatingPermissions(rules []rbacv1.PolicyRule, isNamespaced bool) []string {
 	var permissions []string
 	for _, rule := range rules {
 		if slices.Contains(rule.Resources, rbacv1.ResourceAll) && slices.Contains(rule.Verbs, rbacv1.VerbAll) {
@@ -54,9 +54,9 @@ func escalatingPermissions(rules []rbacv1.PolicyRule, namespaced bool) []string 
 			permissions = append(permissions, permission)
 			continue
 		}
-		for _, escalation := range escalations {
-			if escalation.isGrantedBy(rule, namespaced) {
-				permissions = append(permissions, escalation.verb)
+		for _, e := range escalations {
+			if e.isGrantedBy(rule, isNamespaced) {
+				permissions = append(permissions, e.verb)
 			}
 		}
 	}
@@ -65,14 +65,14 @@ func escalatingPermissions(rules []rbacv1.PolicyRule, namespaced bool) []string 
 }
 
 // isGrantedBy reports whether a rule grants the verb on one of its resources.
-func (e escalation) isGrantedBy(rule rbacv1.PolicyRule, namespaced bool) bool {
+func (e escalation) isGrantedBy(rule rbacv1.PolicyRule, isNamespaced bool) bool {
 	hasVerb := slices.Contains(rule.Verbs, e.verb) || slices.Contains(rule.Verbs, rbacv1.VerbAll)
 	hasGroup := slices.Contains(rule.APIGroups, e.apiGroup) || slices.Contains(rule.APIGroups, rbacv1.APIGroupAll)
 	hasResource := slices.Contains(rule.Resources, rbacv1.ResourceAll) || slices.ContainsFunc(e.resources, func(resource string) bool {
 		// The default roles edit and admin allow users to impersonate the
 		// ServiceAccounts of a namespace. These users can run pods there, and a pod can
 		// use any of these ServiceAccounts anyway.
-		return slices.Contains(rule.Resources, resource) && (!namespaced || resource != "serviceaccounts")
+		return slices.Contains(rule.Resources, resource) && (!isNamespaced || resource != "serviceaccounts")
 	})
 	return hasVerb && hasGroup && hasResource
 }

@@ -4,7 +4,7 @@ import (
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
 
-var workloads = atAdmission(v1alpha1.ControlWorkloads, "workloads", func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.Workloads != nil },
+var workloads = newAdmissionControl(v1alpha1.ControlWorkloads, "workloads", func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.Workloads != nil },
 	AdmissionPolicy{Name: "workloads", Action: workloadsAction, Scope: ScopeInsideNamespaces})
 
 func workloadsAction(spec *v1alpha1.SecurityBaselineSpec) v1alpha1.Action {

@@ -25,7 +25,8 @@ import (
 // target is an object, or the labels of the namespace, that a plan expects.
 type target struct {
 	id, revision string
-	// key tells the object from those of other namespaces, and of former ones of the name.
+	// key distinguishes the object from those of other namespaces, and of former namespaces of
+	// the same name.
 	key string
 }
 
@@ -33,7 +34,7 @@ func newTarget(current snapshot, id string, expected any) target {
 	return target{id: id, revision: controls.Revision(expected), key: string(current.namespace.UID) + "/" + id}
 }
 
-// repair describes how the operator makes an object as expected.
+// repair describes how the operator makes an object match what is expected.
 type repair struct {
 	action      v1alpha1.DriftAction
 	differences diff.Differences
@@ -60,7 +61,7 @@ type targetResult struct {
 	err         error
 }
 
-// applyObject makes one object as expected. It writes only where something differs, and
+// applyObject makes one object match what is expected. It writes only where something differs, and
 // never to an object that the operator does not manage.
 func (e *Enforcer) applyObject(ctx context.Context, current snapshot, p *plan, expected client.Object) targetResult {
 	result := targetResult{target: newTarget(current, objectID(expected), expected)}
@@ -106,7 +107,7 @@ func (e *Enforcer) createObject(ctx context.Context, current snapshot, p *plan, 
 	created := expected.DeepCopyObject().(client.Object)
 	err := e.writer(p).Create(ctx, created)
 	if apierrors.IsAlreadyExists(err) {
-		// The cache is behind.
+		// The cache is stale.
 		actual, err := e.readLive(ctx, expected)
 		if err != nil {
 			result.err = err
@@ -123,7 +124,7 @@ func (e *Enforcer) createObject(ctx context.Context, current snapshot, p *plan, 
 	return e.recordRepair(p, result, missing)
 }
 
-// updateObject makes an object that exists as expected.
+// updateObject makes an existing object match what is expected.
 func (e *Enforcer) updateObject(ctx context.Context, current snapshot, p *plan, actual, expected client.Object, result targetResult) targetResult {
 	found := repair{differences: diff.Objects(actual, expected), action: v1alpha1.DriftConfigured}
 	if len(found.differences) == 0 {
@@ -139,7 +140,7 @@ func (e *Enforcer) updateObject(ctx context.Context, current snapshot, p *plan, 
 			return result // as expected, but applied by another baseline
 		}
 	}
-	if found.differences.NeedReplacement(controls.KindOf(expected)) {
+	if found.differences.MustReplace(controls.KindOf(expected)) {
 		found.action = v1alpha1.DriftReplaced
 	}
 	if p.isReported(result.id, found) {
@@ -153,7 +154,7 @@ func (e *Enforcer) updateObject(ctx context.Context, current snapshot, p *plan, 
 	uid, result.err = e.writeObject(ctx, current, p, actual, expected, found.action)
 	if errors.As(result.err, new(mutatedError)) {
 		// A webhook may mutate it in another way each time.
-		e.repairs.Record(result.key, e.now())
+		e.rateLimit.Record(result.key, e.now())
 	}
 	if result.err = withBindHint(expected, result.err); result.err != nil {
 		result.isOwnChange = found.isOwnChange
@@ -247,7 +248,7 @@ func canWrite(task *evaluation.Task, object client.Object) bool {
 		return true
 	}
 	entry := task.Inventory(objectID(object))
-	return entry != nil && entry.UID == object.GetUID() || ownership.HasWritten(object)
+	return entry != nil && entry.UID == object.GetUID() || ownership.IsWrittenByOperator(object)
 }
 
 // isReported reports whether the report already says that Enforce mode would do this. The
@@ -287,7 +288,7 @@ func (e *Enforcer) recordRepair(p *plan, result targetResult, done repair) targe
 		return result
 	}
 	if !p.IsAudit() {
-		e.repairs.Record(result.key, e.now())
+		e.rateLimit.Record(result.key, e.now())
 	}
 	result.version = done.version
 	result.drift = &v1alpha1.Drift{
@@ -299,29 +300,29 @@ func (e *Enforcer) recordRepair(p *plan, result targetResult, done repair) targe
 }
 
 // checkRateLimit returns an error if an object that drifted was reverted less than
-// ttlmap.RepairInterval ago.
+// ratelimit.RepairInterval ago.
 func (e *Enforcer) checkRateLimit(p *plan, t target) error {
 	if p.IsAudit() || !p.IsApplied(t.id, t.revision) {
 		return nil
 	}
-	if remaining := e.repairs.Remaining(t.key, e.now()); remaining > 0 {
+	if remaining := e.rateLimit.Remaining(t.key, e.now()); remaining > 0 {
 		return rateLimitedError{remaining: remaining}
 	}
 	return nil
 }
 
-// isOwnChange reports whether the operator itself caused differences that its report does
-// not tell of, because it ended before it could write that or because a cache is behind.
+// isOwnChange reports whether the operator itself caused differences that are missing from
+// its report, because it stopped before it wrote the report or because a cache is stale.
 // Its name in managedFields is no proof: anyone can use it. This operator must have written
 // something else last, or the baselines must have changed since the report, or only the
 // name of the baseline may differ.
 func (e *Enforcer) isOwnChange(p *plan, t target, found repair) bool {
 	last, _, isKnown := e.lastWrites.Get(writeKey(p, t), e.now())
 	if len(found.differences) == 0 { // the object is gone
-		return isKnown && last == "" || p.AreBaselinesChanged
+		return isKnown && last == "" || p.HaveBaselinesChanged
 	}
 	return found.author.IsOperator &&
-		(isKnown && last != t.revision || p.AreBaselinesChanged || len(found.differences.IgnoringBaseline()) == 0)
+		(isKnown && last != t.revision || p.HaveBaselinesChanged || len(found.differences.IgnoringBaseline()) == 0)
 }
 
 // rememberWrite remembers what the operator is about to write to an object that was
@@ -335,7 +336,7 @@ func (e *Enforcer) rememberWrite(p *plan, t target) {
 	}
 }
 
-// writeKey tells the labels of a namespace of one control from those of another.
+// writeKey distinguishes the labels of one control on a namespace from those of another.
 func writeKey(p *plan, t target) string {
 	return string(p.Control.Name) + "/" + t.key
 }

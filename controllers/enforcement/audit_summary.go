@@ -10,8 +10,8 @@ import (
 	"github.com/securitybaseline/operator/controllers/evaluation"
 )
 
-// precedenceFindings says what would become of a control that another baseline also governs
-// or audits.
+// precedenceFindings returns what Enforce mode would change about which baseline governs the
+// control.
 func precedenceFindings(task *evaluation.Task) []string {
 	switch {
 	case task.Governing == nil && task.HigherAudit != nil:

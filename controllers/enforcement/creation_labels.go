@@ -63,7 +63,8 @@ func (e *Enforcer) adoptCreationLabels(ctx context.Context, current snapshot, ta
 		}
 		return current, fmt.Errorf("adopting the labels set at creation: %w", err)
 	}
-	current.namespace, current.ownedLabels = patched, ownership.OwnedLabels(patched)
+	current.namespace = patched
+	current.ownedLabels = ownership.OwnedLabels(patched)
 	return current, nil
 }
 

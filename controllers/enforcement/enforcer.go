@@ -1,9 +1,10 @@
 // Package enforcement makes governed namespaces match their baselines. It is the only
-// code that writes into them.
+// code that writes managed objects and labels there. Only the reports are written elsewhere:
+// the BaselineReport by package namespace, and its copy by package openreports.
 //
-// The way of a namespace: takeSnapshot reads it, plan renders what each baseline expects,
-// applyNamespaceLabels, applyObject and prune compare and write, outcome sums up. An
-// object's way is applyObject, from top to bottom.
+// The path of a namespace: takeSnapshot reads it, newPlan renders what each baseline expects,
+// applyNamespaceLabels, applyObject and prune compare and write, outcome sums up. The path of
+// an object is apply.go, from top to bottom.
 package enforcement
 
 import (
@@ -18,6 +19,7 @@ import (
 	"github.com/securitybaseline/operator/controllers/controls"
 	"github.com/securitybaseline/operator/controllers/enforcement/podsecurity"
 	"github.com/securitybaseline/operator/controllers/evaluation"
+	"github.com/securitybaseline/operator/controllers/internal/ratelimit"
 	"github.com/securitybaseline/operator/controllers/internal/ttlmap"
 )
 
@@ -29,16 +31,18 @@ type Enforcer struct {
 	// live reads from the API server. It is used only where something differs.
 	live client.Reader
 	now  func() time.Time
+	// pods has state of its own.
 	pods *podsecurity.Checker
 
 	// State that lives only in memory:
 
-	// repairs limits how often an object is reverted. When the operator ends, an object
-	// can be reverted once more within the interval.
-	repairs ttlmap.RateLimiter
+	// rateLimit limits how often an object is reverted.
+	// Lost: an object can be reverted once more within the interval.
+	rateLimit ratelimit.Limiter
 	// lastWrites are the revisions that this operator wrote last of the objects that it
-	// changed, empty where it removed one. When the operator ends before it wrote its
-	// report, its own last change can be reported as drift of an unknown author.
+	// changed, empty for an object that it removed.
+	// Lost: the operator's own last change can be reported as drift of an unknown author, if
+	// the operator ended before it wrote the report.
 	lastWrites ttlmap.Map[string]
 }
 
@@ -59,11 +63,11 @@ func New(writer client.Client, live client.Reader, now func() time.Time) *Enforc
 //
 // shouldPrune reports whether objects that the named baseline applied must be removed
 // where no baseline governs the control. An object is removed only after it was dropped
-// from the report's inventory, so that its removal is never mistaken for drift; requeue
-// reports whether such objects remain. The error is about reading the namespace.
+// from the report's inventory, so that its removal is never mistaken for drift;
+// mustRequeue reports whether such objects remain. The error is about reading the namespace.
 func (e *Enforcer) Enforce(
 	ctx context.Context, namespace *metav1.PartialObjectMetadata, tasks []evaluation.Task, shouldPrune func(baseline string) bool,
-) (outcomes []evaluation.Outcome, requeue bool, err error) {
+) (outcomes []evaluation.Outcome, mustRequeue bool, err error) {
 	current, err := e.takeSnapshot(ctx, namespace, tasks)
 	if err != nil {
 		return nil, false, err
@@ -71,12 +75,12 @@ func (e *Enforcer) Enforce(
 	current, adoptionErr := e.adoptCreationLabels(ctx, current, tasks)
 	plans := make([]*plan, 0, len(tasks))
 	for i := range tasks {
-		plans = append(plans, e.plan(ctx, current, &tasks[i], shouldPrune, adoptionErr))
+		plans = append(plans, e.newPlan(ctx, current, &tasks[i], shouldPrune, adoptionErr))
 	}
-	for _, scenario := range scenarios(plans) {
-		labels := e.applyNamespaceLabels(ctx, current, scenario)
-		expected := scenario.objectIDs()
-		for i, p := range scenario.plans {
+	for _, s := range scenarios(plans) {
+		labels := e.applyNamespaceLabels(ctx, current, s)
+		expected := s.objectIDs()
+		for i, p := range s.plans {
 			result := planResult{labels: labels[i]}
 			for _, object := range p.desired.Objects {
 				result.objects = append(result.objects, e.applyObject(ctx, current, p, object))
@@ -85,10 +89,10 @@ func (e *Enforcer) Enforce(
 			if outcome := p.outcome(result); outcome != nil {
 				outcomes = append(outcomes, *outcome)
 			}
-			requeue = requeue || result.mustRequeue()
+			mustRequeue = mustRequeue || result.mustRequeue()
 		}
 	}
-	return outcomes, requeue, nil
+	return outcomes, mustRequeue, nil
 }
 
 // plan is a task and what its baseline expects of the namespace.
@@ -97,7 +101,7 @@ type plan struct {
 	// desired is empty where no baseline governs the control.
 	desired controls.Desired
 	// pods is how the running pods compare; nil unless the control is about pod security.
-	pods *podsecurity.Evaluation
+	pods *podsecurity.Assessment
 	// shouldPrune is Enforce's.
 	shouldPrune func(baseline string) bool
 	// errs are what went wrong before anything was applied. They are about the labels of
@@ -105,8 +109,8 @@ type plan struct {
 	errs []error
 }
 
-// plan renders what the baseline of a task expects.
-func (e *Enforcer) plan(
+// newPlan renders what the baseline of a task expects.
+func (e *Enforcer) newPlan(
 	ctx context.Context, current snapshot, task *evaluation.Task, shouldPrune func(string) bool, adoptionErr error,
 ) *plan {
 	p := &plan{Task: task, shouldPrune: shouldPrune}
@@ -115,7 +119,7 @@ func (e *Enforcer) plan(
 	}
 	observed := current.observe(task)
 	if p.Control.EnforcedLevel != nil {
-		pods, err := e.pods.Evaluate(ctx, current.podSecurityInput(task))
+		pods, err := e.pods.Assess(ctx, current.podSecurityInput(task))
 		p.pods = &pods
 		observed.ReachedLevel = pods.Enforced
 		if err != nil {

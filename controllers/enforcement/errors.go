@@ -13,7 +13,7 @@ import (
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
 	"github.com/securitybaseline/operator/controllers/internal/kube"
-	"github.com/securitybaseline/operator/controllers/internal/ttlmap"
+	"github.com/securitybaseline/operator/controllers/internal/ratelimit"
 )
 
 // conflictError says that an object is in the way and what to do about it.
@@ -25,7 +25,7 @@ func (e conflictError) Error() string { return e.message }
 type rateLimitedError struct{ remaining time.Duration }
 
 func (e rateLimitedError) Error() string {
-	return fmt.Sprintf("was reverted less than %s ago", ttlmap.RepairInterval)
+	return fmt.Sprintf("was reverted less than %s ago", ratelimit.RepairInterval)
 }
 
 // mutatedError says that admission mutated what was written.
@@ -38,11 +38,11 @@ func (e mutatedError) Error() string {
 // bindError says how to let the operator bind a role.
 type bindError struct {
 	roleRef rbacv1.RoleRef
-	refusal error
+	err     error
 }
 
 func (e bindError) Error() string {
-	if apierrors.IsNotFound(e.refusal) {
+	if apierrors.IsNotFound(e.err) {
 		return fmt.Sprintf("%s %q does not exist; create it, or correct roleRef", e.roleRef.Kind, e.roleRef.Name)
 	}
 	resource := strings.ToLower(e.roleRef.Kind) + "s"
@@ -51,7 +51,7 @@ func (e bindError) Error() string {
 		e.roleRef.Kind, e.roleRef.Name, v1alpha1.AggregateLabel, rbacv1.GroupName, resource, e.roleRef.Name)
 }
 
-func (e bindError) Unwrap() error { return e.refusal }
+func (e bindError) Unwrap() error { return e.err }
 
 // withBindHint adds what to do to an error about a RoleBinding that the operator may not
 // write. Kubernetes lets a user grant only permissions that the user has or may bind.
@@ -66,7 +66,7 @@ func withBindHint(object client.Object, err error) error {
 	// missing, the error has its name.
 	isRoleMissing := apierrors.IsNotFound(err) && kube.Details(err).Name == binding.RoleRef.Name
 	if isEscalation || isRoleMissing {
-		return bindError{roleRef: binding.RoleRef, refusal: err}
+		return bindError{roleRef: binding.RoleRef, err: err}
 	}
 	return err
 }

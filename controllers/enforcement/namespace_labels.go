@@ -32,7 +32,7 @@ type labelsResult struct {
 	targetResult
 	// pods is the evaluation of the running pods after the change; nil unless the control
 	// is about pod security.
-	pods *podsecurity.Evaluation
+	pods *podsecurity.Assessment
 	// leftoverOf is the baseline that set the labels, if they could not be removed and no
 	// baseline governs the control.
 	leftoverOf string
@@ -48,7 +48,7 @@ func (e *Enforcer) applyNamespaceLabels(ctx context.Context, current snapshot, s
 	targets := make([]labelsTarget, len(s.plans))
 	mustWrite := false
 	for i, p := range s.plans {
-		targets[i] = current.labelsTarget(p)
+		targets[i] = current.newLabelsTarget(p)
 		mustWrite = mustWrite || targets[i].differs() && !p.areLabelsReported(current, targets[i])
 	}
 	repairs := make([]repair, len(s.plans))
@@ -61,7 +61,7 @@ func (e *Enforcer) applyNamespaceLabels(ctx context.Context, current snapshot, s
 		}
 	}
 	for i, p := range s.plans {
-		results[i] = e.labelsResult(current, p, targets[i], repairs[i], err)
+		results[i] = e.newLabelsResult(current, p, targets[i], repairs[i], err)
 		if warnings != nil && err == nil && results[i].pods != nil {
 			checked := e.pods.RecordLabels(*results[i].pods, current.namespace, targets[i].expected, warnings)
 			results[i].pods = &checked
@@ -87,7 +87,7 @@ func (e *Enforcer) writeNamespaceLabels(ctx context.Context, current snapshot, s
 }
 
 // checkLabelsRateLimit returns an error if any labels of a scenario were reverted less than
-// ttlmap.RepairInterval ago: they are written together.
+// ratelimit.RepairInterval ago: they are written together.
 func (e *Enforcer) checkLabelsRateLimit(s scenario, targets []labelsTarget) error {
 	for i, p := range s.plans {
 		if err := e.checkRateLimit(p, targets[i].target); err != nil {
@@ -114,9 +114,9 @@ func (e *Enforcer) labelRepairs(current snapshot, s scenario, targets []labelsTa
 	return repairs
 }
 
-// labelsResult returns what became of the labels of one control. err is of the write of all
-// labels.
-func (e *Enforcer) labelsResult(current snapshot, p *plan, t labelsTarget, done repair, err error) labelsResult {
+// newLabelsResult returns the result for the labels of one control. err is the error of the write
+// of all labels.
+func (e *Enforcer) newLabelsResult(current snapshot, p *plan, t labelsTarget, done repair, err error) labelsResult {
 	result := labelsResult{targetResult: targetResult{target: t.target}, pods: p.pods}
 	if t.differs() {
 		result.err = err // otherwise it is about other controls
@@ -137,7 +137,8 @@ func (e *Enforcer) labelsResult(current snapshot, p *plan, t labelsTarget, done 
 		return result
 	}
 	result.uid = current.namespace.UID
-	done.action, done.differences = v1alpha1.DriftConfigured, t.differences
+	done.action = v1alpha1.DriftConfigured
+	done.differences = t.differences
 	if p.IsAudit() && t.differs() {
 		result.uid = ""
 		done.differences = current.labelChanges(t)
@@ -158,8 +159,8 @@ func (e *Enforcer) labelsResult(current snapshot, p *plan, t labelsTarget, done 
 	return result
 }
 
-// labelsTarget compares the labels of one control with what it expects.
-func (s *snapshot) labelsTarget(p *plan) labelsTarget {
+// newLabelsTarget compares the labels of one control with what it expects.
+func (s *snapshot) newLabelsTarget(p *plan) labelsTarget {
 	t := labelsTarget{
 		target:   newTarget(*s, evaluation.NamespaceID(s.namespace), p.desired.NamespaceLabels),
 		expected: s.expectedLabels(p),

@@ -12,7 +12,7 @@ import (
 	"github.com/securitybaseline/operator/controllers/internal/kube"
 )
 
-// planResult is what came of a plan.
+// planResult is the result of a plan.
 type planResult struct {
 	labels   labelsResult
 	objects  []targetResult
@@ -62,7 +62,7 @@ func (p *problems) messages() []string {
 	return messages
 }
 
-// outcome sums up what came of a plan; nil where there is nothing to say.
+// outcome sums up the result of a plan. It returns nil if there is nothing to report.
 func (p *plan) outcome(result planResult) *evaluation.Outcome {
 	outcome := &evaluation.Outcome{Control: p.Control.Name, Mode: v1alpha1.ModeEnforce}
 	found := p.collect(result, outcome)
@@ -133,7 +133,9 @@ func (p *plan) collect(result planResult, outcome *evaluation.Outcome) problems 
 		}
 		found.add(r.id, r.err)
 	}
-	outcome.IsCacheStale, outcome.RequeueAfter, outcome.Err = found.isCacheStale, found.requeueAfter, errors.Join(found.errs...)
+	outcome.IsCacheStale = found.isCacheStale
+	outcome.RequeueAfter = found.requeueAfter
+	outcome.Err = errors.Join(found.errs...)
 	return found
 }
 

@@ -97,7 +97,7 @@ func (e *Enforcer) hasLostLabel(ctx context.Context, p *plan, object client.Obje
 	}
 	// An operator that ended before it recorded the object may have created it.
 	live, err := e.readLive(ctx, object)
-	return err == nil && live.GetUID() == object.GetUID() && ownership.HasWritten(live)
+	return err == nil && live.GetUID() == object.GetUID() && ownership.IsWrittenByOperator(live)
 }
 
 // relinquish gives up the operator's fields of a shared object: the API server removes
@@ -107,7 +107,7 @@ func (e *Enforcer) relinquish(ctx context.Context, p *plan, object client.Object
 	if err != nil {
 		return err
 	}
-	if ownership.HasWritten(live) {
+	if ownership.IsWrittenByOperator(live) {
 		return e.applyFields(ctx, p, live, &corev1.ServiceAccount{})
 	}
 	// Another author cleared managedFields, without which fields cannot be relinquished: the

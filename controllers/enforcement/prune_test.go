@@ -42,8 +42,9 @@ func TestPrune_NeverRemovesObservedKinds(t *testing.T) {
 			current.objects[objectID(object)] = object
 		}
 		p := &plan{Task: &evaluation.Task{Control: *control}, shouldPrune: func(string) bool { return true }}
-		var got []string
-		for _, removed := range enforcer.prune(t.Context(), current, p, sets.New[string]()) {
+		removals := enforcer.prune(t.Context(), current, p, sets.New[string]())
+		got := make([]string, 0, len(removals))
+		for _, removed := range removals {
 			got = append(got, removed.id)
 			if removed.err != nil {
 				t.Errorf("removing %s: got error %v", removed.id, removed.err)

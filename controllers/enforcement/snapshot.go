@@ -78,12 +78,12 @@ func inventoryUIDs(tasks []evaluation.Task) sets.Set[types.UID] {
 
 // isInNamespace reports whether an object of the cache is in this namespace, and not in a
 // former one of the same name. If it was created in the same second as the namespace, has
-// the operator's label and is not in the inventory yet, the times do not tell, and the API
-// server decides.
+// the operator's label and is not in the inventory yet, the times are inconclusive, and the
+// API server decides.
 func (e *Enforcer) isInNamespace(ctx context.Context, object, namespace client.Object, inventory sets.Set[types.UID]) (bool, error) {
 	created := object.GetCreationTimestamp()
 	switch {
-	case kube.IsOlder(object, namespace):
+	case kube.IsOlderThanNamespace(object, namespace):
 		return false, nil
 	case !created.Equal(new(namespace.GetCreationTimestamp())), !hasBaselineLabel(object), inventory.Has(object.GetUID()):
 		return true, nil
@@ -132,7 +132,8 @@ func (s *snapshot) observe(task *evaluation.Task) controls.Namespace {
 	for _, id := range slices.Sorted(maps.Keys(s.objects)) {
 		object := s.objects[id]
 		observed.HasDefaultDeny = observed.HasDefaultDeny || controls.IsDefaultDeny(task.Baseline, object)
-		if !isManagedBy(object, task) && !controls.IsShared(object) {
+		// The operator manages no object of a kind that is only observed, whatever its labels say.
+		if !controls.KindOf(object).IsManaged() || !isManagedBy(object, task) && !controls.IsShared(object) {
 			observed.Unmanaged = append(observed.Unmanaged, object)
 		}
 	}
@@ -157,9 +158,8 @@ func (e *Enforcer) readLive(ctx context.Context, object client.Object) (client.O
 	return live, e.live.Get(ctx, client.ObjectKeyFromObject(object), live)
 }
 
-// isManagedBy reports whether the operator manages an object for this control: it removes
-// or reverts what has its labels, and reverts what is in the inventory. Anything else that
-// looks like it is a disguise of another author.
+// isManagedBy reports whether the operator manages an object for this control: the object has
+// its labels and name, or is in the inventory. Another author can forge one label.
 func isManagedBy(object controls.Object, task *evaluation.Task) bool {
 	entry := task.Inventory(objectID(object))
 	return hasControlLabel(object, task.Control.Name) || entry != nil && entry.UID == object.GetUID()

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -18,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/controls"
 	"github.com/securitybaseline/operator/controllers/evaluation"
 )
 
@@ -52,5 +54,27 @@ func TestSnapshot_IgnoresObjectsOfFormerNamespace(t *testing.T) {
 	want := []string{"NetworkPolicy/later", "NetworkPolicy/listed", "NetworkPolicy/same", "NetworkPolicy/secret"}
 	if got := slices.Sorted(maps.Keys(current.objects)); !slices.Equal(got, want) {
 		t.Errorf("got objects %v, want %v", got, want)
+	}
+}
+
+// A forged label must not hide an object from the control that observes it.
+func TestSnapshot_ObservedObjectWithForgedLabelsIsUnmanaged(t *testing.T) {
+	control := controls.All[slices.IndexFunc(controls.All, func(control controls.Control) bool { return control.Name == v1alpha1.ControlRBAC })]
+	meta := metav1.ObjectMeta{Namespace: "n", Name: v1alpha1.ObjectNamePrefix + "a", Labels: map[string]string{
+		v1alpha1.BaselineLabel: "a", v1alpha1.ControlLabel: string(control.Name),
+	}}
+	current := snapshot{
+		namespace: &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "n"}},
+		objects: map[string]client.Object{
+			"Role/" + meta.Name: &rbacv1.Role{ObjectMeta: meta}, "RoleBinding/" + meta.Name: &rbacv1.RoleBinding{ObjectMeta: meta},
+		},
+	}
+	observed := current.observe(&evaluation.Task{Control: control, Baseline: &v1alpha1.SecurityBaseline{}})
+	got := make([]string, 0, len(observed.Unmanaged))
+	for _, object := range observed.Unmanaged {
+		got = append(got, objectID(object))
+	}
+	if want := []string{"Role/" + meta.Name}; !slices.Equal(got, want) {
+		t.Errorf("got unmanaged objects %v, want %v", got, want)
 	}
 }

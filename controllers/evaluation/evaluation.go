@@ -1,5 +1,5 @@
 // Package evaluation holds the types that pass between planning, enforcement and
-// reporting: what to do about one control in one namespace, and what came of it.
+// reporting: what to do about one control in one namespace, and the result.
 // It is pure.
 package evaluation
 
@@ -41,17 +41,17 @@ type Task struct {
 	HigherAudit *v1alpha1.SecurityBaseline
 
 	// Previous is the entry of the control in the namespace's report, or nil. Its
-	// inventory tells what the operator applied before.
+	// inventory lists what the operator applied before.
 	Previous *v1alpha1.ControlReport
 
 	// IsPreviousCurrent reports whether the report is about the present generation
 	// of Baseline.
 	IsPreviousCurrent bool
 
-	// AreBaselinesChanged reports whether the report is about other baselines, or
+	// HaveBaselinesChanged reports whether the report is about other baselines, or
 	// other generations of them, than those that select the namespace now. The
 	// report may then lack what the operator did since.
-	AreBaselinesChanged bool
+	HaveBaselinesChanged bool
 }
 
 // IsAudit reports whether the task must not write anything.
@@ -107,7 +107,7 @@ type Outcome struct {
 	// again.
 	Inventory []v1alpha1.InventoryEntry
 
-	// IsCacheStale reports whether the cache was behind the API server: the task must
+	// IsCacheStale reports whether the cache was stale: the task must
 	// be repeated soon.
 	IsCacheStale bool
 

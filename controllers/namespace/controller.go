@@ -102,7 +102,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		WatchesRawSource(clockjump.NewSource(r.clock, handlers.EnqueueNamespacesLowPriority(r.client)))
 	// This includes objects of other authors: they can undo what the operator applies.
 	for _, kind := range controls.Kinds() {
-		controller = controller.Watches(kind.New(), r.enqueueNamespaceOf(), builder.WithPredicates(isRelevant(kind)))
+		controller = controller.Watches(kind.New(), r.enqueueNamespaceOf(), builder.WithPredicates(relevantEvents(kind)))
 	}
 	for _, workload := range metadata.Workloads() {
 		controller = controller.WatchesMetadata(workload, r.enqueueOnWorkloadChange())
@@ -110,8 +110,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	return controller.WithOptions(reconcilers.Options(workers)).Complete(r)
 }
 
-// Evaluation is the result of evaluating a namespace.
-type Evaluation struct {
+// Result is the result of evaluating a namespace.
+type Result struct {
 	Namespace  *metav1.PartialObjectMetadata
 	Governance precedence.Governance
 	Outcomes   []evaluation.Outcome
@@ -147,13 +147,13 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 
 	firstEventTime := r.state.firstEvents.Take(namespace.Name, r.clock.Now())
 	governance := precedence.Resolve(namespace, baselines, r.protected, r.clock.Now())
-	outcomes, hasPendingRemovals, err := r.enforcer.Enforce(ctx, namespace, plan(governance, prior), func(baseline string) bool {
+	outcomes, hasPendingRemovals, err := r.enforcer.Enforce(ctx, namespace, newTasks(governance, prior), func(baseline string) bool {
 		return r.shouldPrune(baselines, baseline)
 	})
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	result := Evaluation{
+	result := Result{
 		Namespace: namespace, Governance: governance, Outcomes: outcomes,
 		prior: prior, hasPendingRemovals: hasPendingRemovals, firstEventTime: firstEventTime,
 	}
@@ -169,7 +169,7 @@ func (r *Reconciler) readReport(ctx context.Context, namespace *metav1.PartialOb
 	if err := r.client.Get(ctx, reportKey(namespace.Name), current); client.IgnoreNotFound(err) != nil {
 		return nil, fmt.Errorf("reading the report: %w", err)
 	}
-	if r.state.isReportCRDMissing.Load() || kube.IsOlder(current, namespace) || report.BelongsToFormerNamespace(current.BaselineReportData, namespace) {
+	if r.state.isReportCRDMissing.Load() || kube.IsOlderThanNamespace(current, namespace) || report.BelongsToFormerNamespace(current.BaselineReportData, namespace) {
 		return &v1alpha1.BaselineReport{}, nil
 	}
 	return current, nil
@@ -182,19 +182,19 @@ func (r *Reconciler) readBaselines(ctx context.Context, prior *v1alpha1.Baseline
 		return nil, fmt.Errorf("listing SecurityBaselines: %w", err)
 	}
 	return slices.DeleteFunc(baselines.Items, func(baseline v1alpha1.SecurityBaseline) bool {
-		return precedence.MissingFinalizer(&baseline) && !prior.HasObserved(baseline.Name)
+		return precedence.IsMissingFinalizer(&baseline) && !prior.HasObserved(baseline.Name)
 	}), nil
 }
 
 // isComplete reports whether no drift is left to revert.
-func (e *Evaluation) isComplete() bool {
+func (e *Result) isComplete() bool {
 	return !slices.ContainsFunc(e.Outcomes, func(outcome evaluation.Outcome) bool {
 		return outcome.IsCacheStale || outcome.RequeueAfter > 0 || outcome.HasUnrevertedDrift
 	})
 }
 
 // finish writes the report, records metrics and events, and decides when to reconcile again.
-func (r *Reconciler) finish(ctx context.Context, result Evaluation) (ctrl.Result, error) {
+func (r *Reconciler) finish(ctx context.Context, result Result) (ctrl.Result, error) {
 	// Reverted drifts must be reported even while the operator is shutting down.
 	reportCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportTimeout)
 	defer cancel()
@@ -203,8 +203,8 @@ func (r *Reconciler) finish(ctx context.Context, result Evaluation) (ctrl.Result
 	var previous, next v1alpha1.BaselineReportData
 	var unreported, unreportedPending []evaluation.Outcome
 	err := r.writeReport(reportCtx, result.prior, result.Namespace.Name, func(current v1alpha1.BaselineReportData) v1alpha1.BaselineReportData {
-		unreported = report.DropReported(current, result.Outcomes)
-		unreportedPending = report.DropRecorded(current, pending)
+		unreported = report.DropKnownUnreverted(current, result.Outcomes)
+		unreportedPending = report.DropListed(current, pending)
 		previous = current
 		next = report.Next(current, result.Governance, mergeOutcomes(unreportedPending, unreported), now)
 		return next

@@ -16,7 +16,7 @@ import (
 // recordMetrics logs and counts each drift exactly once. Reverted drifts count even if the report
 // could not be written. Other drifts count only when they are reported, because they are detected
 // again until then.
-func recordMetrics(ctx context.Context, result Evaluation, isReported bool) {
+func recordMetrics(ctx context.Context, result Result, isReported bool) {
 	for i := range result.Outcomes {
 		for j := range result.Outcomes[i].Drifts {
 			drift := &result.Outcomes[i].Drifts[j]
@@ -33,7 +33,7 @@ func recordMetrics(ctx context.Context, result Evaluation, isReported bool) {
 
 // RecordEvents records an event for each drift that is new in the next report, and for each control
 // that is contested there but was not in the previous one.
-func (r *Reconciler) RecordEvents(result Evaluation, previous, next v1alpha1.BaselineReportData) {
+func (r *Reconciler) RecordEvents(result Result, previous, next v1alpha1.BaselineReportData) {
 	for i := range result.Outcomes {
 		for j := range result.Outcomes[i].Drifts {
 			drift := &result.Outcomes[i].Drifts[j]
@@ -65,7 +65,7 @@ func (r *Reconciler) RecordEvents(result Evaluation, previous, next v1alpha1.Bas
 }
 
 // recordEvent records an event about the namespace, and the same about the baseline.
-func (r *Reconciler) recordEvent(result Evaluation, baseline string, related *corev1.ObjectReference, reason, action, message string) {
+func (r *Reconciler) recordEvent(result Result, baseline string, related *corev1.ObjectReference, reason, action, message string) {
 	namespace := r.enforcer.Reference(result.Namespace, evaluation.NamespaceID(result.Namespace))
 	events.Warn(r.recorder, namespace, related, reason, action, message)
 	for _, selecting := range result.Governance.Selecting {

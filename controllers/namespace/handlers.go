@@ -136,8 +136,8 @@ func enqueueReportNamespaceDelayed() handler.EventHandler {
 	}
 }
 
-// isRelevant passes the events of a kind that can change an evaluation.
-func isRelevant(kind *controls.Kind) predicate.Predicate {
+// relevantEvents passes the events of a kind that can change an evaluation.
+func relevantEvents(kind *controls.Kind) predicate.Predicate {
 	hasRelevantName := predicate.NewPredicateFuncs(func(object client.Object) bool {
 		return !kind.HasManagedNamesOnly || strings.HasPrefix(object.GetName(), v1alpha1.ObjectNamePrefix)
 	})

@@ -95,7 +95,7 @@ func TestEnqueueOnWorkloadChange_RemembersChangesWithoutReport(t *testing.T) {
 		t.Errorf("without a report: enqueued %v, want none", queue.delays)
 	}
 	namespace := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "n"}}
-	result := Evaluation{Namespace: namespace, Outcomes: []evaluation.Outcome{{HasUnsettledPods: true}}}
+	result := Result{Namespace: namespace, Outcomes: []evaluation.Outcome{{HasUnsettledPods: true}}}
 	if got := reconciler.nextRequeue(result, v1alpha1.BaselineReportData{}, now); got < firstPodCheck || got > 2*firstPodCheck {
 		t.Errorf("after the change: nextRequeue() = %s, want %s to %s", got, firstPodCheck, 2*firstPodCheck)
 	}

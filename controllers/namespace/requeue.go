@@ -24,7 +24,7 @@ const (
 
 // nextRequeue returns the delay after which a namespace must be evaluated again without an event.
 // It returns zero if that is not necessary.
-func (r *Reconciler) nextRequeue(result Evaluation, next v1alpha1.BaselineReportData, now time.Time) time.Duration {
+func (r *Reconciler) nextRequeue(result Result, next v1alpha1.BaselineReportData, now time.Time) time.Duration {
 	var soonest earliest
 	if result.hasPendingRemovals {
 		soonest.add(staleRetry)

@@ -78,7 +78,7 @@ func TestNextRequeue(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			reconciler := &Reconciler{}
-			result := Evaluation{
+			result := Result{
 				Namespace: &metav1.PartialObjectMetadata{}, Outcomes: test.outcomes, Governance: precedence.Governance{NextExpirationTime: test.expiration},
 			}
 			got := reconciler.nextRequeue(result, v1alpha1.BaselineReportData{Drifts: test.drifts}, now)

@@ -11,8 +11,8 @@ import (
 	"github.com/securitybaseline/operator/controllers/controls"
 )
 
-// LabelsNewNamespaces reports whether a baseline labels new namespaces.
-func LabelsNewNamespaces(spec *v1alpha1.SecurityBaselineSpec) bool {
+// ShouldLabelNewNamespaces reports whether a baseline labels new namespaces.
+func ShouldLabelNewNamespaces(spec *v1alpha1.SecurityBaselineSpec) bool {
 	return !spec.IsAudit() && len(controlsAtCreation(spec)) > 0
 }
 
@@ -20,7 +20,7 @@ func LabelsNewNamespaces(spec *v1alpha1.SecurityBaselineSpec) bool {
 func controlsAtCreation(spec *v1alpha1.SecurityBaselineSpec) []v1alpha1.ControlName {
 	var names []v1alpha1.ControlName
 	for i := range controls.All {
-		if isLabeled := controls.All[i].LabelsNewNamespaces; isLabeled != nil && isLabeled(spec) {
+		if shouldLabel := controls.All[i].ShouldLabelNewNamespaces; shouldLabel != nil && shouldLabel(spec) {
 			names = append(names, controls.All[i].Name)
 		}
 	}
@@ -30,7 +30,7 @@ func controlsAtCreation(spec *v1alpha1.SecurityBaselineSpec) []v1alpha1.ControlN
 // creationBinding returns the binding by which a baseline labels new namespaces, or nil if
 // it does not.
 func creationBinding(baseline *v1alpha1.SecurityBaseline, cluster Cluster) *admissionregistrationv1.MutatingAdmissionPolicyBinding {
-	if !cluster.Mutating || !LabelsNewNamespaces(&baseline.Spec) {
+	if !cluster.IsMutatingServed || !ShouldLabelNewNamespaces(&baseline.Spec) {
 		return nil
 	}
 	return &admissionregistrationv1.MutatingAdmissionPolicyBinding{

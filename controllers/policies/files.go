@@ -31,9 +31,9 @@ func policiesNamed(names sets.Set[string]) []controls.Object {
 		if !ok || !names.Has(auditPrefix+policy.Name) {
 			continue
 		}
-		for _, rule := range rules() {
-			if rule.Name+Domain == policy.Name {
-				objects = append(objects, rule.auditVariant(policy))
+		for _, r := range rules() {
+			if r.Name+Domain == policy.Name {
+				objects = append(objects, r.auditVariant(policy))
 			}
 		}
 	}

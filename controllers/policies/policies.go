@@ -36,8 +36,8 @@ type Cluster struct {
 	// Protected are the namespaces that no baseline governs.
 	Protected sets.Set[string]
 
-	// Mutating reports whether the API server serves MutatingAdmissionPolicy v1.
-	Mutating bool
+	// IsMutatingServed reports whether the API server serves MutatingAdmissionPolicy v1.
+	IsMutatingServed bool
 
 	// Owner is the CRD of SecurityBaselines. It owns the policies and bindings, because
 	// without the CRD they would reject every request that they match.
@@ -99,9 +99,9 @@ func bindingsFor(baselines []v1alpha1.SecurityBaseline, cluster Cluster) []Neede
 		if !canBind(baseline, cluster) {
 			continue
 		}
-		for _, rule := range rules() {
-			if binding := rule.binding(baseline, baselines, cluster); binding != nil {
-				bindings = append(bindings, Needed{Object: binding, Uses: []Use{{Baseline: baseline, Control: rule.control}}})
+		for _, r := range rules() {
+			if binding := r.binding(baseline, baselines, cluster); binding != nil {
+				bindings = append(bindings, Needed{Object: binding, Uses: []Use{{Baseline: baseline, Control: r.control}}})
 			}
 		}
 		if binding := creationBinding(baseline, cluster); binding != nil {
@@ -117,7 +117,7 @@ func bindingsFor(baselines []v1alpha1.SecurityBaseline, cluster Cluster) []Neede
 // deletionPolicy Remove requires.
 func canBind(baseline *v1alpha1.SecurityBaseline, cluster Cluster) bool {
 	_, err := precedence.NamespaceMatcher(baseline, cluster.Protected)
-	return err == nil && baseline.DeletionTimestamp.IsZero() && !precedence.MissingFinalizer(baseline)
+	return err == nil && baseline.DeletionTimestamp.IsZero() && !precedence.IsMissingFinalizer(baseline)
 }
 
 // policyName returns the name of the policy that a binding refers to.

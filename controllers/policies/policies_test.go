@@ -130,7 +130,7 @@ func TestObjects(t *testing.T) {
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			needed := Objects(test.baselines, Cluster{Protected: sets.New("kube-system"), Mutating: !test.noMutating})
+			needed := Objects(test.baselines, Cluster{Protected: sets.New("kube-system"), IsMutatingServed: !test.noMutating})
 			got := summarize(t, needed)
 			for _, want := range installed {
 				if !sets.New(got...).Has(want) {
@@ -190,7 +190,7 @@ func TestObjects_Bindings(t *testing.T) {
 			if test.isAudit {
 				inAudit(&b)
 			}
-			for _, object := range Objects([]v1alpha1.SecurityBaseline{b}, Cluster{Protected: sets.New("kube-system"), Mutating: true}) {
+			for _, object := range Objects([]v1alpha1.SecurityBaseline{b}, Cluster{Protected: sets.New("kube-system"), IsMutatingServed: true}) {
 				binding, ok := object.Object.(*admissionregistrationv1.ValidatingAdmissionPolicyBinding)
 				if !ok || binding.Name != test.binding+Domain {
 					continue
@@ -213,7 +213,7 @@ func TestObjects_Bindings(t *testing.T) {
 }
 
 func TestObjects_AuditVariantsNeverReject(t *testing.T) {
-	needed := Objects([]v1alpha1.SecurityBaseline{baseline("a"), baseline("b", inAudit)}, Cluster{Mutating: true})
+	needed := Objects([]v1alpha1.SecurityBaseline{baseline("a"), baseline("b", inAudit)}, Cluster{IsMutatingServed: true})
 	policies := map[string]*admissionregistrationv1.ValidatingAdmissionPolicy{}
 	for _, object := range needed {
 		if policy, ok := object.Object.(*admissionregistrationv1.ValidatingAdmissionPolicy); ok {
@@ -299,7 +299,7 @@ func maxRoleBindings(t *testing.T) int {
 func TestLabelNewNamespaces_ListsControlsOfTable(t *testing.T) {
 	var want []string
 	for _, control := range controls.All {
-		if control.LabelsNewNamespaces != nil {
+		if control.ShouldLabelNewNamespaces != nil {
 			want = append(want, string(control.Name))
 		}
 	}
@@ -321,7 +321,7 @@ func TestLabelNewNamespaces_ListsControlsOfTable(t *testing.T) {
 	for _, name := range got {
 		if !slices.Contains(want, name) {
 			t.Errorf("the variable controls in config/policies/label-new-namespaces.yaml lists %s, but the control does not label new namespaces: "+
-				"remove it there or add LabelsNewNamespaces to the control", name)
+				"remove it there or add ShouldLabelNewNamespaces to the control", name)
 		}
 	}
 	if !t.Failed() && !slices.Equal(got, want) {
@@ -332,7 +332,7 @@ func TestLabelNewNamespaces_ListsControlsOfTable(t *testing.T) {
 // The policy sets the label of the governing baseline for each of its controls.
 func TestLabelNewNamespaces_ControlsHaveBaselineLabel(t *testing.T) {
 	for _, control := range controls.All {
-		if label := v1alpha1.GoverningBaselineLabel(control.Name); control.LabelsNewNamespaces != nil && !slices.Contains(control.NamespaceLabels, label) {
+		if label := v1alpha1.GoverningBaselineLabel(control.Name); control.ShouldLabelNewNamespaces != nil && !slices.Contains(control.NamespaceLabels, label) {
 			t.Errorf("the control %s labels new namespaces, but %s is missing from its NamespaceLabels: %v", control.Name, label, control.NamespaceLabels)
 		}
 	}
@@ -340,7 +340,7 @@ func TestLabelNewNamespaces_ControlsHaveBaselineLabel(t *testing.T) {
 
 func labelNewNamespacesPolicy(t *testing.T) *admissionregistrationv1.MutatingAdmissionPolicy {
 	t.Helper()
-	for _, object := range Objects([]v1alpha1.SecurityBaseline{baseline("a")}, Cluster{Mutating: true}) {
+	for _, object := range Objects([]v1alpha1.SecurityBaseline{baseline("a")}, Cluster{IsMutatingServed: true}) {
 		if policy, ok := object.Object.(*admissionregistrationv1.MutatingAdmissionPolicy); ok {
 			return policy
 		}
@@ -351,13 +351,13 @@ func labelNewNamespacesPolicy(t *testing.T) *admissionregistrationv1.MutatingAdm
 
 // The decoded files are shared, so callers must get copies.
 func TestObjects_ReturnsCopies(t *testing.T) {
-	for _, object := range Objects([]v1alpha1.SecurityBaseline{baseline("a"), baseline("b", inAudit)}, Cluster{Mutating: true}) {
+	for _, object := range Objects([]v1alpha1.SecurityBaseline{baseline("a"), baseline("b", inAudit)}, Cluster{IsMutatingServed: true}) {
 		if policy, ok := object.Object.(*admissionregistrationv1.ValidatingAdmissionPolicy); ok {
 			policy.Spec.Validations = nil
 			policy.Spec.MatchConstraints.ResourceRules[0].Resources = nil
 		}
 	}
-	for _, object := range Objects([]v1alpha1.SecurityBaseline{baseline("a"), baseline("b", inAudit)}, Cluster{Mutating: true}) {
+	for _, object := range Objects([]v1alpha1.SecurityBaseline{baseline("a"), baseline("b", inAudit)}, Cluster{IsMutatingServed: true}) {
 		if policy, ok := object.Object.(*admissionregistrationv1.ValidatingAdmissionPolicy); ok && (policy.Spec.Validations == nil || policy.Spec.MatchConstraints.ResourceRules[0].Resources == nil) {
 			t.Errorf("%s was changed through an object that was returned before", policy.Name)
 		}

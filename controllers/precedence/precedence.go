@@ -135,7 +135,7 @@ func ClusterAdminBaseline(baselines []v1alpha1.SecurityBaseline) *v1alpha1.Secur
 
 // isEnforcing reports whether the operator applies the controls of a baseline now.
 func isEnforcing(baseline *v1alpha1.SecurityBaseline) bool {
-	return !baseline.Spec.IsAudit() && baseline.DeletionTimestamp.IsZero() && !MissingFinalizer(baseline)
+	return !baseline.Spec.IsAudit() && baseline.DeletionTimestamp.IsZero() && !IsMissingFinalizer(baseline)
 }
 
 // NamespaceMatcher returns a function that reports whether a baseline selects a
@@ -154,10 +154,10 @@ func NamespaceMatcher(baseline *v1alpha1.SecurityBaseline, protected sets.Set[st
 	}, nil
 }
 
-// MissingFinalizer reports whether the baseline has deletionPolicy Remove but no
+// IsMissingFinalizer reports whether the baseline has deletionPolicy Remove but no
 // finalizer yet. The operator applies it to no further namespace until then, because
 // without the finalizer it could not remove the managed objects.
-func MissingFinalizer(baseline *v1alpha1.SecurityBaseline) bool {
+func IsMissingFinalizer(baseline *v1alpha1.SecurityBaseline) bool {
 	return baseline.Spec.DeletionPolicy == v1alpha1.DeletionRemove && baseline.DeletionTimestamp.IsZero() &&
 		!slices.Contains(baseline.Finalizers, v1alpha1.Finalizer)
 }

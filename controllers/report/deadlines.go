@@ -14,8 +14,8 @@ import (
 type Deadline struct {
 	Exception *v1alpha1.Exception
 
-	// Expired is true for the expiration itself and false for the notice before it.
-	Expired bool
+	// IsExpiration is true for the expiration itself and false for the notice before it.
+	IsExpiration bool
 
 	at metav1.Time
 }
@@ -27,8 +27,8 @@ func deadlines(baseline *v1alpha1.SecurityBaseline) []Deadline {
 		exception := &baseline.Spec.Exceptions[i]
 		if exception.ExpirationTime != nil {
 			all = append(all,
-				Deadline{Exception: exception, Expired: false, at: metav1.NewTime(exception.ExpirationTime.Add(-expiryNotice))},
-				Deadline{Exception: exception, Expired: true, at: *exception.ExpirationTime})
+				Deadline{Exception: exception, IsExpiration: false, at: metav1.NewTime(exception.ExpirationTime.Add(-expiryNotice))},
+				Deadline{Exception: exception, IsExpiration: true, at: *exception.ExpirationTime})
 		}
 	}
 	slices.SortStableFunc(all, func(a, b Deadline) int { return a.at.Compare(b.at.Time) })

@@ -15,7 +15,7 @@ import (
 func addDrift(drifts []v1alpha1.Drift, drift v1alpha1.Drift) []v1alpha1.Drift {
 	drifts = slices.Clone(drifts)
 	index := slices.IndexFunc(drifts, func(previous v1alpha1.Drift) bool {
-		return sameDrift(&previous, &drift) && drift.DetectionTime.Sub(previous.DetectionTime.Time) < contestWindow
+		return isSameDrift(&previous, &drift) && drift.DetectionTime.Sub(previous.DetectionTime.Time) < contestWindow
 	})
 	if index >= 0 {
 		drift = mergeDrifts(drifts[index], drift)
@@ -39,9 +39,9 @@ func mergeDrifts(previous, drift v1alpha1.Drift) v1alpha1.Drift {
 	return drift
 }
 
-// sameDrift reports whether two drifts are the same change by the same author: they
+// isSameDrift reports whether two drifts are the same change by the same author: they
 // share at least one field, or neither has any.
-func sameDrift(a, b *v1alpha1.Drift) bool {
+func isSameDrift(a, b *v1alpha1.Drift) bool {
 	return a.Control == b.Control && a.Baseline == b.Baseline && a.Object == b.Object &&
 		a.Manager == b.Manager && a.Operation == b.Operation && a.Action == b.Action &&
 		(len(a.Fields) == 0 && len(b.Fields) == 0 || slices.ContainsFunc(a.Fields, func(field v1alpha1.FieldDifference) bool {
@@ -58,14 +58,14 @@ func hasPathOf(field v1alpha1.FieldDifference) func(v1alpha1.FieldDifference) bo
 // repetition.
 func IsNewDrift(report v1alpha1.BaselineReportData, drift *v1alpha1.Drift) bool {
 	return slices.ContainsFunc(report.Drifts, func(recorded v1alpha1.Drift) bool {
-		return recorded.Count == 0 && recorded.DetectionTime.Equal(&drift.DetectionTime) && sameDrift(&recorded, drift)
+		return recorded.Count == 0 && recorded.DetectionTime.Equal(&drift.DetectionTime) && isSameDrift(&recorded, drift)
 	})
 }
 
-// DropReported returns the outcomes without the unreverted drifts that the prior report
+// DropKnownUnreverted returns the outcomes without the unreverted drifts that the prior report
 // already reflects, because its inventory no longer lists the object. An evaluation
 // that reads an outdated report, which still lists the object, detects them again.
-func DropReported(prior v1alpha1.BaselineReportData, outcomes []evaluation.Outcome) []evaluation.Outcome {
+func DropKnownUnreverted(prior v1alpha1.BaselineReportData, outcomes []evaluation.Outcome) []evaluation.Outcome {
 	return dropDrifts(outcomes, func(outcome *evaluation.Outcome, drift *v1alpha1.Drift) bool {
 		if drift.Action != v1alpha1.DriftReported {
 			return false
@@ -77,15 +77,15 @@ func DropReported(prior v1alpha1.BaselineReportData, outcomes []evaluation.Outco
 	})
 }
 
-// DropRecorded returns the outcomes without the drifts that the prior report already
+// DropListed returns the outcomes without the drifts that the prior report already
 // lists. This happens if the report was written but the response to the write was
 // lost. The detection time in seconds identifies a drift, because the operator reverts
 // an object at most once per second.
-func DropRecorded(prior v1alpha1.BaselineReportData, outcomes []evaluation.Outcome) []evaluation.Outcome {
+func DropListed(prior v1alpha1.BaselineReportData, outcomes []evaluation.Outcome) []evaluation.Outcome {
 	return dropDrifts(outcomes, func(_ *evaluation.Outcome, drift *v1alpha1.Drift) bool {
 		return slices.ContainsFunc(prior.Drifts, func(recorded v1alpha1.Drift) bool {
 			times := append([]metav1.Time{recorded.DetectionTime}, recorded.PreviousDetectionTimes...)
-			return sameDrift(&recorded, drift) && slices.ContainsFunc(times, func(t metav1.Time) bool { return t.Unix() == drift.DetectionTime.Unix() })
+			return isSameDrift(&recorded, drift) && slices.ContainsFunc(times, func(t metav1.Time) bool { return t.Unix() == drift.DetectionTime.Unix() })
 		})
 	})
 }

@@ -22,17 +22,17 @@ func TestAddDrift_RepeatedDriftKeepsOthersListed(t *testing.T) {
 }
 
 // An evaluation that reads an outdated report detects an unreverted drift again.
-func TestDropReported_UnrevertedDriftAlreadyReported(t *testing.T) {
+func TestDropKnownUnreverted_UnrevertedDriftAlreadyReported(t *testing.T) {
 	reported := newFieldDrift("x", "f", 0)
 	reported.Action = v1alpha1.DriftReported
 	reverted := newFieldDrift("x", "f", 0)
 	outcomes := []evaluation.Outcome{{Control: "Network", Baseline: "a", Drifts: []v1alpha1.Drift{reported, reverted}}}
 	withInventory := v1alpha1.BaselineReportData{Controls: []v1alpha1.ControlReport{{Name: "Network", Baseline: "a", Inventory: []v1alpha1.InventoryEntry{{Object: "NetworkPolicy/x"}}}}}
-	if kept := DropReported(withInventory, outcomes); len(kept[0].Drifts) != 2 {
+	if kept := DropKnownUnreverted(withInventory, outcomes); len(kept[0].Drifts) != 2 {
 		t.Errorf("drifts of an object in the inventory: got %+v, want both", kept)
 	}
 	for _, prior := range []v1alpha1.BaselineReportData{{}, {Controls: []v1alpha1.ControlReport{{Name: "Network", Baseline: "a"}}}} {
-		if kept := DropReported(prior, outcomes); len(kept[0].Drifts) != 1 || kept[0].Drifts[0].Action != v1alpha1.DriftConfigured {
+		if kept := DropKnownUnreverted(prior, outcomes); len(kept[0].Drifts) != 1 || kept[0].Drifts[0].Action != v1alpha1.DriftConfigured {
 			t.Errorf("drifts of an object that is not in the inventory: got %+v, want the reverted one", kept)
 		}
 	}
@@ -42,14 +42,14 @@ func TestDropReported_UnrevertedDriftAlreadyReported(t *testing.T) {
 }
 
 // The write of a report can succeed although its response is lost.
-func TestDropRecorded_DriftAlreadyInReport(t *testing.T) {
+func TestDropListed_DriftAlreadyInReport(t *testing.T) {
 	baseline := newBaseline()
 	first := evaluation.Outcome{Control: "Network", Baseline: "a", State: "Compliant", Drifts: []v1alpha1.Drift{newDrift("a", 0)}}
 	recorded := evaluate(v1alpha1.BaselineReportData{}, baseline, first)
-	if kept := DropRecorded(recorded, []evaluation.Outcome{first}); len(kept[0].Drifts) != 0 {
+	if kept := DropListed(recorded, []evaluation.Outcome{first}); len(kept[0].Drifts) != 0 {
 		t.Errorf("drifts that are recorded: got %+v, want none", kept)
 	}
-	if kept := DropRecorded(v1alpha1.BaselineReportData{}, []evaluation.Outcome{first}); len(kept[0].Drifts) != 1 {
+	if kept := DropListed(v1alpha1.BaselineReportData{}, []evaluation.Outcome{first}); len(kept[0].Drifts) != 1 {
 		t.Errorf("drifts that are not recorded: got %+v, want one", kept)
 	}
 	// The drift repeats before the operator sees the report.
@@ -58,7 +58,7 @@ func TestDropRecorded_DriftAlreadyInReport(t *testing.T) {
 	repeated.DetectionTime = metav1.NewTime(repeated.DetectionTime.Add(2 * time.Second))
 	second.Drifts = []v1alpha1.Drift{repeated}
 	recorded = evaluate(recorded, baseline, second)
-	if kept := DropRecorded(recorded, []evaluation.Outcome{first, second}); len(kept[0].Drifts)+len(kept[1].Drifts) != 0 {
+	if kept := DropListed(recorded, []evaluation.Outcome{first, second}); len(kept[0].Drifts)+len(kept[1].Drifts) != 0 {
 		t.Errorf("repeated drifts that are recorded: got %+v, want none", kept)
 	}
 }

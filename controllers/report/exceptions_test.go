@@ -47,7 +47,7 @@ func TestDueDeadlines_AnnouncedOnce(t *testing.T) {
 			baseline.Status.Exceptions = &v1alpha1.ExceptionStatus{LastAnnouncedTime: test.announced}
 			var due []string //nolint:prealloc // the expected value is nil
 			for _, deadline := range DueDeadlines(baseline, now) {
-				due = append(due, deadline.Exception.Name+map[bool]string{true: " expired", false: " expires"}[deadline.Expired])
+				due = append(due, deadline.Exception.Name+map[bool]string{true: " expired", false: " expires"}[deadline.IsExpiration])
 			}
 			if diff := cmp.Diff(test.due, due); diff != "" {
 				t.Errorf("due deadlines differ (-want +got):\n%s", diff)

@@ -150,7 +150,7 @@ func summarize(report *v1alpha1.BaselineReportData) {
 	}
 	slices.Sort(baselines)
 	report.Summary.Baselines = strings.Join(slices.Compact(baselines), ",")
-	report.Summary.Controls = fmt.Sprintf("%d/%d", compliant, total)
+	report.Summary.CompliantControls = fmt.Sprintf("%d/%d", compliant, total)
 	if len(report.Drifts) > 0 {
 		report.Summary.LastDriftTime = &report.Drifts[0].DetectionTime
 	}

@@ -46,7 +46,7 @@ func TestNext_ReportAfterEvaluation(t *testing.T) {
 		evaluation.Outcome{Control: "Network", Baseline: "a", State: "Compliant"})
 
 	t.Run("state and summary of compliant controls", func(t *testing.T) {
-		if first.State != "Compliant" || first.Summary.Controls != "2/2" || first.Summary.Baselines != "a" {
+		if first.State != "Compliant" || first.Summary.CompliantControls != "2/2" || first.Summary.Baselines != "a" {
 			t.Errorf("got %+v, want state Compliant with 2/2 controls of baseline a", first)
 		}
 		if diff := cmp.Diff([]v1alpha1.ObservedBaseline{{Name: "a", Generation: 2}}, first.ObservedBaselines); diff != "" {
@@ -89,7 +89,7 @@ func TestNext_ReportAfterEvaluation(t *testing.T) {
 		report := evaluate(first, baseline,
 			evaluation.Outcome{Control: "PodSecurity", Baseline: "a", State: "Failed", Message: strings.Repeat("é", 3000)},
 			evaluation.Outcome{Control: "Network", Baseline: "a", State: "Conflict"})
-		if report.State != "Failed" || report.Summary.Controls != "0/2" {
+		if report.State != "Failed" || report.Summary.CompliantControls != "0/2" {
 			t.Errorf("got %+v, want state Failed with 0/2 controls", report)
 		}
 		if message := report.Controls[0].Message; len(message) > maxMessage || !strings.HasSuffix(message, "é...") {

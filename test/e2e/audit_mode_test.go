@@ -164,7 +164,7 @@ func TestAuditMode_LeavesGoverningBaselineInForce(t *testing.T) {
 
 	// The current baseline stays in force, and the report observes both.
 	summary := env.WaitForReport(t, namespace.Name, current, v1alpha1.StateCompliant)
-	testutil.Equal(t, "controls", summary.Summary.Controls, "3/3")
+	testutil.Equal(t, "controls", summary.Summary.CompliantControls, "3/3")
 	testutil.Equal(t, "baselines", summary.Summary.Baselines, current.Name+","+stricter.Name)
 	testutil.Equal(t, "what is in place", managedParts(t, namespace.Name), before)
 	testutil.Must(t, env.Admin.Delete(t.Context(), env.WaitForPolicy(t, namespace.Name, "default-deny")))

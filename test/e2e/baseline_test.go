@@ -69,7 +69,7 @@ func TestBaseline_AppliedToNamespace(t *testing.T) {
 		"pod-security.kubernetes.io/warn-version":                    "latest",
 	})
 
-	testutil.Equal(t, "the report's summary", current.Summary, v1alpha1.ReportSummary{Baselines: baseline.Name, Controls: "3/3"})
+	testutil.Equal(t, "the report's summary", current.Summary, v1alpha1.ReportSummary{Baselines: baseline.Name, CompliantControls: "3/3"})
 	testutil.Equal(t, "drifts", len(current.Drifts), 0)
 	env.WaitForStatus(t, baseline, testutil.HasCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonEvaluated))
 }

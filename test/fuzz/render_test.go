@@ -208,7 +208,7 @@ func checkRendered(t *testing.T, baseline *v1alpha1.SecurityBaseline, namespace 
 // checkPolicyBindings checks the policy bindings for a baseline.
 func checkPolicyBindings(t *testing.T, baseline *v1alpha1.SecurityBaseline) {
 	t.Helper()
-	cluster := policies.Cluster{Protected: precedence.ProtectedNamespaces("operator"), Mutating: true, Owner: metav1.OwnerReference{
+	cluster := policies.Cluster{Protected: precedence.ProtectedNamespaces("operator"), IsMutatingServed: true, Owner: metav1.OwnerReference{
 		APIVersion: "apiextensions.k8s.io/v1", Kind: "CustomResourceDefinition", Name: "securitybaselines.securitybaseline.io", UID: "u",
 	}}
 	for _, needed := range policies.Objects([]v1alpha1.SecurityBaseline{*baseline}, cluster) {

@@ -67,9 +67,9 @@ func Overwrite(actual, expected controls.Object) {
 	}
 }
 
-// NeedReplacement reports whether the API server does not let the differences of an object
+// MustReplace reports whether the API server does not let the differences of an object
 // of a kind be updated, so that the object must be replaced.
-func (d Differences) NeedReplacement(kind *controls.Kind) bool {
+func (d Differences) MustReplace(kind *controls.Kind) bool {
 	return slices.ContainsFunc(kind.Immutable, d.Has)
 }
 

@@ -185,7 +185,7 @@ func FuzzCompare(f *testing.F) {
 		if len(differences) > 1 {
 			t.Fatalf("%s was changed: got differences %v, want one", path, differences)
 		}
-		if controls.IsShared(expected) || differences.NeedReplacement(controls.KindOf(expected)) {
+		if controls.IsShared(expected) || differences.MustReplace(controls.KindOf(expected)) {
 			return // it is applied or replaced
 		}
 		Overwrite(actual, expected)

@@ -33,7 +33,7 @@ func LastAuthor(object metav1.Object, paths ...fieldpath.Path) Author {
 	var newest *metav1.ManagedFieldsEntry
 	for i := range entries {
 		entry := &entries[i]
-		if entry.Manager == v1alpha1.FieldManager || !ownsAny(entry, paths) {
+		if entry.Manager == v1alpha1.FieldManager || !hasAnyField(entry, paths) {
 			continue
 		}
 		if newest == nil || newest.Time.Before(entry.Time) {
@@ -41,14 +41,14 @@ func LastAuthor(object metav1.Object, paths ...fieldpath.Path) Author {
 		}
 	}
 	if newest == nil {
-		return Author{IsOperator: isWrittenByOperator(entries, paths)}
+		return Author{IsOperator: hasOperatorField(entries, paths)}
 	}
 	return Author{Manager: newest.Manager, Operation: string(newest.Operation), ChangeTime: newest.Time}
 }
 
-// HasWritten reports whether the operator wrote any field of an object, whatever the
+// IsWrittenByOperator reports whether the operator wrote any field of an object, whatever the
 // object's labels say.
-func HasWritten(object metav1.Object) bool {
+func IsWrittenByOperator(object metav1.Object) bool {
 	return slices.ContainsFunc(object.GetManagedFields(), func(entry metav1.ManagedFieldsEntry) bool {
 		return entry.Manager == v1alpha1.FieldManager
 	})
@@ -75,7 +75,7 @@ func OwnedLabels(object metav1.Object) sets.Set[string] {
 	return own.Difference(foreign)
 }
 
-func ownsAny(entry *metav1.ManagedFieldsEntry, paths []fieldpath.Path) bool {
+func hasAnyField(entry *metav1.ManagedFieldsEntry, paths []fieldpath.Path) bool {
 	owns := false
 	fieldsOf(entry).Iterate(func(owned fieldpath.Path) {
 		owns = owns || slices.ContainsFunc(paths, func(path fieldpath.Path) bool {
@@ -85,9 +85,9 @@ func ownsAny(entry *metav1.ManagedFieldsEntry, paths []fieldpath.Path) bool {
 	return owns
 }
 
-// isWrittenByOperator reports whether a whole field is recorded as the operator's. If
+// hasOperatorField reports whether a whole field is recorded as the operator's. If
 // only parts of a field are recorded, other parts may have been removed since.
-func isWrittenByOperator(entries []metav1.ManagedFieldsEntry, paths []fieldpath.Path) bool {
+func hasOperatorField(entries []metav1.ManagedFieldsEntry, paths []fieldpath.Path) bool {
 	return slices.ContainsFunc(entries, func(entry metav1.ManagedFieldsEntry) bool {
 		return entry.Manager == v1alpha1.FieldManager && slices.ContainsFunc(paths, fieldsOf(&entry).Has)
 	})

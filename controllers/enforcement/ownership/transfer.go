@@ -21,7 +21,8 @@ func TransferToOperator(entries []metav1.ManagedFieldsEntry, transfer, drop *fie
 		entry := entries[i].DeepCopy()
 		fields := fieldsOf(entry)
 		if isAppliedByOperator(entry) {
-			operator, operatorFields = entry, transfer.Union(fields)
+			operator = entry
+			operatorFields = transfer.Union(fields)
 			continue
 		}
 		if !fields.Intersection(taken).Empty() {

@@ -3,8 +3,8 @@
 //
 // When the enforce label of a namespace changes, the API server's own Pod Security
 // admission evaluates the running pods and warns about those that violate the new level.
-// A dry run of such a change is a question to the API server, which has all pods in
-// memory.
+// A dry run of such a change asks the API server, which has all pods in memory, which of
+// them violate the level.
 // https://github.com/kubernetes/kubernetes/blob/v1.36.3/staging/src/k8s.io/pod-security-admission/admission/admission.go
 package podsecurity
 
@@ -27,7 +27,7 @@ import (
 	"github.com/securitybaseline/operator/controllers/internal/ttlmap"
 )
 
-// checkInterval is the minimum time between two questions about the same level in a
+// checkInterval is the minimum time between two checks of the same level in a
 // namespace.
 const checkInterval = 3 * time.Second
 
@@ -42,12 +42,12 @@ type Checker struct {
 	// Now returns the time.
 	Now func() time.Time
 
-	// results are those of the last moments, by namespace UID and level. They are lost
-	// when the operator ends: it then asks the API server once more.
+	// results are those of the last moments, by namespace UID and level.
+	// Lost: nothing, because the operator asks the API server again.
 	results ttlmap.Map[cachedResult]
 }
 
-// Input is what an evaluation of the pods in a namespace depends on.
+// Input is what an assessment of the pods in a namespace depends on.
 type Input struct {
 	Namespace *metav1.PartialObjectMetadata
 	// OwnedLabels are the keys of the namespace's labels that only the operator owns.
@@ -60,49 +60,51 @@ type Input struct {
 	Previous *v1alpha1.PodSecurityReport
 }
 
-// Evaluate compares the running pods to the level that a baseline expects. It asks the API
+// Assess compares the running pods to the level that a baseline expects. It asks the API
 // server only what the report does not say, what may have changed since, and what the due
-// change of the labels will not tell. The evaluation is valid even if an error says that
+// change of the labels will not show. The assessment is valid even if an error says that
 // the API server did not answer.
-func (c *Checker) Evaluate(ctx context.Context, in Input) (Evaluation, error) {
+func (c *Checker) Assess(ctx context.Context, in Input) (Assessment, error) {
 	current := EnforcedLevel(in.Namespace.Labels)
 	reached := reachedLevel(in, current)
-	evaluation := Evaluation{
+	assessment := Assessment{
 		level: in.Level, reached: reached, Enforced: reached, isProtected: !controls.IsBelow(current, in.Level),
 	}
 	if previous := in.Previous; previous != nil && previous.Level == in.Level.String() {
-		evaluation.isKnown, evaluation.isProvisional = true, previous.Provisional
-		evaluation.checkResult = checkResult{violations: previous.Violations, incomplete: previous.Incomplete}
+		assessment.isKnown = true
+		assessment.isProvisional = previous.Provisional
+		assessment.checkResult = checkResult{violations: previous.Violations, incomplete: previous.Incomplete}
 	}
 	levels := controls.RolloutLevels(in.Spec, reached)
-	evaluation.isRollout = len(levels) > 0
-	evaluation.raisesLevel = evaluation.isRollout && !in.Spec.IsAudit()
+	assessment.isRollout = len(levels) > 0
+	assessment.canRaiseLevel = assessment.isRollout && !in.Spec.IsAudit()
 	cached, isCached := c.recentResult(in.Namespace, in.Level)
 	if isCached {
 		// The report may not show yet what the API server said a moment ago.
-		evaluation.isKnown, evaluation.checkResult = true, cached.decisive(evaluation.raisesLevel)
+		assessment.isKnown = true
+		assessment.checkResult = cached.decisive(assessment.canRaiseLevel)
 	}
 	switch {
 	case in.Level.Level == podsecurityapi.LevelPrivileged:
-		evaluation.isKnown = true
-		return evaluation, nil
-	case evaluation.isRollout:
-		return c.findCleanLevel(ctx, in.Namespace, evaluation, levels)
-	case isCached, evaluation.IsSettled():
-		return evaluation, nil
+		assessment.isKnown = true
+		return assessment, nil
+	case assessment.isRollout:
+		return c.findCleanLevel(ctx, in.Namespace, assessment, levels)
+	case isCached, assessment.IsSettled():
+		return assessment, nil
 	case !in.Spec.IsAudit() && controls.IsBelow(current, in.Level):
-		// The response to the change of the labels will tell.
-		return evaluation, nil
+		// The response to the change of the labels will show it.
+		return assessment, nil
 	}
-	return c.findCleanLevel(ctx, in.Namespace, evaluation, []podsecurityapi.LevelVersion{in.Level})
+	return c.findCleanLevel(ctx, in.Namespace, assessment, []podsecurityapi.LevelVersion{in.Level})
 }
 
 // findCleanLevel asks about levels, the highest first, until the running pods meet one. It
 // does not ask again what the API server answered a moment ago. It looks for a rollout
 // first: if that ends in between, its pods exist and are evaluated.
 func (c *Checker) findCleanLevel(
-	ctx context.Context, namespace *metav1.PartialObjectMetadata, evaluation Evaluation, levels []podsecurityapi.LevelVersion,
-) (Evaluation, error) {
+	ctx context.Context, namespace *metav1.PartialObjectMetadata, assessment Assessment, levels []podsecurityapi.LevelVersion,
+) (Assessment, error) {
 	rollout := sync.OnceValues(func() (string, error) { return c.rolloutInProgress(ctx, namespace.Name) })
 	for _, level := range levels {
 		result, isCached := c.recentResult(namespace, level)
@@ -112,25 +114,26 @@ func (c *Checker) findCleanLevel(
 				result.checkResult, err = c.check(ctx, namespace, level)
 			}
 			if err != nil {
-				return evaluation, fmt.Errorf("checking which running pods violate %s: %w", level, err)
+				return assessment, fmt.Errorf("checking which running pods violate %s: %w", level, err)
 			}
 			c.results.Set(resultKey(namespace, level), result, c.Now())
-			if level == evaluation.level {
-				evaluation.isKnown, evaluation.isProvisional = true, false
-				evaluation.checkResult = result.decisive(evaluation.raisesLevel)
+			if level == assessment.level {
+				assessment.isKnown = true
+				assessment.isProvisional = false
+				assessment.checkResult = result.decisive(assessment.canRaiseLevel)
 			}
 		}
-		if result.decisive(evaluation.raisesLevel).isClean() {
-			evaluation.Enforced = level
-			return evaluation, nil
+		if result.decisive(assessment.canRaiseLevel).isClean() {
+			assessment.Enforced = level
+			return assessment, nil
 		}
 	}
-	return evaluation, nil
+	return assessment, nil
 }
 
 // check asks the API server which running pods violate a level.
 func (c *Checker) check(ctx context.Context, namespace *metav1.PartialObjectMetadata, level podsecurityapi.LevelVersion) (checkResult, error) {
-	if !triggersCheck(EnforcedLevel(namespace.Labels), level) {
+	if !isCheckTriggered(EnforcedLevel(namespace.Labels), level) {
 		level.Version = equivalentVersion(level.Version)
 	}
 	patch := kube.MergePatch(namespace, map[string]any{"labels": map[string]string{
@@ -141,17 +144,18 @@ func (c *Checker) check(ctx context.Context, namespace *metav1.PartialObjectMeta
 	return parseWarnings(warnings.all()), err
 }
 
-// RecordLabels returns the evaluation after a successful change of the namespace's labels,
+// RecordLabels returns the assessment after a successful change of the namespace's labels,
 // in response to which the API server warned about running pods.
 func (c *Checker) RecordLabels(
-	evaluation Evaluation, namespace *metav1.PartialObjectMetadata, change map[string]string, warnings *CollectedWarnings,
-) Evaluation {
-	if !evaluation.isCheckedBy(namespace.Labels, change) {
-		return evaluation
+	assessment Assessment, namespace *metav1.PartialObjectMetadata, change map[string]string, warnings *CollectedWarnings,
+) Assessment {
+	if !assessment.isCheckedBy(namespace.Labels, change) {
+		return assessment
 	}
-	evaluation.isKnown, evaluation.checkResult = true, parseWarnings(warnings.all())
-	c.results.Set(resultKey(namespace, evaluation.level), cachedResult{checkResult: evaluation.checkResult}, c.Now())
-	return evaluation
+	assessment.isKnown = true
+	assessment.checkResult = parseWarnings(warnings.all())
+	c.results.Set(resultKey(namespace, assessment.level), cachedResult{checkResult: assessment.checkResult}, c.Now())
+	return assessment
 }
 
 // recentResult returns the result of a check less than checkInterval ago.
@@ -196,9 +200,9 @@ func EnforcedLevel(labels map[string]string) podsecurityapi.LevelVersion {
 	return policy.Enforce
 }
 
-// triggersCheck reports whether the API server evaluates the running pods when the label
+// isCheckTriggered reports whether the API server evaluates the running pods when the label
 // changes from one level to another.
-func triggersCheck(from, to podsecurityapi.LevelVersion) bool {
+func isCheckTriggered(from, to podsecurityapi.LevelVersion) bool {
 	return to.Level != podsecurityapi.LevelPrivileged &&
 		(from.Version != to.Version || podsecurityapi.CompareLevels(to.Level, from.Level) > 0)
 }

@@ -63,7 +63,7 @@ func TestParseWarnings(t *testing.T) {
 		{
 			name:   "an answer as long as it can be",
 			warned: append([]string{header}, strings.Split(strings.Repeat("a: "+strings.Repeat("x", 253)+"\n", 16), "\n")...),
-			listed: 16, rest: "the API server's answer was too long and is cut",
+			listed: 16, rest: "the API server truncated its warnings, so more pods may violate the level",
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -145,7 +145,7 @@ func TestEvaluate_EnforcesRecentResultWithoutAsking(t *testing.T) {
 	checker.results.Set("u/restricted:latest", cachedResult{checkResult: checkResult{violations: []v1alpha1.PodViolation{{Pods: "a", Reasons: "seccompProfile"}}}}, now)
 	checker.results.Set("u/baseline:latest", cachedResult{}, now)
 	now = now.Add(checkInterval / 2)
-	got, err := checker.Evaluate(t.Context(), Input{Namespace: namespace, Spec: spec, Level: controls.All[i].EnforcedLevel(spec)})
+	got, err := checker.Assess(t.Context(), Input{Namespace: namespace, Spec: spec, Level: controls.All[i].EnforcedLevel(spec)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,7 +174,7 @@ func TestTriggersCheck(t *testing.T) {
 		{"baseline:latest", "baseline:v1.1000", true},
 		{"restricted:v1.30", "privileged:latest", false},
 	} {
-		if got := triggersCheck(level(test.from), level(test.to)); got != test.want {
+		if got := isCheckTriggered(level(test.from), level(test.to)); got != test.want {
 			t.Errorf("from %s to %s: got %t, want %t", test.from, test.to, got, test.want)
 		}
 	}

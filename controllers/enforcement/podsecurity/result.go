@@ -28,8 +28,8 @@ type cachedResult struct {
 
 // decisive returns the result. If it decides about raising a level while a rollout is in
 // progress, pods are about to be created, so a clean result is incomplete.
-func (c cachedResult) decisive(raises bool) checkResult {
-	if raises && c.rollout != "" && c.isClean() {
+func (c cachedResult) decisive(canRaiseLevel bool) checkResult {
+	if canRaiseLevel && c.rollout != "" && c.isClean() {
 		return checkResult{incomplete: c.rollout + " is being rolled out"}
 	}
 	return c.checkResult
@@ -67,7 +67,7 @@ func parseWarnings(texts []string) checkResult {
 		}
 	}
 	if isCut(texts) {
-		omitted = append(omitted, "the API server's answer was too long and is cut")
+		omitted = append(omitted, "the API server truncated its warnings, so more pods may violate the level")
 	}
 	if more := len(result.violations) - maxViolations; more > 0 {
 		omitted = append(omitted, fmt.Sprintf("%d more violations are not listed", more))

@@ -95,7 +95,7 @@ func (i *interner) internReport(report *v1alpha1.BaselineReportData) {
 	report.State = internText(report.State)
 	report.ObservedBaselines = i.baselines.intern(report.ObservedBaselines)
 	report.Summary.Baselines = internText(report.Summary.Baselines)
-	report.Summary.Controls = internText(report.Summary.Controls)
+	report.Summary.CompliantControls = internText(report.Summary.CompliantControls)
 	for c := range report.Controls {
 		control := &report.Controls[c]
 		control.Name = internText(control.Name)

@@ -1,4 +1,4 @@
-// Package handlers holds the event handlers and predicates that several controllers share. The
+// Package handlers holds the event handlers and predicates of the controllers. The
 // handlers of controller-runtime lower the priority only of objects that have not changed, and
 // cannot delay requests so that many events lead to one reconcile. There is no upstream issue that
 // asks for either.

@@ -1,13 +1,12 @@
 package handlers
 
 import (
-	rbacv1 "k8s.io/api/rbac/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/controls"
 	"github.com/securitybaseline/operator/controllers/precedence"
 )
 
@@ -15,7 +14,7 @@ import (
 // It ignores updates of the status.
 func SpecOrFinalizerChanged() predicate.Predicate {
 	isMissing := func(object client.Object) bool {
-		return precedence.MissingFinalizer(object.(*v1alpha1.SecurityBaseline))
+		return precedence.IsMissingFinalizer(object.(*v1alpha1.SecurityBaseline))
 	}
 	return predicate.Or(predicate.GenerationChangedPredicate{}, predicate.Funcs{
 		UpdateFunc: func(e event.UpdateEvent) bool { return isMissing(e.ObjectOld) != isMissing(e.ObjectNew) },
@@ -24,13 +23,5 @@ func SpecOrFinalizerChanged() predicate.Predicate {
 
 // RulesChanged ignores updates of a Role or a ClusterRole that do not change its rules.
 func RulesChanged() predicate.Predicate {
-	rulesOf := func(object client.Object) []rbacv1.PolicyRule {
-		if role, ok := object.(*rbacv1.Role); ok {
-			return role.Rules
-		}
-		return object.(*rbacv1.ClusterRole).Rules
-	}
-	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
-		return !equality.Semantic.DeepEqual(rulesOf(e.ObjectOld), rulesOf(e.ObjectNew))
-	}}
+	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool { return !controls.HasEqualRules(e.ObjectOld, e.ObjectNew) }}
 }

@@ -1,6 +1,6 @@
 // Package kube holds helpers for requests to the API server and for its errors.
-// controller-runtime has no merge patch that states the UID, and no precondition that
-// states UID and resourceVersion of an object; no upstream issue asks for them.
+// controller-runtime has no merge patch that states the UID, and no helper that fills
+// client.Preconditions from an object; no upstream issue asks for them.
 package kube
 
 import (
@@ -36,9 +36,9 @@ func DeletePreconditions(object client.Object) client.Preconditions {
 	return client.Preconditions{UID: new(object.GetUID()), ResourceVersion: new(object.GetResourceVersion())}
 }
 
-// IsOlder reports whether an object is older than its namespace: it was in a former
+// IsOlderThanNamespace reports whether an object is older than its namespace: it was in a former
 // namespace of the same name, and the cache does not know yet that it is gone.
-func IsOlder(object, namespace client.Object) bool {
+func IsOlderThanNamespace(object, namespace client.Object) bool {
 	created := object.GetCreationTimestamp()
 	return created.Before(new(namespace.GetCreationTimestamp()))
 }

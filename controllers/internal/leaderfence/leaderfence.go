@@ -37,13 +37,13 @@ func New(renewDeadline time.Duration) *Fence {
 func (f *Fence) Wrap(next http.RoundTripper) http.RoundTripper {
 	return roundTripper(func(request *http.Request) (*http.Response, error) {
 		sent := time.Now()
-		isWrite := isWrite(request)
+		isWriteRequest := isWrite(request)
 		isLease := isAPIGroup(request, "coordination.k8s.io")
-		if isWrite && !isLease && !f.mayWrite(sent) {
+		if isWriteRequest && !isLease && !f.mayWrite(sent) {
 			return nil, errNotLeader
 		}
 		response, err := next.RoundTrip(request)
-		if err == nil && isWrite && isLease && response.StatusCode < http.StatusMultipleChoices {
+		if err == nil && isWriteRequest && isLease && response.StatusCode < http.StatusMultipleChoices {
 			f.lastRenewal.Store(&sent)
 		}
 		return response, err

@@ -40,7 +40,7 @@ var (
 	}, []string{baselineLabel, controlLabel})
 
 	driftsReverted = prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "securitybaseline_drifts_healed_total",
+		Name: "securitybaseline_drifts_reverted_total",
 		Help: "Drifts from a baseline that this operator has reverted.",
 	}, []string{baselineLabel, controlLabel})
 
@@ -50,7 +50,7 @@ var (
 	}, []string{managerLabel})
 
 	revertSeconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{
-		Name: "securitybaseline_drift_healing_seconds",
+		Name: "securitybaseline_drift_revert_seconds",
 		Help: "Seconds from the event of a drift until this operator has reverted it.",
 		// From an idle cluster to minutes of rejected writes.
 		Buckets: []float64{.005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30, 60, 300},

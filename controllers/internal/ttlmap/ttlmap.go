@@ -1,7 +1,7 @@
 // Package ttlmap remembers values for a while, by key. It is needed where an answer of
-// the API server, or the operator's own last write, matters for some moments: the caches
-// of apimachinery have their own clock goroutine or drop entries by count. No upstream
-// issue would end it.
+// the API server, or the operator's own last write, matters for some moments. The Expiring
+// cache of apimachinery does not return the age of a value, and its LRU cache drops values
+// by count. No upstream issue asks for this.
 package ttlmap
 
 import (

@@ -788,7 +788,7 @@ var schemaYAML = typed.YAMLObject(`types:
     - name: baselines
       type:
         scalar: string
-    - name: controls
+    - name: compliantControls
       type:
         scalar: string
     - name: driftsTotal

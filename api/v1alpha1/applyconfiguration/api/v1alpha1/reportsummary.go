@@ -11,12 +11,12 @@ import (
 //
 // ReportSummary is what kubectl get shows of a report.
 type ReportSummaryApplyConfiguration struct {
-	// baselines are the names of the baselines that govern a control in this
-	// namespace.
+	// baselines are the names of the baselines that have an entry in controls,
+	// separated by commas.
 	Baselines *string `json:"baselines,omitempty"`
-	// controls is the number of compliant controls and the number of all controls,
-	// such as 3/4.
-	Controls *string `json:"controls,omitempty"`
+	// compliantControls is the number of compliant controls and the number of all
+	// controls, such as 3/4.
+	CompliantControls *string `json:"compliantControls,omitempty"`
 	// driftsTotal is the number of drifts that were detected, whether or not
 	// drifts lists them.
 	DriftsTotal *int64 `json:"driftsTotal,omitempty"`
@@ -38,11 +38,11 @@ func (b *ReportSummaryApplyConfiguration) WithBaselines(value string) *ReportSum
 	return b
 }
 
-// WithControls sets the Controls field in the declarative configuration to the given value
+// WithCompliantControls sets the CompliantControls field in the declarative configuration to the given value
 // and returns the receiver, so that objects can be built by chaining "With" function invocations.
-// If called multiple times, the Controls field is set to the value of the last call.
-func (b *ReportSummaryApplyConfiguration) WithControls(value string) *ReportSummaryApplyConfiguration {
-	b.Controls = &value
+// If called multiple times, the CompliantControls field is set to the value of the last call.
+func (b *ReportSummaryApplyConfiguration) WithCompliantControls(value string) *ReportSummaryApplyConfiguration {
+	b.CompliantControls = &value
 	return b
 }
 

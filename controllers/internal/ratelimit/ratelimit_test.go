@@ -1,14 +1,13 @@
-package ttlmap
+package ratelimit
 
 import (
-	"fmt"
 	"testing"
 	"time"
 )
 
-func TestRateLimiter_OneRepairPerInterval(t *testing.T) {
+func TestLimiter_OneRepairPerInterval(t *testing.T) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	var limiter RateLimiter
+	var limiter Limiter
 	limiter.Record("a", now)
 	for _, test := range []struct {
 		name string
@@ -26,16 +25,5 @@ func TestRateLimiter_OneRepairPerInterval(t *testing.T) {
 				t.Errorf("got %s remaining, want %s", got, test.want)
 			}
 		})
-	}
-}
-
-func TestMap_ForgetsOldEntries(t *testing.T) {
-	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	var remembered Map[int]
-	for i := range 1000 {
-		remembered.Set(fmt.Sprint(i), i, now.Add(time.Duration(i)*time.Second))
-	}
-	if got, limit := len(remembered.entries), 2*int(TTL/time.Second)+1; got > limit {
-		t.Errorf("got %d entries, want at most %d", got, limit)
 	}
 }

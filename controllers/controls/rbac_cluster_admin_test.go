@@ -8,7 +8,7 @@ import (
 	"github.com/securitybaseline/operator/api/v1alpha1"
 )
 
-func TestGrantsAll_AllVerbsOrEscalatingVerbOnAllResources(t *testing.T) {
+func TestHasAllPermissions_AllVerbsOrEscalatingVerbOnAllResources(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		rules []rbacv1.PolicyRule
@@ -27,7 +27,7 @@ func TestGrantsAll_AllVerbsOrEscalatingVerbOnAllResources(t *testing.T) {
 		{"non-resource URLs", []rbacv1.PolicyRule{{NonResourceURLs: words{"*"}, Verbs: words{"*"}}}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			if got := GrantsAll(test.rules); got != test.want {
+			if got := HasAllPermissions(test.rules); got != test.want {
 				t.Errorf("got %t, want %t", got, test.want)
 			}
 		})

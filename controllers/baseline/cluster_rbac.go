@@ -77,7 +77,7 @@ func shouldCheckClusterAdmin(baseline *v1alpha1.SecurityBaseline, baselines []v1
 // checkClusterAdmin sets status.clusterAdmin and adds its violations. It returns the bindings that
 // do not grant all permissions.
 func checkClusterAdmin(bindings []binding, rules map[string][]rbacv1.PolicyRule, allowed *v1alpha1.ClusterAdmin, findings *report.ClusterFindings) []binding {
-	grantsAll := func(b binding) bool { return controls.GrantsAll(rules[b.role]) }
+	grantsAll := func(b binding) bool { return controls.HasAllPermissions(rules[b.role]) }
 	granting := slices.DeleteFunc(slices.Clone(bindings), func(b binding) bool { return !grantsAll(b) })
 	violations := clusterAdminViolations(granting, allowed)
 	findings.Violations = append(findings.Violations, violations...)
@@ -107,7 +107,7 @@ func clusterAdminViolations(bindings []binding, allowed *v1alpha1.ClusterAdmin) 
 func recordPrivilegedRoles(rules map[string][]rbacv1.PolicyRule, findings *report.ClusterFindings) {
 	var privileged []string
 	for role, granted := range rules {
-		if controls.GrantsAll(granted) {
+		if controls.HasAllPermissions(granted) {
 			privileged = append(privileged, role)
 		}
 	}

@@ -10,9 +10,9 @@ import (
 	"github.com/securitybaseline/operator/controllers/report"
 )
 
-// plan returns the tasks for a namespace: for each control one for the governing baseline, or for
+// newTasks returns the tasks for a namespace: for each control one for the governing baseline, or for
 // none, followed by one for each baseline in Audit mode.
-func plan(governance precedence.Governance, prior *v1alpha1.BaselineReport) []evaluation.Task {
+func newTasks(governance precedence.Governance, prior *v1alpha1.BaselineReport) []evaluation.Task {
 	isOutdated := !slices.Equal(prior.ObservedBaselines, report.ObservedBaselines(governance))
 	tasks := make([]evaluation.Task, 0, len(controls.All))
 	for _, control := range controls.All {
@@ -23,7 +23,7 @@ func plan(governance precedence.Governance, prior *v1alpha1.BaselineReport) []ev
 			entry = report.FindControl(prior.BaselineReportData, control.Name, governing.Name)
 		}
 		tasks = append(tasks, evaluation.Task{
-			Control: control, Baseline: governing, Previous: entry, AreBaselinesChanged: isOutdated, Overridden: governance.Overridden[control.Name],
+			Control: control, Baseline: governing, Previous: entry, HaveBaselinesChanged: isOutdated, Overridden: governance.Overridden[control.Name],
 		})
 		tasks = append(tasks, auditTasks(control, governance, prior, isOutdated)...)
 	}
@@ -42,10 +42,10 @@ func auditTasks(control controls.Control, governance precedence.Governance, prio
 		}
 		tasks = append(tasks, evaluation.Task{
 			Control: control, Baseline: auditing, Governing: governing, HigherAudit: higherAudit,
-			IsOutranked:         governing != nil && precedence.HasPrecedence(governing, auditing),
-			Previous:            report.FindControl(prior.BaselineReportData, control.Name, auditing.Name),
-			IsPreviousCurrent:   slices.Contains(prior.ObservedBaselines, v1alpha1.ObservedBaseline{Name: auditing.Name, Generation: auditing.Generation}),
-			AreBaselinesChanged: isOutdated,
+			IsOutranked:          governing != nil && precedence.HasPrecedence(governing, auditing),
+			Previous:             report.FindControl(prior.BaselineReportData, control.Name, auditing.Name),
+			IsPreviousCurrent:    slices.Contains(prior.ObservedBaselines, v1alpha1.ObservedBaseline{Name: auditing.Name, Generation: auditing.Generation}),
+			HaveBaselinesChanged: isOutdated,
 		})
 	}
 	return tasks

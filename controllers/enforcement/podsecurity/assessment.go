@@ -11,9 +11,9 @@ import (
 	"github.com/securitybaseline/operator/controllers/enforcement/diff"
 )
 
-// Evaluation is how the pods that run in a namespace compare to the level that a baseline
+// Assessment is how the pods that run in a namespace compare to the level that a baseline
 // expects.
-type Evaluation struct {
+type Assessment struct {
 	// Enforced is the level to enforce now.
 	Enforced podsecurityapi.LevelVersion
 
@@ -22,8 +22,8 @@ type Evaluation struct {
 	reached podsecurityapi.LevelVersion
 
 	// isRollout reports whether the level is enforced only when the pods meet it;
-	// raisesLevel whether this evaluation may raise it.
-	isRollout, raisesLevel bool
+	// raisesLevel whether this assessment may raise it.
+	isRollout, canRaiseLevel bool
 
 	// isKnown reports whether the result is about the expected level.
 	isKnown bool
@@ -40,26 +40,26 @@ type Evaluation struct {
 
 // isCheckedBy reports whether the API server evaluates the running pods under the expected
 // level when the labels change.
-func (e Evaluation) isCheckedBy(before, change map[string]string) bool {
+func (e Assessment) isCheckedBy(before, change map[string]string) bool {
 	after := maps.Clone(before)
 	if after == nil {
 		after = map[string]string{}
 	}
 	maps.Copy(after, change)
 	to := EnforcedLevel(after)
-	return to == e.level && triggersCheck(EnforcedLevel(before), to)
+	return to == e.level && isCheckTriggered(EnforcedLevel(before), to)
 }
 
-// Drifted returns the evaluation after another author's change of labels was reverted.
+// Drifted returns the assessment after another author's change of labels was reverted.
 // Pods that were created meanwhile may be unknown to the API server's answer.
-func (e Evaluation) Drifted(differences diff.Differences) Evaluation {
+func (e Assessment) Drifted(differences diff.Differences) Assessment {
 	e.isProvisional = e.isProvisional || differences.Has(diff.LabelPath(podsecurityapi.EnforceLevelLabel)) ||
 		differences.Has(diff.LabelPath(podsecurityapi.EnforceVersionLabel))
 	return e
 }
 
-// Applied returns the evaluation after the labels are as expected.
-func (e Evaluation) Applied() Evaluation {
+// Applied returns the assessment after the labels are as expected.
+func (e Assessment) Applied() Assessment {
 	if !e.isRollout {
 		e.Enforced = e.level
 	}
@@ -69,14 +69,14 @@ func (e Evaluation) Applied() Evaluation {
 }
 
 // IsSettled reports whether all running pods meet the expected level, and will.
-func (e Evaluation) IsSettled() bool {
+func (e Assessment) IsSettled() bool {
 	return e.isKnown && e.isClean() && e.isProtected && !e.isProvisional
 }
 
 // Report returns what the namespace's report says; nil where no level is expected. Only
 // the baseline that enforces the level reaches one, so in Audit mode the level that the
 // report recorded stays.
-func (e Evaluation) Report(recorded string, isAudit bool) *v1alpha1.PodSecurityReport {
+func (e Assessment) Report(recorded string, isAudit bool) *v1alpha1.PodSecurityReport {
 	if e.level.Level == podsecurityapi.LevelPrivileged {
 		return nil
 	}
@@ -96,7 +96,7 @@ func (e Evaluation) Report(recorded string, isAudit bool) *v1alpha1.PodSecurityR
 }
 
 // Violations says in a sentence which pods violate the level, or returns nothing.
-func (e Evaluation) Violations(isAudit bool) []string {
+func (e Assessment) Violations(isAudit bool) []string {
 	switch {
 	case len(e.violations) > 0:
 		sentence := fmt.Sprintf("running pods violate %s: %s: %s", e.level, e.violations[0].Pods, e.violations[0].Reasons)
@@ -111,7 +111,7 @@ func (e Evaluation) Violations(isAudit bool) []string {
 }
 
 // consequence says what becomes of pods that violate the level.
-func (e Evaluation) consequence(isAudit bool) string {
+func (e Assessment) consequence(isAudit bool) string {
 	isWaiting := e.isRollout && controls.IsBelow(e.Enforced, e.level)
 	switch {
 	case isWaiting && e.Enforced.Level != podsecurityapi.LevelPrivileged:

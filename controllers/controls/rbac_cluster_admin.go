@@ -31,11 +31,11 @@ func ClusterAdminViolation(binding string, roleRef rbacv1.RoleRef, subjects []rb
 		binding, roleRef.Kind, roleRef.Name, strings.Join(disallowed, ", "))
 }
 
-// GrantsAll reports whether rules grant all permissions: on all resources, either
+// HasAllPermissions reports whether rules grant all permissions: on all resources, either
 // all verbs, as cluster-admin does, or one verb through which a subject can obtain
 // the others. The verb create is one of these because it makes tokens and pods for
 // any ServiceAccount.
-func GrantsAll(rules []rbacv1.PolicyRule) bool {
+func HasAllPermissions(rules []rbacv1.PolicyRule) bool {
 	return slices.ContainsFunc(rules, func(rule rbacv1.PolicyRule) bool {
 		return slices.Contains(rule.Resources, rbacv1.ResourceAll) && slices.Contains(rule.APIGroups, rbacv1.APIGroupAll) &&
 			slices.ContainsFunc(rule.Verbs, func(verb string) bool {

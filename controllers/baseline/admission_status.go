@@ -39,7 +39,7 @@ func (r *Reconciler) addAdmissionParameters(
 			findings.Findings = append(findings.Findings, fmt.Sprintf("too many labels in namespace selectors: the guard does not protect %d of them", omitted))
 		}
 	}
-	if policies.LabelsNewNamespaces(&baseline.Spec) {
+	if policies.ShouldLabelNewNamespaces(&baseline.Spec) {
 		higher, omitted := precedence.HigherPrecedence(baseline, baselines)
 		parameters.HigherPrecedence = higher
 		if omitted > 0 {
@@ -61,7 +61,7 @@ func (r *Reconciler) checkAdmissionPolicies(
 		return err
 	}
 	var pending []string
-	for _, needed := range policies.Objects(baselines, policies.Cluster{Protected: r.protected, Mutating: r.isMutatingServed}) {
+	for _, needed := range policies.Objects(baselines, policies.Cluster{Protected: r.protected, IsMutatingServed: r.isMutatingServed}) {
 		control := needed.UsedBy(baseline.Name)
 		id := admissionobjects.ID(needed.Object)
 		if actual := existing[id]; control == "" || actual != nil && admissionobjects.IsUpToDate(actual, needed.Object) {
@@ -87,7 +87,7 @@ func (r *Reconciler) checkAdmissionPolicies(
 // newNamespacesCondition returns the condition NewNamespacesHardened. It returns nil if the
 // baseline sets no labels on new namespaces. pending lists the policies that are not in place.
 func (r *Reconciler) newNamespacesCondition(baseline *v1alpha1.SecurityBaseline, pending string) *metav1.Condition {
-	if !policies.LabelsNewNamespaces(&baseline.Spec) {
+	if !policies.ShouldLabelNewNamespaces(&baseline.Spec) {
 		return nil
 	}
 	if !r.isMutatingServed {

@@ -24,9 +24,9 @@ var podSecurity = Control{
 		podsecurityapi.AuditLevelLabel, podsecurityapi.AuditVersionLabel,
 		podsecurityapi.WarnLevelLabel, podsecurityapi.WarnVersionLabel,
 	},
-	LabelsNewNamespaces: func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.PodSecurity != nil },
-	EnforcedLevel:       enforcedLevel,
-	render:              renderPodSecurity,
+	ShouldLabelNewNamespaces: func(spec *v1alpha1.SecurityBaselineSpec) bool { return spec.PodSecurity != nil },
+	EnforcedLevel:            enforcedLevel,
+	render:                   renderPodSecurity,
 }
 
 // PrivilegedLevel is the level that rejects no pod.
