@@ -102,9 +102,10 @@ lint: $(GOLANGCI_LINT) $(KUBE_API_LINTER) $(ACTIONLINT) ## Run golangci-lint, ku
 	$(ACTIONLINT)
 	@$(MAKE) --no-print-directory prose
 
-# What make prose reads: documentation, comments and messages, unless they are generated from
-# others. Descriptions in CRDs and docs/api.md are comments in Go.
-PROSE := '*.md' '*.go' 'config/*.yaml' dist/chart/Chart.yaml dist/chart/values.yaml \
+# The files that make prose reads: documentation, comments and messages, unless they are
+# generated from others. Descriptions in CRDs and docs/api.md are comments in Go. Vale cannot
+# read the templates of the chart.
+PROSE := '*.md' '*.go' 'config/*.yaml' 'test/*.yaml' '.github/*.yaml' dist/chart/Chart.yaml dist/chart/values.yaml \
 	':!docs/api.md' ':!*/zz_generated.*' ':!*/applyconfiguration/*'
 LEVEL ?= error
 

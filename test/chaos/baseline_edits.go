@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"strings"
 	"time"
 
@@ -37,12 +38,12 @@ func (h *harness) ensureBaseline(ctx context.Context, name string) error {
 }
 
 // updateBaseline changes the spec of a baseline.
-func (h *harness) updateBaseline(ctx context.Context, name string, change func(*v1alpha1.SecurityBaselineSpec)) error {
+func (h *harness) updateBaseline(ctx context.Context, name string, mutate func(*v1alpha1.SecurityBaselineSpec)) error {
 	var current v1alpha1.SecurityBaseline
 	if err := h.admin.Get(ctx, client.ObjectKey{Name: name}, &current); err != nil {
 		return ignoreExpected(err)
 	}
-	change(&current.Spec)
+	mutate(&current.Spec)
 	return ignoreExpected(h.admin.Update(ctx, &current))
 }
 
@@ -76,9 +77,11 @@ func (h *harness) toggleSelection(ctx context.Context) error {
 	if err := h.admin.Get(ctx, client.ObjectKey{Name: h.randomOrdinaryNamespace()}, namespace); err != nil {
 		return ignoreExpected(err)
 	}
-	label, value := tierLabel, `"`+strictBaseline+`"`
+	label := tierLabel
+	value := strconv.Quote(strictBaseline)
 	if rand.IntN(2) == 0 {
-		label, value = extraLabel, `"`+labelTrue+`"`
+		label = extraLabel
+		value = strconv.Quote(labelTrue)
 	}
 	if namespace.Labels[label] != "" {
 		value = "null"

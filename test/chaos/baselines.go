@@ -139,7 +139,7 @@ func isExcepted(baseline *v1alpha1.SecurityBaseline, control, namespace string, 
 // controlNames are the controls that the baselines declare.
 var controlNames = []string{"PodSecurity", "Network", "RBAC", "ServiceAccounts", "Resources"}
 
-// governsAnyControl reports whether a baseline governs a control in the namespace.
-func governsAnyControl(baseline string, enforcing []*v1alpha1.SecurityBaseline, namespace string, now time.Time) bool {
+// isGoverningAnyControl reports whether a baseline governs a control in the namespace.
+func isGoverningAnyControl(baseline string, enforcing []*v1alpha1.SecurityBaseline, namespace string, now time.Time) bool {
 	return slices.ContainsFunc(controlNames, func(control string) bool { return governingBaseline(enforcing, control, namespace, now) == baseline })
 }

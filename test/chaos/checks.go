@@ -17,19 +17,19 @@ import (
 
 // checkUnmanaged checks I2.
 func (i *invariants) checkUnmanaged(c *change) {
-	named := strings.HasPrefix(c.key.name, objectPrefix) || c.key.name == v1alpha1.ReportName && c.key.kind == kindBaselineReport
+	hasManagedName := strings.HasPrefix(c.key.name, objectPrefix) || c.key.name == v1alpha1.ReportName && c.key.kind == kindBaselineReport
 	switch {
 	case c.before == nil:
 		i.createdByOperator[c.after.GetUID()] = true
-		if !named && c.key.kind != kindServiceAccount && c.key.kind != kindNamespace {
+		if !hasManagedName && c.key.kind != kindServiceAccount && c.key.kind != kindNamespace {
 			i.addViolation("I2", c, "the operator created an object without its name prefix")
 		}
 	case c.after == nil:
-		if !named || !i.createdByOperator[c.before.GetUID()] {
+		if !hasManagedName || !i.createdByOperator[c.before.GetUID()] {
 			i.addViolation("I2", c, "the operator deleted an object that it does not manage")
 		}
 	default:
-		if before, after := unmanagedPart(c.before), unmanagedPart(c.after); !equality.Semantic.DeepEqual(before, after) {
+		if !equality.Semantic.DeepEqual(unmanagedPart(c.before), unmanagedPart(c.after)) {
 			i.addViolation("I2", c, "the operator changed fields that it does not manage")
 		}
 	}
@@ -45,8 +45,8 @@ func unmanagedPart(object client.Object) client.Object {
 	labels := rest.GetLabels()
 	maps.DeleteFunc(labels, func(label, _ string) bool {
 		domain, _, _ := strings.Cut(label, "/")
-		owners := label == warnLabel && labels[ownerLabel] != ""
-		return domain == "pod-security.kubernetes.io" && !owners || domain == "app.kubernetes.io" || strings.HasSuffix(domain, "securitybaseline.io")
+		isOwners := label == warnLabel && labels[ownerLabel] != ""
+		return domain == "pod-security.kubernetes.io" && !isOwners || domain == "app.kubernetes.io" || strings.HasSuffix(domain, "securitybaseline.io")
 	})
 	if len(labels) == 0 {
 		rest.SetLabels(nil)
@@ -55,7 +55,8 @@ func unmanagedPart(object client.Object) client.Object {
 	switch rest := rest.(type) {
 	case *corev1.Namespace:
 		delete(rest.Annotations, v1alpha1.CreationLabelsAnnotation)
-		rest.Spec, rest.Status = corev1.NamespaceSpec{}, corev1.NamespaceStatus{}
+		rest.Spec = corev1.NamespaceSpec{}
+		rest.Status = corev1.NamespaceStatus{}
 	case *corev1.ServiceAccount:
 		rest.AutomountServiceAccountToken = nil
 	case *corev1.ResourceQuota:
@@ -90,24 +91,24 @@ func isDefaultDeny(object client.Object) bool {
 }
 
 // checkDefaultDeny checks I1.
-func (i *invariants) checkDefaultDeny(namespace *corev1.Namespace, c *change, byHarness bool) {
-	before := isDefaultDeny(c.before)
-	after := false
+func (i *invariants) checkDefaultDeny(namespace *corev1.Namespace, c *change, isByHarness bool) {
+	hadDefaultDeny := isDefaultDeny(c.before)
+	hasDefaultDeny := false
 	for k, object := range i.objects {
 		if k.kind == kindNetworkPolicy && k.namespace == c.key.namespace && isDefaultDeny(object) {
-			before = before || k != c.key
-			after = true
+			hadDefaultDeny = hadDefaultDeny || k != c.key
+			hasDefaultDeny = true
 		}
 	}
-	if since, open := i.openSince[namespace.UID]; open && after {
+	if since, isOpen := i.openSince[namespace.UID]; isOpen && hasDefaultDeny {
 		i.openFor = append(i.openFor, c.at.Sub(since))
 		delete(i.openSince, namespace.UID)
 	}
-	if !before || after {
+	if !hadDefaultDeny || hasDefaultDeny {
 		return
 	}
 	switch {
-	case byHarness:
+	case isByHarness:
 		i.openSince[namespace.UID] = c.at
 	case i.isLongGoverned(namespace, c.at):
 		i.addViolation("I1", c, "the namespace has no default-deny policy")
@@ -115,8 +116,8 @@ func (i *invariants) checkDefaultDeny(namespace *corev1.Namespace, c *change, by
 }
 
 // isLongGoverned reports whether a baseline older than baselineDelay governs the
-// namespace. All baselines here require default-deny policies, and each namespace has
-// one whose selection never changes.
+// namespace. All baselines here require default-deny policies, and the
+// selection of one of them never changes.
 func (i *invariants) isLongGoverned(namespace *corev1.Namespace, now time.Time) bool {
 	return slices.ContainsFunc(enforcingBaselines(i.activeBaselines(), namespace.Labels), func(baseline *v1alpha1.SecurityBaseline) bool {
 		return now.Sub(baseline.CreationTimestamp.Time) > baselineDelay
@@ -133,14 +134,14 @@ const (
 )
 
 // checkLevel checks I5.
-func (i *invariants) checkLevel(namespace *corev1.Namespace, c *change, byHarness bool) {
+func (i *invariants) checkLevel(namespace *corev1.Namespace, c *change, isByHarness bool) {
 	level := func(object client.Object) int {
 		if object == nil {
 			return 0
 		}
 		return max(0, slices.Index(podSecurityLevels, object.GetLabels()[enforceLabel]))
 	}
-	if namespace.Labels[ownerLabel] != "" && !byHarness && c.before != nil && level(c.after) < level(c.before) {
+	if namespace.Labels[ownerLabel] != "" && !isByHarness && c.before != nil && level(c.after) < level(c.before) {
 		i.addViolation("I5", c, "the operator lowered a level that the owner of the namespace set")
 		return
 	}
@@ -154,7 +155,7 @@ func (i *invariants) checkLevel(namespace *corev1.Namespace, c *change, byHarnes
 	if current.baseline == strictBaseline && c.at.Sub(current.since) > baselineDelay {
 		needed = slices.Index(podSecurityLevels, restricted)
 	}
-	if !byHarness && level(c.after) < level(c.before) && level(c.after) < needed {
+	if !isByHarness && level(c.after) < level(c.before) && level(c.after) < needed {
 		i.addViolation("I5", c, "the operator lowered the level to %q", podSecurityLevels[level(c.after)])
 	}
 }
@@ -164,7 +165,7 @@ func (i *invariants) checkReport(namespace *corev1.Namespace, c *change) {
 	before, _ := c.before.(*v1alpha1.BaselineReport)
 	after, _ := c.after.(*v1alpha1.BaselineReport)
 	if after == nil {
-		if !i.crdsRemoved && i.isLongGoverned(namespace, c.at) {
+		if !i.areCRDsRemoved && i.isLongGoverned(namespace, c.at) {
 			i.addViolation("I4", c, "the report was deleted")
 		}
 		return
@@ -178,11 +179,11 @@ func (i *invariants) checkReport(namespace *corev1.Namespace, c *change) {
 	}
 	count := func(drift *v1alpha1.Drift) int64 { return max(1, drift.Count) }
 	for d := range old {
-		kept := slices.ContainsFunc(after.Drifts, func(drift v1alpha1.Drift) bool {
+		isKept := slices.ContainsFunc(after.Drifts, func(drift v1alpha1.Drift) bool {
 			return isSameDrift(&drift, &old[d]) && count(&drift) >= count(&old[d])
 		})
-		oldest := len(after.Drifts) == maxDrifts && !after.Drifts[len(after.Drifts)-1].DetectionTime.Before(&old[d].DetectionTime)
-		if !kept && !oldest {
+		isDisplaced := len(after.Drifts) == maxDrifts && !after.Drifts[len(after.Drifts)-1].DetectionTime.Before(&old[d].DetectionTime)
+		if !isKept && !isDisplaced {
 			i.addViolation("I4", c, "a recorded drift was removed: %s", toJSON(old[d]))
 		}
 	}

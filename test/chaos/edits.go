@@ -20,15 +20,16 @@ const (
 	foreignLabel = "chaos.example.com/foreign"
 	// conflictLabel marks the namespaces that contain such an object.
 	conflictLabel = "chaos.example.com/conflict"
-	// ownerLabel marks a namespace whose owner set a stricter level than the baseline,
-	// and a warn level.
+	// ownerLabel marks a namespace. Its owner set a stricter level than the baseline, and
+	// a warn level.
 	ownerLabel = "chaos.example.com/owner"
 	warnLabel  = "pod-security.kubernetes.io/warn"
 	// fixedNamespaces is the number of namespaces that are never recreated or relabeled.
 	fixedNamespaces = 5
 	// violatingPodName is the name of pods that violate the level of the strict
 	// baseline.
-	violatingPodName, workloadName = "dirty", "workload"
+	violatingPodName = "violating"
+	workloadName     = "workload"
 )
 
 // objectEdit is a change that a user makes to a managed object.
@@ -50,22 +51,22 @@ const openIngress = `{"metadata":%s,"spec":{"ingress":[{}]}}`
 
 // objectEdits are the possible edits.
 var objectEdits = []objectEdit{
-	{kindNetworkPolicy, defaultDeny, openIngress},
-	{kindNetworkPolicy, defaultDeny, `{"metadata":%s,"spec":{"policyTypes":["Ingress"]}}`},
-	{kindNetworkPolicy, defaultDeny, `{"metadata":%s,"spec":{"podSelector":{"matchLabels":{"app":"none"}}}}`},
-	{kindNetworkPolicy, defaultDeny, ""},
-	{kindNetworkPolicy, "from-gateway", openIngress},
-	{kindNetworkPolicy, "from-gateway", ""},
-	{kindNetworkPolicy, "allow-same-namespace", `{"metadata":%s,"spec":{"egress":null}}`},
-	{kindRoleBinding, "team", `{"metadata":%s,"subjects":[{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"mallory"}]}`},
-	{kindRoleBinding, "team", ""},
-	{kindLimitRange, "limits", `{"metadata":%s,"spec":{"limits":[{"type":"Pod","max":{"memory":"1Gi"}}]}}`},
-	{kindLimitRange, "limits", ""},
-	{kindResourceQuota, "quota", `{"metadata":%s,"spec":{"hard":{"pods":"1k"}}}`},
-	{kindServiceAccount, "", `{"metadata":%s,"automountServiceAccountToken":true}`},
-	{kindNamespace, "", `{"metadata":%s}`},
-	{kindBaselineReport, "", `{"metadata":%s,"drifts":null,"state":"Failed"}`},
-	{kindBaselineReport, "", ""},
+	{kind: kindNetworkPolicy, name: defaultDeny, patch: openIngress},
+	{kind: kindNetworkPolicy, name: defaultDeny, patch: `{"metadata":%s,"spec":{"policyTypes":["Ingress"]}}`},
+	{kind: kindNetworkPolicy, name: defaultDeny, patch: `{"metadata":%s,"spec":{"podSelector":{"matchLabels":{"app":"none"}}}}`},
+	{kind: kindNetworkPolicy, name: defaultDeny},
+	{kind: kindNetworkPolicy, name: "from-gateway", patch: openIngress},
+	{kind: kindNetworkPolicy, name: "from-gateway"},
+	{kind: kindNetworkPolicy, name: "allow-same-namespace", patch: `{"metadata":%s,"spec":{"egress":null}}`},
+	{kind: kindRoleBinding, name: "team", patch: `{"metadata":%s,"subjects":[{"apiGroup":"rbac.authorization.k8s.io","kind":"User","name":"mallory"}]}`},
+	{kind: kindRoleBinding, name: "team"},
+	{kind: kindLimitRange, name: "limits", patch: `{"metadata":%s,"spec":{"limits":[{"type":"Pod","max":{"memory":"1Gi"}}]}}`},
+	{kind: kindLimitRange, name: "limits"},
+	{kind: kindResourceQuota, name: "quota", patch: `{"metadata":%s,"spec":{"hard":{"pods":"1k"}}}`},
+	{kind: kindServiceAccount, patch: `{"metadata":%s,"automountServiceAccountToken":true}`},
+	{kind: kindNamespace, patch: `{"metadata":%s}`},
+	{kind: kindBaselineReport, patch: `{"metadata":%s,"drifts":null,"state":"Failed"}`},
+	{kind: kindBaselineReport},
 }
 
 // labelEdits remove or change labels of a namespace.

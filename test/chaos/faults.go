@@ -318,7 +318,7 @@ func (h *harness) restoreCRD(ctx context.Context, crd *unstructured.Unstructured
 func (h *harness) setCRDsRemoved(removed bool) {
 	h.watcher.mutex.Lock()
 	defer h.watcher.mutex.Unlock()
-	h.invariants.crdsRemoved = removed
+	h.invariants.areCRDsRemoved = removed
 }
 
 func (h *harness) keepSwappingPriorities(ctx context.Context) error {

@@ -18,11 +18,11 @@ type fleet struct {
 	shared sharedDir
 	log    string
 
-	mutex    sync.Mutex
-	running  map[int]*exec.Cmd
-	exits    int
-	stopping bool
-	group    sync.WaitGroup
+	mutex      sync.Mutex
+	running    map[int]*exec.Cmd
+	exits      int
+	isStopping bool
+	group      sync.WaitGroup
 }
 
 func startFleet(replicas int, shared sharedDir, log string) (*fleet, error) {
@@ -59,7 +59,7 @@ var errStopping = errors.New("the fleet is stopping")
 func (f *fleet) startReplica() (*exec.Cmd, error) {
 	f.mutex.Lock()
 	defer f.mutex.Unlock()
-	if f.stopping {
+	if f.isStopping {
 		return nil, errStopping
 	}
 	self, err := os.Executable()
@@ -126,7 +126,7 @@ func (f *fleet) setClock(ahead time.Duration) error {
 // stop terminates all replicas and waits for them.
 func (f *fleet) stop() {
 	f.mutex.Lock()
-	f.stopping = true
+	f.isStopping = true
 	for _, process := range f.running {
 		_ = process.Process.Signal(syscall.SIGCONT)
 		_ = process.Process.Signal(syscall.SIGTERM)

@@ -169,27 +169,6 @@ func newHarness(ctx context.Context, o options) (_ *harness, err error) {
 	if h.proxy, err = newProxy(ctx, h.cluster.Admin); err != nil {
 		return nil, err
 	}
-	operator, err := h.cluster.OperatorConfig(ctx)
-	if err != nil {
-		return nil, err
-	}
-	proxied := rest.CopyConfig(h.proxy.config)
-	proxied.BearerToken = operator.BearerToken
-	kubeconfig, err := h.cluster.WriteKubeconfig("chaos.kubeconfig", proxied)
-	if err != nil {
-		return nil, err
-	}
-	shared := sharedDir(o.dir)
-	if err := os.MkdirAll(o.dir, 0o700); err != nil {
-		return nil, err
-	}
-	data, err := os.ReadFile(kubeconfig)
-	if err != nil {
-		return nil, err
-	}
-	if err := os.WriteFile(shared.kubeconfigPath(), data, 0o600); err != nil {
-		return nil, err
-	}
 	for i := range o.namespaces {
 		if err := h.createNamespace(ctx, namespaceName(i)); err != nil {
 			return nil, err
@@ -200,17 +179,44 @@ func newHarness(ctx context.Context, o options) (_ *harness, err error) {
 			return nil, err
 		}
 	}
-	if h.fleet, err = startFleet(replicas, shared, filepath.Join(o.dir, "operator.log")); err != nil {
+	if err := h.startOperators(ctx); err != nil {
 		return nil, err
 	}
-	if _, err := h.waitUntilSettled(ctx); err != nil {
+	if _, err := h.waitForSettled(ctx); err != nil {
 		h.fleet.stop()
 		return nil, fmt.Errorf("settling before the first fault: %w", err)
 	}
 	return h, nil
 }
 
-// runRound injects the faults of a mix together for the given time. Then it waits until
+// startOperators starts the operators, which reach the API server through the proxy.
+func (h *harness) startOperators(ctx context.Context) error {
+	operator, err := h.cluster.OperatorConfig(ctx)
+	if err != nil {
+		return err
+	}
+	proxied := rest.CopyConfig(h.proxy.config)
+	proxied.BearerToken = operator.BearerToken
+	kubeconfig, err := h.cluster.WriteKubeconfig("chaos.kubeconfig", proxied)
+	if err != nil {
+		return err
+	}
+	shared := sharedDir(h.options.dir)
+	if err := os.MkdirAll(h.options.dir, 0o700); err != nil {
+		return err
+	}
+	data, err := os.ReadFile(kubeconfig)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(shared.kubeconfigPath(), data, 0o600); err != nil {
+		return err
+	}
+	h.fleet, err = startFleet(replicas, shared, filepath.Join(h.options.dir, "operator.log"))
+	return err
+}
+
+// runRound injects the faults of a mix together for a time. Then it waits until
 // the cluster matches the baselines.
 func (h *harness) runRound(ctx context.Context, length time.Duration, mix ...fault) error {
 	limited, cancel := context.WithTimeout(ctx, length)
@@ -233,7 +239,7 @@ func (h *harness) runRound(ctx context.Context, length time.Duration, mix ...fau
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	took, err := h.waitUntilSettled(ctx)
+	took, err := h.waitForSettled(ctx)
 	h.longestSettle = max(h.longestSettle, took)
 	if err != nil {
 		return fmt.Errorf("%s: %w", joinNames(mix), err)
@@ -242,11 +248,11 @@ func (h *harness) runRound(ctx context.Context, length time.Duration, mix ...fau
 	return nil
 }
 
-// waitUntilSettled waits until the cluster matches the baselines and returns the time
+// waitForSettled waits until the cluster matches the baselines and returns the time
 // that it took. It returns an error if an invariant was violated. First, it opens a
 // namespace: this shows that the operator reverts changes, and not only that there was
 // nothing to revert.
-func (h *harness) waitUntilSettled(ctx context.Context) (time.Duration, error) {
+func (h *harness) waitForSettled(ctx context.Context) (time.Duration, error) {
 	start := time.Now()
 	openCtx, cancel := context.WithTimeout(ctx, h.options.settleTimeout)
 	err := retry(openCtx, func() error { return h.openRandomNamespace(openCtx) })
@@ -257,7 +263,7 @@ func (h *harness) waitUntilSettled(ctx context.Context) (time.Duration, error) {
 	var problem string
 	for time.Since(start) < h.options.settleTimeout && ctx.Err() == nil {
 		limited, cancel := context.WithTimeout(ctx, h.options.settleTimeout)
-		err := h.watcher.waitUntilCurrent(limited)
+		err := h.watcher.waitForCurrent(limited)
 		cancel()
 		if err != nil {
 			return 0, fmt.Errorf("watching etcd: %w", err)

@@ -58,10 +58,10 @@ type invariants struct {
 	openFor []time.Duration
 	// levelGovernors holds which baseline governs PodSecurity in a namespace, by UID.
 	levelGovernors map[types.UID]governor
-	// crdsRemoved is true while the harness has removed the CRDs, and with them all
+	// areCRDsRemoved is true while the harness has removed the CRDs, and with them all
 	// baselines and reports.
-	crdsRemoved   bool
-	checkedWrites int
+	areCRDsRemoved bool
+	checkedWrites  int
 }
 
 // governor is the baseline that governs a control, and since when.
@@ -127,8 +127,8 @@ func (i *invariants) observe(c *change) {
 	if namespace == nil {
 		return // not governed, or terminating
 	}
-	byHarness := i.isByHarness(c)
-	if byHarness {
+	isByHarness := i.isByHarness(c)
+	if isByHarness {
 		if c.after != nil { // deletions are counted when they are announced
 			i.countEdit(namespace, c.key, 1)
 		}
@@ -138,11 +138,11 @@ func (i *invariants) observe(c *change) {
 	}
 	switch c.key.kind {
 	case kindNetworkPolicy:
-		i.checkDefaultDeny(namespace, c, byHarness)
+		i.checkDefaultDeny(namespace, c, isByHarness)
 	case kindNamespace:
-		i.checkLevel(namespace, c, byHarness)
+		i.checkLevel(namespace, c, isByHarness)
 	case kindBaselineReport:
-		if !byHarness {
+		if !isByHarness {
 			i.checkReport(namespace, c)
 		}
 	}

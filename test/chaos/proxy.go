@@ -54,7 +54,7 @@ const (
 	maxLateness = leaseDuration - renewDeadline - 100*time.Millisecond
 )
 
-// failureRule makes one in oneIn requests fail in one of the given ways.
+// failureRule makes one in oneIn requests fail in one of several ways.
 type failureRule struct {
 	oneIn int
 	kinds []failure
@@ -95,11 +95,11 @@ func newProxy(ctx context.Context, admin *rest.Config) (*proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	certificate, key, err := cert.GenerateSelfSignedCertKey("127.0.0.1", []net.IP{net.IPv4(127, 0, 0, 1)}, nil)
+	certificate, privateKey, err := cert.GenerateSelfSignedCertKey("127.0.0.1", []net.IP{net.IPv4(127, 0, 0, 1)}, nil)
 	if err != nil {
 		return nil, fmt.Errorf("creating the certificate of the proxy: %w", err)
 	}
-	pair, err := tls.X509KeyPair(certificate, key)
+	pair, err := tls.X509KeyPair(certificate, privateKey)
 	if err != nil {
 		return nil, fmt.Errorf("reading the certificate of the proxy: %w", err)
 	}
@@ -123,7 +123,7 @@ func newProxy(ctx context.Context, admin *rest.Config) (*proxy, error) {
 	return p, nil
 }
 
-// addRule makes one in oneIn requests fail in one of the given ways, until the returned
+// addRule makes one in oneIn requests fail in one of several ways, until the returned
 // function is called.
 func (p *proxy) addRule(oneIn int, kinds ...failure) (end func()) {
 	p.mutex.Lock()
@@ -148,14 +148,14 @@ func (p *proxy) cutWatches() {
 }
 
 // chooseFailure returns how the request fails, or "" if it does not.
-func (p *proxy) chooseFailure(request *http.Request, watch bool) failure {
+func (p *proxy) chooseFailure(request *http.Request, isWatch bool) failure {
 	p.mutex.Lock()
 	defer p.mutex.Unlock()
-	reads := request.Method == http.MethodGet
+	isRead := request.Method == http.MethodGet
 	for _, rule := range p.rules {
 		kind := rule.kinds[rand.IntN(len(rule.kinds))]
-		impossible := kind == failTooOld && (!watch || request.URL.Query().Get("resourceVersion") == "") || kind == failConflict && reads || kind == failLost && watch
-		if !impossible && rand.IntN(rule.oneIn) == 0 {
+		isImpossible := kind == failTooOld && (!isWatch || request.URL.Query().Get("resourceVersion") == "") || kind == failConflict && isRead || kind == failLost && isWatch
+		if !isImpossible && rand.IntN(rule.oneIn) == 0 {
 			p.counts[kind]++
 			return kind
 		}
@@ -174,8 +174,8 @@ func (p *proxy) ServeHTTP(response http.ResponseWriter, request *http.Request) {
 	}
 	request = request.WithContext(ctx)
 	request.Body = io.NopCloser(bytes.NewReader(body))
-	watch := request.URL.Query().Get("watch") != ""
-	if watch {
+	isWatch := request.URL.Query().Get("watch") != ""
+	if isWatch {
 		p.mutex.Lock()
 		p.watches[request] = cancel
 		p.mutex.Unlock()
@@ -185,7 +185,7 @@ func (p *proxy) ServeHTTP(response http.ResponseWriter, request *http.Request) {
 			p.mutex.Unlock()
 		}()
 	}
-	switch kind := p.chooseFailure(request, watch); kind {
+	switch kind := p.chooseFailure(request, isWatch); kind {
 	case "":
 		p.forward.ServeHTTP(response, request)
 	case failCut:
@@ -207,7 +207,8 @@ func (p *proxy) ServeHTTP(response http.ResponseWriter, request *http.Request) {
 
 // writeError writes an error response like the API server's.
 func writeError(response http.ResponseWriter, request *http.Request, kind failure) {
-	resource, name := schema.GroupResource{Resource: path.Base(path.Dir(request.URL.Path))}, path.Base(request.URL.Path)
+	resource := schema.GroupResource{Resource: path.Base(path.Dir(request.URL.Path))}
+	name := path.Base(request.URL.Path)
 	err := map[failure]*apierrors.StatusError{
 		failConflict:    apierrors.NewConflict(resource, name, fmt.Errorf("the object has been modified")),
 		failTooMany:     apierrors.NewTooManyRequests("too many requests, please try again later", 1),

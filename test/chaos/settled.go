@@ -30,7 +30,7 @@ func (i *invariants) unsettled(now time.Time) string {
 		}
 		all = append(all, i.namespaceProblems(namespace, baselines, now)...)
 		for _, baseline := range baselines {
-			if baseline.Name == trialBaseline || governsAnyControl(baseline.Name, enforcingBaselines(baselines, namespace.Labels), namespace.Name, now) {
+			if baseline.Name == trialBaseline || isGoverningAnyControl(baseline.Name, enforcingBaselines(baselines, namespace.Labels), namespace.Name, now) {
 				governed[baseline.Name]++
 			}
 		}
@@ -50,7 +50,7 @@ func (i *invariants) unsettled(now time.Time) string {
 }
 
 // statusProblem describes what is missing in the status of a baseline that governs
-// controls in the given number of namespaces. It returns "" if the status is complete.
+// controls in this number of namespaces. It returns "" if the status is complete.
 func statusProblem(baseline *v1alpha1.SecurityBaseline, governed int32) string {
 	switch {
 	case !baseline.DeletionTimestamp.IsZero():
@@ -103,8 +103,8 @@ func (i *invariants) namespaceProblems(namespace *corev1.Namespace, baselines []
 		return problems
 	}
 	for _, baseline := range baselines {
-		selected := baseline.Name == trialBaseline || isSelectedBy[baseline.Name](namespace.Labels)
-		if selected != slices.Contains(report.ObservedBaselines, v1alpha1.ObservedBaseline{Name: baseline.Name, Generation: baseline.Generation}) {
+		isSelected := baseline.Name == trialBaseline || isSelectedBy[baseline.Name](namespace.Labels)
+		if isSelected != slices.Contains(report.ObservedBaselines, v1alpha1.ObservedBaseline{Name: baseline.Name, Generation: baseline.Generation}) {
 			add("the report is not based on baseline %s at generation %d: %s", baseline.Name, baseline.Generation, toJSON(report.ObservedBaselines))
 		}
 	}
@@ -131,18 +131,18 @@ func keyInNamespace(namespace string, object client.Object) key {
 // difference describes how the actual object differs from the expected one. It returns
 // "" if they match. If pods violate the expected level, the namespace may still enforce
 // the level of another baseline.
-func difference(actual, expected client.Object, baseline string, dirty bool) string {
+func difference(actual, expected client.Object, baseline string, hasViolatingPods bool) string {
 	if actual == nil {
 		return "is missing"
 	}
 	labels := maps.Clone(expected.GetLabels())
-	if _, shared := expected.(*corev1.Namespace); shared {
+	if _, isShared := expected.(*corev1.Namespace); isShared {
 		delete(labels, controlLabel)
 	} else {
 		labels[v1alpha1.BaselineLabel] = baseline
 	}
 	for label, value := range labels {
-		if dirty && label == enforceLabel && actual.GetLabels()[label] == "baseline" {
+		if hasViolatingPods && label == enforceLabel && actual.GetLabels()[label] == "baseline" {
 			continue
 		}
 		if actual.GetLabels()[label] != value && actual.GetLabels()[ownerLabel] == "" {

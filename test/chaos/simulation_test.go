@@ -106,8 +106,8 @@ func (v *simulation) relabel(kind, name, label, value string) {
 	v.set(k, after)
 }
 
-// recordDrift replaces the drifts of the report with one that happened the given number
-// of times, or with none.
+// recordDrift replaces the drifts of the report with one that happened this number of
+// times, or with none.
 func (v *simulation) recordDrift(object string, times int64) {
 	k := v.key("BaselineReport", v1alpha1.ReportName)
 	after := v.objects[k].DeepCopyObject().(*v1alpha1.BaselineReport)
@@ -132,20 +132,22 @@ func (v *simulation) setOwnerLevel() {
 	k := v.key("Namespace", "")
 	after := v.objects[k].DeepCopyObject().(client.Object)
 	labels := maps.Clone(after.GetLabels())
-	labels[ownerLabel], labels[enforceLabel], labels[warnLabel] = labelTrue, "restricted", "restricted"
+	labels[ownerLabel] = labelTrue
+	labels[enforceLabel] = "restricted"
+	labels[warnLabel] = "restricted"
 	after.SetLabels(labels)
 	after.SetAnnotations(map[string]string{editAnnotation: "own"})
 	v.set(k, after)
 }
 
-// governByStrict makes the baseline strict govern the namespace, whose pods meet its
-// level.
+// governByStrict makes the baseline strict govern the namespace. The pods meet its level.
 func (v *simulation) governByStrict() {
 	v.addBaseline(strictBaseline)
 	k := v.key("Namespace", "")
 	after := v.objects[k].DeepCopyObject().(client.Object)
 	labels := maps.Clone(after.GetLabels())
-	labels[tierLabel], labels[enforceLabel] = strictBaseline, "restricted"
+	labels[tierLabel] = strictBaseline
+	labels[enforceLabel] = "restricted"
 	after.SetLabels(labels)
 	after.SetAnnotations(map[string]string{editAnnotation: "strict"})
 	v.set(k, after)
@@ -175,7 +177,8 @@ func newSettledSimulation(t *testing.T) *simulation {
 	floor.Status.Namespaces.Governed = 1
 	floor.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionReady, Status: metav1.ConditionTrue}}
 	report := v.objects[v.key(kindBaselineReport, v1alpha1.ReportName)].(*v1alpha1.BaselineReport)
-	report.State, report.ObservedBaselines = v1alpha1.StateCompliant, []v1alpha1.ObservedBaseline{{Name: floorBaseline}}
+	report.State = v1alpha1.StateCompliant
+	report.ObservedBaselines = []v1alpha1.ObservedBaseline{{Name: floorBaseline}}
 	return v
 }
 

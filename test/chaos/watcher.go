@@ -185,8 +185,8 @@ func (w *watcher) apply(event *clientv3.Event) error {
 	return nil
 }
 
-// waitUntilCurrent waits until the watcher has seen everything that is in etcd now.
-func (w *watcher) waitUntilCurrent(ctx context.Context) error {
+// waitForCurrent waits until the watcher has seen everything that is in etcd now.
+func (w *watcher) waitForCurrent(ctx context.Context) error {
 	now, err := w.etcd.Get(ctx, etcdPrefix, clientv3.WithPrefix(), clientv3.WithCountOnly())
 	if err != nil {
 		return err

@@ -21,8 +21,8 @@ import (
 const operatorUser = "system:serviceaccount:" + OperatorNamespace + ":" + operatorServiceAccount
 
 // auditPolicy logs each request of the operator when it is answered, and each watch also
-// when it begins. It includes the request body of objects whose creation needs further
-// permissions.
+// when it begins. If the creation of an object needs further permissions, it
+// includes the request body.
 const auditPolicy = `
 apiVersion: audit.k8s.io/v1
 kind: Policy

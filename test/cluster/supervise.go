@@ -75,6 +75,11 @@ func supervise(ctx context.Context, in io.Reader, out io.Writer, flags []string)
 	if _, err := fmt.Fprintln(out, env.ControlPlane.Etcd.URL, dir); err != nil {
 		return err
 	}
+	return executeCommands(ctx, env, commands, out)
+}
+
+// executeCommands runs commands and writes their responses until the context is done.
+func executeCommands(ctx context.Context, env *envtest.Environment, commands <-chan string, out io.Writer) error {
 	for {
 		select {
 		case <-ctx.Done():
@@ -172,23 +177,27 @@ func startControllerManager(ctx context.Context, env *envtest.Environment, admin
 		return log.Close()
 	}
 
+	if err := waitForHealthy(ctx, port); err != nil {
+		return nil, errors.Join(err, stop())
+	}
+	return stop, nil
+}
+
+// waitForHealthy waits until the server on a local port is healthy.
+func waitForHealthy(ctx context.Context, port int) error {
 	health := fmt.Sprintf("https://127.0.0.1:%d/healthz", port)
 	insecure, err := transport.New(&transport.Config{TLS: transport.TLSConfig{Insecure: true}})
 	if err != nil {
-		return nil, errors.Join(err, stop())
+		return err
 	}
 	client := &http.Client{Transport: insecure, Timeout: time.Second}
-	err = wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, startTimeout, true, func(context.Context) (bool, error) {
+	return wait.PollUntilContextTimeout(ctx, 100*time.Millisecond, startTimeout, true, func(context.Context) (bool, error) {
 		response, err := client.Get(health)
 		if err != nil {
 			return false, nil //nolint:nilerr // not serving yet
 		}
 		return response.StatusCode == http.StatusOK, response.Body.Close()
 	})
-	if err != nil {
-		return nil, errors.Join(err, stop())
-	}
-	return stop, nil
 }
 
 func freePort() (int, error) {

@@ -81,7 +81,19 @@ func run(ctx context.Context) (err error) {
 	return nil
 }
 
+// walkThrough runs all steps.
 func walkThrough(s *script) {
+	createNamespaces(s)
+	before := s.snapshot()
+	auditBaselines(s, before)
+	enforceBaselines(s)
+	revertDrift(s)
+	rejectObjects(s)
+	removeBaselines(s, before)
+}
+
+// createNamespaces creates namespaces that no baseline governs yet.
+func createNamespaces(s *script) {
 	s.explain("The cluster has two namespaces. payments is a production namespace. website runs a privileged agent.")
 	s.kubectl("create", "namespace", "payments")
 	s.kubectl("label", "namespace", "payments", "env=production", "team=payments")
@@ -89,8 +101,10 @@ func walkThrough(s *script) {
 	s.kubectl("create", "rolebinding", "auditors", "--clusterrole=view", "--group=auditors", "-n", "payments")
 	s.kubectl("apply", "-f", "test/demo/agent.yaml")
 	s.expectEventually("2", "get", "deployment", "agent", "-n", "website", "-o", "jsonpath={.status.replicas}")
-	before := s.snapshot()
+}
 
+// auditBaselines shows what baselines would change.
+func auditBaselines(s *script, before map[string]any) {
 	s.explain("What would change? Two SecurityBaselines in Audit mode answer this: one for all namespaces, and a stricter one for production.")
 	s.kubectl("apply", "-k", "config/samples-audit")
 	s.kubectl("wait", "--for=condition=Ready", "securitybaselines", "--all", "--timeout=60s")
@@ -104,7 +118,10 @@ func walkThrough(s *script) {
 		"get", "baselinereport", "security-baseline", "-n", "website", "-o", "jsonpath={.controls[*].message}")
 	s.explain("In Audit mode, the operator writes only these reports.")
 	s.expectSame(before, s.snapshot())
+}
 
+// enforceBaselines shows what the same baselines change.
+func enforceBaselines(s *script) {
 	s.explain("Now enforce the same baselines.")
 	s.kubectl("apply", "-k", "config/samples")
 	s.kubectl("wait", "--for=condition=Ready", "securitybaselines", "--all", "--timeout=60s")
@@ -129,7 +146,10 @@ func walkThrough(s *script) {
 
 	s.explain("Pod Security admission, a part of Kubernetes, rejects a privileged pod.")
 	s.expectRejected("violates PodSecurity", "run", "miner", "--image=miner", "--privileged", "-n", "payments")
+}
 
+// revertDrift shows how the operator reverts and reports a change.
+func revertDrift(s *script) {
 	s.explain("A user opens payments to all traffic. The operator reverts the change immediately.")
 	s.kubectl("patch", "networkpolicy", "security-baseline-default-deny", "-n", "payments", "--type=merge", "-p", `{"spec":{"ingress":[{}]}}`)
 	s.expectEventually(`{"podSelector":{},"policyTypes":["Ingress","Egress"]}`,
@@ -145,7 +165,10 @@ func walkThrough(s *script) {
 	s.kubectl("create", "serviceaccount", "prometheus")
 	s.kubectl("create", "clusterrolebinding", "prometheus", "--clusterrole=securitybaseline-metrics-reader", "--serviceaccount=default:prometheus")
 	s.scrape("prometheus", "securitybaseline_drifts")
+}
 
+// rejectObjects shows what the API server rejects.
+func rejectObjects(s *script) {
 	s.explain("A new namespace is hardened like the others.")
 	s.kubectl("create", "namespace", "checkout")
 	s.kubectl("wait", "--for=create", "networkpolicy/security-baseline-default-deny", "-n", "checkout", "--timeout=30s")
@@ -164,7 +187,10 @@ func walkThrough(s *script) {
 	s.explain("The API server rejects an invalid baseline.")
 	s.expectRejected("bind admin, edit, view or a ClusterRole of your own", "patch", "securitybaseline", "production", "--type=json", "-p",
 		`[{"op":"replace","path":"/spec/rbac/roleBindings/0/roleRef/name","value":"cluster-admin"}]`)
+}
 
+// removeBaselines shows that nothing of the baselines remains.
+func removeBaselines(s *script, before map[string]any) {
 	s.explain("When you delete a baseline, its objects stay, unless it has deletionPolicy: Remove.")
 	s.kubectl("patch", "securitybaseline", "production", "starter", "--type=merge", "-p", `{"spec":{"deletionPolicy":"Remove"}}`)
 	s.kubectl("wait", "--for=jsonpath={.metadata.finalizers}", "securitybaselines", "--all", "--timeout=30s")

@@ -44,7 +44,7 @@ func (s *script) kubectl(args ...string) {
 	}
 }
 
-// expectRejected runs a command that the API server must reject for the given reason.
+// expectRejected runs a command that the API server must reject for this reason.
 func (s *script) expectRejected(reason string, args ...string) {
 	if s.err != nil {
 		return
@@ -56,7 +56,7 @@ func (s *script) expectRejected(reason string, args ...string) {
 	}
 }
 
-// expect runs a command, without printing it, whose output must contain want.
+// expect runs a command without printing it. The output must contain want.
 func (s *script) expect(want string, args ...string) {
 	if s.err != nil {
 		return
@@ -73,7 +73,7 @@ func (s *script) expectEventually(want string, args ...string) {
 }
 
 // expectEventuallyRejected repeats a command that changes nothing, until the API server
-// rejects it for the given reason. The API server applies a new policy after a short
+// rejects it for this reason. The API server applies a new policy after a short
 // delay.
 func (s *script) expectEventuallyRejected(reason string, args ...string) {
 	s.repeatUntil(reason, func(err error) bool { return err != nil }, args)
@@ -97,8 +97,8 @@ func (s *script) repeatUntil(want string, accept func(error) bool, args []string
 	}
 }
 
-// scrape prints the operator's metrics whose names have the prefix. It reads them as a
-// ServiceAccount.
+// scrape prints the operator's metrics with names that have the prefix. It reads them as
+// a ServiceAccount.
 func (s *script) scrape(account, prefix string) {
 	if s.err != nil {
 		return

@@ -37,7 +37,8 @@ func TestAdmissionPolicies_RevertedWhenChangedOrDeleted(t *testing.T) {
 	waitForForbidden(t, bad)
 
 	const policy = "images.securitybaseline.io"
-	binding, newNamespaces := baseline.Name+"."+policy, baseline.Name+".label-new-namespaces.securitybaseline.io"
+	binding := baseline.Name + "." + policy
+	newNamespaces := baseline.Name + ".label-new-namespaces.securitybaseline.io"
 	for _, test := range []struct {
 		name, kind, object string
 		into               client.Object
@@ -81,22 +82,22 @@ func TestAdmissionPolicies_RevertedWhenChangedOrDeleted(t *testing.T) {
 			} else {
 				update(t, before.DeepCopyObject().(client.Object), test.tamper)
 			}
-			healed := before.DeepCopyObject().(client.Object)
+			reverted := before.DeepCopyObject().(client.Object)
 			testutil.WaitFor(t, func(ctx context.Context) error {
-				if err := env.Admin.Get(ctx, client.ObjectKey{Name: test.object}, healed); err != nil {
+				if err := env.Admin.Get(ctx, client.ObjectKey{Name: test.object}, reverted); err != nil {
 					return err
 				}
 				for _, key := range []string{v1alpha1.ManagedByLabel, v1alpha1.BaselineLabel, v1alpha1.ControlLabel} {
-					if healed.GetLabels()[key] != before.GetLabels()[key] {
-						return fmt.Errorf("labels: got %v, want %v", healed.GetLabels(), before.GetLabels())
+					if reverted.GetLabels()[key] != before.GetLabels()[key] {
+						return fmt.Errorf("labels: got %v, want %v", reverted.GetLabels(), before.GetLabels())
 					}
 				}
-				return compareSpecs(before, healed)
+				return compareSpecs(before, reverted)
 			})
 			if test.tamper != nil {
-				testutil.Equal(t, "the object", before.GetUID(), healed.GetUID())
+				testutil.Equal(t, "the object", reverted.GetUID(), before.GetUID())
 			}
-			if owner := healed.GetLabels()["example.com/owner"]; test.name == "a binding without its labels" && owner != "them" {
+			if owner := reverted.GetLabels()["example.com/owner"]; test.name == "a binding without its labels" && owner != "them" {
 				t.Errorf("label example.com/owner: got %q, want them", owner)
 			}
 			note := fmt.Sprintf("%s/%s was changed by \"admin\" (Update); reverted", test.kind, test.object)
@@ -222,7 +223,8 @@ func TestAdmissionPolicies_PassTypeChecking(t *testing.T) {
 // baseline that declares it, and that another baseline governs there instead.
 func TestAdmissionPolicies_FollowPrecedenceAndExceptions(t *testing.T) {
 	t.Parallel()
-	namespace, excepted := env.NewNamespace(t, "a", nil), env.NewNamespace(t, "excepted", nil)
+	namespace := env.NewNamespace(t, "a", nil)
+	excepted := env.NewNamespace(t, "excepted", nil)
 	from := func(registry string) *v1alpha1.Images {
 		return &v1alpha1.Images{AllowedRegistries: []string{registry}}
 	}
@@ -254,7 +256,7 @@ func TestAdmissionPolicies_FollowPrecedenceAndExceptions(t *testing.T) {
 	},
 		"rule workloads.forbidDefaultServiceAccount of SecurityBaseline "+low.Name)
 	exceptedControl := env.WaitForControl(t, excepted.Name, high, v1alpha1.ControlImages, testutil.InState(v1alpha1.StateExcepted))
-	testutil.Equal(t, "the exception", "vendor", exceptedControl.Exception.Name)
+	testutil.Equal(t, "the exception", exceptedControl.Exception.Name, "vendor")
 	env.WaitForControl(t, excepted.Name, low, v1alpha1.ControlImages, testutil.InState(v1alpha1.StateCompliant))
 	env.WaitForStatus(t, low, func(status v1alpha1.SecurityBaselineStatus) error {
 		for _, control := range status.Controls {
@@ -277,7 +279,9 @@ func TestAdmissionPolicies_FollowPrecedenceAndExceptions(t *testing.T) {
 // only in namespaces where the baseline would govern.
 func TestAdmissionPolicies_WarnInAuditMode(t *testing.T) {
 	t.Parallel()
-	namespace, excepted, excluded := env.NewNamespace(t, "a", nil), env.NewNamespace(t, "excepted", nil), env.NewNamespace(t, "excluded", nil)
+	namespace := env.NewNamespace(t, "a", nil)
+	excepted := env.NewNamespace(t, "excepted", nil)
+	excluded := env.NewNamespace(t, "excluded", nil)
 	baseline := env.NewBaseline(t, "b", inAuditMode(v1alpha1.SecurityBaselineSpec{
 		Images: &v1alpha1.Images{AllowedRegistries: []string{"registry.example.com"}}, Workloads: &v1alpha1.Workloads{RequireLimits: true}, Guard: &v1alpha1.Guard{},
 		ExcludeNamespaces: []string{excluded.Name},
@@ -287,8 +291,12 @@ func TestAdmissionPolicies_WarnInAuditMode(t *testing.T) {
 	}))
 	env.WaitForReady(t, baseline)
 	control := env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlImages, testutil.InState(v1alpha1.StateDrifted))
-	testutil.Equal(t, "the message", "Enforce would configure Namespace/"+namespace.Name+" (images.securitybaseline.io/baseline="+baseline.Name+")", control.Message)
-	const images, workloads, guard = "rule images.allowedRegistries", "rule workloads.requireLimits", "rule guard"
+	testutil.Equal(t, "the message", control.Message, "Enforce would configure Namespace/"+namespace.Name+" (images.securitybaseline.io/baseline="+baseline.Name+")")
+	const (
+		images    = "rule images.allowedRegistries"
+		workloads = "rule workloads.requireLimits"
+		guard     = "rule guard"
+	)
 	for name, want := range map[string][]string{namespace.Name: {images, workloads}, excepted.Name: {workloads}, excluded.Name: nil} {
 		env.WaitForServiceAccount(t, name)
 		got := waitForWarnings(t, want, func(ctx context.Context, writer client.Client) error {

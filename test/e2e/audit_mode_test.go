@@ -51,7 +51,7 @@ func TestAuditMode_ReportsWhatEnforceChanges(t *testing.T) {
 	network := env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlNetwork, testutil.InState(v1alpha1.StateDrifted))
 	rbac := env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlRBAC, testutil.InState(v1alpha1.StateDrifted))
 
-	testutil.Equal(t, "what Enforce would change of the labels", []v1alpha1.Change{plannedChange("Namespace/"+namespace.Name, v1alpha1.ChangeConfigure,
+	testutil.Equal(t, "what Enforce would change of the labels", podSecurity.Changes, []v1alpha1.Change{plannedChange("Namespace/"+namespace.Name, v1alpha1.ChangeConfigure,
 		v1alpha1.FieldDifference{Path: "metadata.labels.pod-security.kubernetes.io/audit", Expected: "restricted"},
 		v1alpha1.FieldDifference{Path: "metadata.labels.pod-security.kubernetes.io/audit-version", Expected: "latest"},
 		v1alpha1.FieldDifference{Path: "metadata.labels.pod-security.kubernetes.io/enforce", Expected: "baseline"},
@@ -59,24 +59,24 @@ func TestAuditMode_ReportsWhatEnforceChanges(t *testing.T) {
 		v1alpha1.FieldDifference{Path: "metadata.labels.pod-security.kubernetes.io/warn", Expected: "restricted", Actual: "baseline"},
 		v1alpha1.FieldDifference{Path: "metadata.labels.pod-security.kubernetes.io/warn-version", Expected: "latest"},
 		v1alpha1.FieldDifference{Path: "metadata.labels.podsecurity.securitybaseline.io/baseline", Expected: baseline.Name},
-	)}, podSecurity.Changes)
-	testutil.Equal(t, "what Enforce would change of the policies", []v1alpha1.Change{
+	)})
+	testutil.Equal(t, "what Enforce would change of the policies", network.Changes, []v1alpha1.Change{
 		plannedChange("NetworkPolicy/security-baseline-default-deny", v1alpha1.ChangeConfigure,
 			v1alpha1.FieldDifference{Path: "spec.policyTypes", Expected: `["Egress"]`}),
 		plannedChange("NetworkPolicy/security-baseline-allow-dns", v1alpha1.ChangeCreate),
 		plannedChange("NetworkPolicy/security-baseline-allow-same-namespace", v1alpha1.ChangeCreate),
 		plannedChange("NetworkPolicy/security-baseline-from-ingress", v1alpha1.ChangeCreate),
 		plannedChange("NetworkPolicy/security-baseline-legacy", v1alpha1.ChangeRemove),
-	}, network.Changes)
-	testutil.Equal(t, "in a sentence", "Enforce would create NetworkPolicy/security-baseline-allow-dns and 2 more, "+
-		"configure NetworkPolicy/security-baseline-default-deny, remove NetworkPolicy/security-baseline-legacy", network.Message)
-	testutil.Equal(t, "what Enforce would change of the bindings", []v1alpha1.Change{
+	})
+	testutil.Equal(t, "in a sentence", network.Message, "Enforce would create NetworkPolicy/security-baseline-allow-dns and 2 more, "+
+		"configure NetworkPolicy/security-baseline-default-deny, remove NetworkPolicy/security-baseline-legacy")
+	testutil.Equal(t, "what Enforce would change of the bindings", rbac.Changes, []v1alpha1.Change{
 		plannedChange("RoleBinding/security-baseline-developers", v1alpha1.ChangeReplace, v1alpha1.FieldDifference{
 			Path:     "roleRef",
 			Expected: `{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"edit"}`,
 			Actual:   `{"apiGroup":"rbac.authorization.k8s.io","kind":"ClusterRole","name":"view"}`,
 		}),
-	}, rbac.Changes)
+	})
 
 	env.WaitForStatus(t, baseline, func(status v1alpha1.SecurityBaselineStatus) error {
 		want := v1alpha1.NamespaceCounts{Governed: 1, StateCounts: v1alpha1.StateCounts{Drifted: 1}}
@@ -89,7 +89,7 @@ func TestAuditMode_ReportsWhatEnforceChanges(t *testing.T) {
 		testutil.HasCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonEvaluated),
 		testutil.HasCondition(v1alpha1.ConditionDrifted, metav1.ConditionTrue, v1alpha1.ReasonDriftDetected),
 		testutil.HasCondition(v1alpha1.ConditionCompliant, metav1.ConditionFalse, v1alpha1.ReasonDriftDetected))
-	testutil.Equal(t, "what is in the namespace", before, resourceVersions(t, namespace.Name))
+	testutil.Equal(t, "what is in the namespace", resourceVersions(t, namespace.Name), before)
 
 	update(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.Mode = v1alpha1.ModeEnforce })
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateViolating, testutil.HasDrifts(0))
@@ -105,7 +105,7 @@ func TestAuditMode_ReportsWhatEnforceChanges(t *testing.T) {
 			delete(after, change.Object)
 		}
 	}
-	testutil.Equal(t, "what the report did not name", before, after)
+	testutil.Equal(t, "what the report did not name", after, before)
 	env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlPodSecurity,
 		testutil.InState(v1alpha1.StateViolating), hasPodViolations("baseline:latest", "host namespaces, privileged"))
 }
@@ -125,7 +125,7 @@ func resourceVersions(t *testing.T, namespace string) map[string]string {
 	for _, binding := range bindings.Items {
 		parts["RoleBinding/"+binding.Name] = binding.ResourceVersion
 	}
-	parts["Namespace/"+namespace] = waitForObject(t, "", namespace, &corev1.Namespace{}).ResourceVersion
+	parts["Namespace/"+namespace] = readObject(t, "", namespace, &corev1.Namespace{}).ResourceVersion
 	return parts
 }
 
@@ -155,18 +155,18 @@ func TestAuditMode_LeavesGoverningBaselineInForce(t *testing.T) {
 	strict.RBAC = nil
 	stricter := env.NewBaseline(t, "stricter", strict)
 	wouldChange := env.WaitForControl(t, namespace.Name, stricter, v1alpha1.ControlPodSecurity, testutil.InState(v1alpha1.StateDrifted))
-	testutil.Equal(t, "the labels that would change", []v1alpha1.Change{plannedChange("Namespace/"+namespace.Name, v1alpha1.ChangeConfigure,
-		v1alpha1.FieldDifference{Path: "metadata.labels.pod-security.kubernetes.io/enforce", Expected: "restricted", Actual: "baseline"})}, wouldChange.Changes)
+	testutil.Equal(t, "the labels that would change", wouldChange.Changes, []v1alpha1.Change{plannedChange("Namespace/"+namespace.Name, v1alpha1.ChangeConfigure,
+		v1alpha1.FieldDifference{Path: "metadata.labels.pod-security.kubernetes.io/enforce", Expected: "restricted", Actual: "baseline"})})
 	wouldChange = env.WaitForControl(t, namespace.Name, stricter, v1alpha1.ControlNetwork, testutil.InState(v1alpha1.StateDrifted))
 	testutil.Equal(t, "the policies that would change",
-		[]v1alpha1.Change{plannedChange("NetworkPolicy/security-baseline-from-ingress", v1alpha1.ChangeRemove)}, wouldChange.Changes)
-	testutil.Equal(t, "findings", []string{"in Enforce mode, this baseline would govern this control instead of baseline " + current.Name}, wouldChange.Findings)
+		wouldChange.Changes, []v1alpha1.Change{plannedChange("NetworkPolicy/security-baseline-from-ingress", v1alpha1.ChangeRemove)})
+	testutil.Equal(t, "findings", wouldChange.Findings, []string{"in Enforce mode, this baseline would govern this control instead of baseline " + current.Name})
 
 	// The current baseline stays in force, and the report observes both.
 	summary := env.WaitForReport(t, namespace.Name, current, v1alpha1.StateCompliant)
-	testutil.Equal(t, "controls", "3/3", summary.Summary.CompliantControls)
-	testutil.Equal(t, "baselines", current.Name+","+stricter.Name, summary.Summary.Baselines)
-	testutil.Equal(t, "what is in place", before, managedParts(t, namespace.Name))
+	testutil.Equal(t, "controls", summary.Summary.CompliantControls, "3/3")
+	testutil.Equal(t, "baselines", summary.Summary.Baselines, current.Name+","+stricter.Name)
+	testutil.Equal(t, "what is in place", managedParts(t, namespace.Name), before)
 	testutil.Must(t, env.Admin.Delete(t.Context(), env.WaitForPolicy(t, namespace.Name, "default-deny")))
 	env.WaitForPolicy(t, namespace.Name, "default-deny")
 	env.WaitForStatus(t, current, testutil.HasCondition(v1alpha1.ConditionCompliant, metav1.ConditionTrue, v1alpha1.ReasonAllCompliant))
@@ -195,7 +195,7 @@ func TestAuditMode_ReportsDriftAndKeepsObjectsAfterEnforce(t *testing.T) {
 
 	update(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.Mode = v1alpha1.ModeAudit })
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	testutil.Equal(t, "what is in place", before, resourceVersions(t, namespace.Name))
+	testutil.Equal(t, "what is in place", resourceVersions(t, namespace.Name), before)
 
 	update(t, env.WaitForPolicy(t, namespace.Name, "default-deny"), func(p *networkingv1.NetworkPolicy) {
 		p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{}}
@@ -203,24 +203,25 @@ func TestAuditMode_ReportsDriftAndKeepsObjectsAfterEnforce(t *testing.T) {
 	testutil.Must(t, env.Admin.Delete(t.Context(), waitForObject(t, namespace.Name, "security-baseline-developers", &rbacv1.RoleBinding{})))
 	opened := v1alpha1.FieldDifference{Path: "spec.ingress", Actual: "[{}]"}
 	network := env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlNetwork, testutil.InState(v1alpha1.StateDrifted))
-	testutil.Equal(t, "what Enforce would do", []v1alpha1.Change{plannedChange("NetworkPolicy/security-baseline-default-deny", v1alpha1.ChangeConfigure, opened)}, network.Changes)
+	testutil.Equal(t, "what Enforce would do", network.Changes, []v1alpha1.Change{plannedChange("NetworkPolicy/security-baseline-default-deny", v1alpha1.ChangeConfigure, opened)})
 	rbac := env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlRBAC, testutil.InState(v1alpha1.StateDrifted))
-	testutil.Equal(t, "what Enforce would do", []v1alpha1.Change{plannedChange("RoleBinding/security-baseline-developers", v1alpha1.ChangeCreate)}, rbac.Changes)
+	testutil.Equal(t, "what Enforce would do", rbac.Changes, []v1alpha1.Change{plannedChange("RoleBinding/security-baseline-developers", v1alpha1.ChangeCreate)})
 
 	// The field managers are recorded, once.
 	current := env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateDrifted, testutil.HasDrifts(2))
 	drifts := map[string]v1alpha1.Drift{}
 	for _, drift := range current.Drifts {
-		drift.DetectionTime, drift.ChangeTime = metav1.Time{}, nil
+		drift.DetectionTime = metav1.Time{}
+		drift.ChangeTime = nil
 		drifts[drift.Object] = drift
 	}
-	testutil.Equal(t, "drifts", map[string]v1alpha1.Drift{
+	testutil.Equal(t, "drifts", drifts, map[string]v1alpha1.Drift{
 		"NetworkPolicy/security-baseline-default-deny": {Control: "Network", Baseline: baseline.Name, Object: "NetworkPolicy/security-baseline-default-deny",
 			Fields: []v1alpha1.FieldDifference{opened}, Manager: "admin", Operation: "Update", Action: v1alpha1.DriftReported},
 		"RoleBinding/security-baseline-developers": {Control: "RBAC", Baseline: baseline.Name, Object: "RoleBinding/security-baseline-developers",
 			Operation: "Delete", Action: v1alpha1.DriftReported},
-	}, drifts)
-	testutil.Equal(t, "rules of the policy", 1, len(env.WaitForPolicy(t, namespace.Name, "default-deny").Spec.Ingress))
+	})
+	testutil.Equal(t, "rules of the policy", len(env.WaitForPolicy(t, namespace.Name, "default-deny").Spec.Ingress), 1)
 
 	update(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.Mode = v1alpha1.ModeEnforce })
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant, testutil.HasDrifts(2))
@@ -241,7 +242,7 @@ func TestAuditMode_ReportsNoDriftWhenAnotherBaselineTakesOver(t *testing.T) {
 	update(t, high, func(b *v1alpha1.SecurityBaseline) { b.Spec.Mode = v1alpha1.ModeAudit })
 	env.WaitForControl(t, namespace.Name, high, v1alpha1.ControlNetwork, testutil.InState(v1alpha1.StateDrifted))
 	env.WaitForPolicy(t, namespace.Name, "default-deny", testutil.GovernedBy[*networkingv1.NetworkPolicy](low.Name))
-	triggerEvaluation(t, namespace.Name)
+	waitAndTriggerEvaluation(t, namespace.Name)
 	env.WaitForReport(t, namespace.Name, low, v1alpha1.StateCompliant, testutil.HasDrifts(0))
 	neverDrifts(t, namespace.Name)
 }
@@ -259,12 +260,12 @@ func TestAuditMode_ReportsForbiddenBindingsAndConflicts(t *testing.T) {
 		hasMessage(`the operator may not bind ClusterRole "system:node". To allow it, create a ClusterRole`))
 	network := env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlNetwork, testutil.InState(v1alpha1.StateConflict),
 		hasMessage("NetworkPolicy/security-baseline-default-deny exists but is not managed by the operator"))
-	testutil.Equal(t, "the other changes", 3, len(network.Changes))
+	testutil.Equal(t, "the other changes", len(network.Changes), 3)
 	env.WaitForStatus(t, baseline, testutil.HasCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonWriteRejected))
-	testutil.Equal(t, "what is in the namespace", map[string]string{
+	testutil.Equal(t, "what is in the namespace", resourceVersions(t, namespace.Name), map[string]string{
 		"NetworkPolicy/security-baseline-default-deny": foreign.ResourceVersion,
 		"Namespace/" + namespace.Name:                  namespace.ResourceVersion,
-	}, resourceVersions(t, namespace.Name))
+	})
 }
 
 // TestAuditMode_RemovesManagedObjectsWhenBaselineIsDeleted has deletionPolicy Remove, and

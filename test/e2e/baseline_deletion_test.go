@@ -19,14 +19,14 @@ func TestBaselineDeletion_RetainKeepsManagedObjects(t *testing.T) {
 	namespace := env.NewNamespace(t, "a", nil)
 	baseline := env.NewBaseline(t, "all", defaultSpec())
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	testutil.Equal(t, "deletionPolicy", v1alpha1.DeletionRetain, baseline.Spec.DeletionPolicy)
-	testutil.Equal(t, "finalizers", 0, len(baseline.Finalizers))
+	testutil.Equal(t, "deletionPolicy", baseline.Spec.DeletionPolicy, v1alpha1.DeletionRetain)
+	testutil.Equal(t, "finalizers", len(baseline.Finalizers), 0)
 	before := managedParts(t, namespace.Name)
 
 	testutil.Must(t, env.Admin.Delete(t.Context(), baseline))
 	env.WaitForNotFound(t, "", baseline.Name, &v1alpha1.SecurityBaseline{})
 	env.WaitForNotFound(t, namespace.Name, v1alpha1.ReportName, &v1alpha1.BaselineReport{})
-	testutil.Equal(t, "the managed objects", before, managedParts(t, namespace.Name))
+	testutil.Equal(t, "the managed objects", managedParts(t, namespace.Name), before)
 	uid := env.WaitForPolicy(t, namespace.Name, "default-deny").UID
 
 	// Created again, it takes its objects over by their label, and prunes those that it
@@ -35,7 +35,7 @@ func TestBaselineDeletion_RetainKeepsManagedObjects(t *testing.T) {
 	spec.Network.Policies = nil
 	second := env.NewBaseline(t, "all", spec)
 	env.WaitForReport(t, namespace.Name, second, v1alpha1.StateCompliant, testutil.HasDrifts(0))
-	testutil.Equal(t, "the same policy", uid, env.WaitForPolicy(t, namespace.Name, "default-deny").UID)
+	testutil.Equal(t, "the same policy", env.WaitForPolicy(t, namespace.Name, "default-deny").UID, uid)
 	env.WaitForNotFound(t, namespace.Name, "security-baseline-from-ingress", &networkingv1.NetworkPolicy{})
 }
 
@@ -60,11 +60,11 @@ func TestBaselineDeletion_RemoveDeletesOnlyManagedObjects(t *testing.T) {
 	testutil.Must(t, env.Admin.Delete(t.Context(), baseline))
 	env.WaitForNotFound(t, "", baseline.Name, &v1alpha1.SecurityBaseline{})
 	waitForNothingManaged(t, namespace.Name)
-	testutil.Equal(t, "the foreign policy", foreign, waitForObject(t, namespace.Name, "foreign", &networkingv1.NetworkPolicy{}))
+	testutil.Equal(t, "the foreign policy", waitForObject(t, namespace.Name, "foreign", &networkingv1.NetworkPolicy{}), foreign)
 	waitForObject(t, "", other.Name, other, func(n *corev1.Namespace) error {
-		return testutil.CheckEqual("the labels, with the owner's", map[string]string{
+		return testutil.CheckEqual("the labels, with the owner's", n.Labels, map[string]string{
 			"test": testutil.Name(t), corev1.LabelMetadataName: other.Name, "pod-security.kubernetes.io/enforce": "restricted",
-		}, n.Labels)
+		})
 	})
 }
 
@@ -79,7 +79,9 @@ func TestBaselineDeletion_RemoveLeavesNothingWhileApplying(t *testing.T) {
 	for i := range 10 {
 		spec := defaultSpec()
 		if i%3 == 0 {
-			spec.Network, spec.RBAC = nil, nil // labels only
+			// Only PodSecurity remains, which sets labels.
+			spec.Network = nil
+			spec.RBAC = nil
 		}
 		spec.DeletionPolicy = v1alpha1.DeletionRemove
 		spec.NamespaceSelector = testutil.Selector(t)
@@ -95,7 +97,7 @@ func TestBaselineDeletion_RemoveLeavesNothingWhileApplying(t *testing.T) {
 		testutil.Must(t, env.Admin.Delete(t.Context(), baseline))
 		env.WaitForNotFound(t, "", baseline.Name, &v1alpha1.SecurityBaseline{})
 		for _, namespace := range namespaces {
-			testutil.Equal(t, "what is left in "+namespace.Name, map[string]any{}, managedParts(t, namespace.Name))
+			testutil.Equal(t, "what is left in "+namespace.Name, managedParts(t, namespace.Name), map[string]any{})
 		}
 	}
 }
@@ -175,7 +177,7 @@ func TestBaselineDeletion_CompletesWhenRemovalIsDenied(t *testing.T) {
 	spec.DeletionPolicy = v1alpha1.DeletionRemove
 	baseline := env.NewBaseline(t, "all", spec)
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	denyOperatorWrites(t, namespace.Name, admissionregistrationv1.Delete)
+	denyOperatorWritesAndWait(t, namespace.Name, admissionregistrationv1.Delete, "rolebindings")
 
 	testutil.Must(t, env.Admin.Delete(t.Context(), baseline))
 	env.WaitForNotFound(t, "", baseline.Name, &v1alpha1.SecurityBaseline{})
@@ -189,10 +191,11 @@ func TestBaselineDeletion_HandsOverWhenRemovalIsDenied(t *testing.T) {
 	namespace := env.NewNamespace(t, "a", nil)
 	low := env.NewBaseline(t, "low", denyAllSpec())
 	spec := defaultSpec()
-	spec.DeletionPolicy, spec.Priority = v1alpha1.DeletionRemove, 10
+	spec.DeletionPolicy = v1alpha1.DeletionRemove
+	spec.Priority = 10
 	high := env.NewBaseline(t, "high", spec)
 	env.WaitForReport(t, namespace.Name, high, v1alpha1.StateCompliant)
-	denyOperatorWrites(t, namespace.Name, admissionregistrationv1.Delete)
+	denyOperatorWritesAndWait(t, namespace.Name, admissionregistrationv1.Delete, "rolebindings")
 
 	testutil.Must(t, env.Admin.Delete(t.Context(), high))
 	env.WaitForNotFound(t, "", high.Name, &v1alpha1.SecurityBaseline{})

@@ -44,20 +44,20 @@ func TestBaseline_AppliedToNamespace(t *testing.T) {
 	current := env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 
 	deny := env.WaitForPolicy(t, namespace.Name, "default-deny")
-	testutil.Equal(t, "default-deny", networkingv1.NetworkPolicySpec{
+	testutil.Equal(t, "default-deny", deny.Spec, networkingv1.NetworkPolicySpec{
 		PolicyTypes: []networkingv1.PolicyType{networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress},
-	}, deny.Spec)
-	testutil.Equal(t, "its labels", map[string]string{
+	})
+	testutil.Equal(t, "its labels", deny.Labels, map[string]string{
 		v1alpha1.BaselineLabel: baseline.Name, v1alpha1.ControlLabel: "Network", v1alpha1.ManagedByLabel: v1alpha1.ManagedByValue,
-	}, deny.Labels)
+	})
 	for _, name := range []string{"allow-dns", "allow-same-namespace", "from-ingress"} {
 		env.WaitForPolicy(t, namespace.Name, name)
 	}
 	binding := waitForObject(t, namespace.Name, "security-baseline-developers", &rbacv1.RoleBinding{})
-	testutil.Equal(t, "subjects", []rbacv1.Subject{{Kind: "Group", APIGroup: rbacv1.GroupName, Name: "developers"}}, binding.Subjects)
+	testutil.Equal(t, "subjects", binding.Subjects, []rbacv1.Subject{{Kind: "Group", APIGroup: rbacv1.GroupName, Name: "developers"}})
 
 	waitForObject(t, "", namespace.Name, namespace)
-	testutil.Equal(t, "namespace labels", map[string]string{
+	testutil.Equal(t, "namespace labels", namespace.Labels, map[string]string{
 		"test":                   testutil.Name(t),
 		corev1.LabelMetadataName: namespace.Name,
 		v1alpha1.GoverningBaselineLabel(v1alpha1.ControlPodSecurity): baseline.Name,
@@ -67,9 +67,9 @@ func TestBaseline_AppliedToNamespace(t *testing.T) {
 		"pod-security.kubernetes.io/audit-version":                   "latest",
 		"pod-security.kubernetes.io/warn":                            "restricted",
 		"pod-security.kubernetes.io/warn-version":                    "latest",
-	}, namespace.Labels)
+	})
 
-	testutil.Equal(t, "the report's summary", v1alpha1.ReportSummary{Baselines: baseline.Name, CompliantControls: "3/3"}, current.Summary)
-	testutil.Equal(t, "drifts", 0, len(current.Drifts))
+	testutil.Equal(t, "the report's summary", current.Summary, v1alpha1.ReportSummary{Baselines: baseline.Name, CompliantControls: "3/3"})
+	testutil.Equal(t, "drifts", len(current.Drifts), 0)
 	env.WaitForStatus(t, baseline, testutil.HasCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonEvaluated))
 }

@@ -33,7 +33,8 @@ func TestCompleteSample_AdmitsOnlyCompliantWorkloads(t *testing.T) {
 	namespace := env.NewNamespace(t, "a", map[string]string{"hardened": "complete", "team": "shop"})
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 	account := &corev1.ServiceAccount{}
-	account.Namespace, account.Name = namespace.Name, "app"
+	account.Namespace = namespace.Name
+	account.Name = "app"
 	testutil.Must(t, env.Admin.Create(t.Context(), account))
 
 	compliant := func() corev1.PodSpec {

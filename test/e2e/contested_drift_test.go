@@ -66,22 +66,26 @@ const (
 	openEvery = 100 * time.Millisecond
 	// driftElsewhereEvery is how often another namespace drifts meanwhile.
 	driftElsewhereEvery = 2 * time.Second
-	// minReverts and minDriftsElsewhere are how much must happen before both end.
-	minReverts, minDriftsElsewhere = 30, 10
+	// minReverts is the number of reverts of the contested policy before the test ends.
+	minReverts = 30
+	// minDriftsElsewhere is the number of drifts in the other namespace before the test
+	// ends.
+	minDriftsElsewhere = 10
 )
 
 func TestContestedDrift_RevertedAtMostOnceASecond(t *testing.T) {
 	t.Parallel()
-	contested, other := env.NewNamespace(t, "contested", nil), env.NewNamespace(t, "other", nil)
+	contested := env.NewNamespace(t, "contested", nil)
+	other := env.NewNamespace(t, "other", nil)
 	baseline := env.NewBaseline(t, "all", denyAllSpec())
 	env.WaitForReport(t, contested.Name, baseline, v1alpha1.StateCompliant)
 	env.WaitForReport(t, other.Name, baseline, v1alpha1.StateCompliant)
 
 	reverts, stop := contest(t, baseline, contested.Name, other.Name)
 	control := env.WaitForControl(t, contested.Name, baseline, v1alpha1.ControlNetwork, testutil.InState(v1alpha1.StateContested))
-	testutil.Equal(t, "the message", `"argocd-controller" repeatedly modifies spec.ingress of NetworkPolicy/security-baseline-default-deny; the operator reverts it at most once per second. `+
+	testutil.Equal(t, "the message", control.Message, `"argocd-controller" repeatedly modifies spec.ingress of NetworkPolicy/security-baseline-default-deny; the operator reverts it at most once per second. `+
 		"Remove it from the source that Argo CD syncs. If you cannot, ignore /spec/ingress of NetworkPolicy security-baseline-default-deny in "+
-		"spec.ignoreDifferences[].jsonPointers of the Application, with the sync option RespectIgnoreDifferences=true", control.Message)
+		"spec.ignoreDifferences[].jsonPointers of the Application, with the sync option RespectIgnoreDifferences=true")
 	env.WaitForStatus(t, baseline,
 		testutil.HasCondition(v1alpha1.ConditionDrifted, metav1.ConditionTrue, v1alpha1.ReasonContested),
 		testutil.HasCondition(v1alpha1.ConditionCompliant, metav1.ConditionFalse, v1alpha1.ReasonContested),
@@ -96,15 +100,16 @@ func TestContestedDrift_RevertedAtMostOnceASecond(t *testing.T) {
 		return nil
 	})
 	env.WaitForReport(t, contested.Name, baseline, v1alpha1.StateContested, func(current *v1alpha1.BaselineReport) error {
-		drifts, want := current.Drifts, int64(*reverts)-1
+		drifts := current.Drifts
+		want := int64(*reverts) - 1
 		if len(drifts) != 1 || drifts[0].Count < want || len(drifts[0].PreviousDetectionTimes) != 2 {
 			return fmt.Errorf("drifts: got %+v, want one with a count of at least %d and 2 previous detection times", drifts, want)
 		}
 		return nil
 	})
 	for about, want := range map[string]string{contested.Name: control.Message, baseline.Name: "namespace " + contested.Name + ": " + control.Message} {
-		requireOneEvent(t, about, "Contested", func(event eventsv1.Event) bool { return event.Note == want })
-		requireOneEvent(t, about, "Drift", func(event eventsv1.Event) bool { return strings.Contains(event.Note, "argocd-controller") })
+		waitForOneEvent(t, about, "Contested", func(event eventsv1.Event) bool { return event.Note == want })
+		waitForOneEvent(t, about, "Drift", func(event eventsv1.Event) bool { return strings.Contains(event.Note, "argocd-controller") })
 	}
 }
 
@@ -144,7 +149,7 @@ func contest(t *testing.T, baseline *v1alpha1.SecurityBaseline, contested, other
 		select {
 		case <-enough:
 		case <-ctx.Done():
-			t.Errorf("the contested policy was reverted less than %d times in %s", minReverts, testutil.Timeout)
+			t.Errorf("reverts of the contested policy in %s: got less than %d, want at least %d", testutil.Timeout, minReverts, minReverts)
 		}
 		cancel()
 		clients.Wait()
@@ -178,9 +183,9 @@ func driftElsewhere(ctx context.Context, namespace string) error {
 	})
 }
 
-// requireOneEvent waits for an event with a reason that matches, and requires that
+// waitForOneEvent waits for an event with a reason that matches, and requires that
 // there is no other with that reason that matches, and that it is not a series.
-func requireOneEvent(t *testing.T, about, reason string, match func(eventsv1.Event) bool) {
+func waitForOneEvent(t *testing.T, about, reason string, match func(eventsv1.Event) bool) {
 	t.Helper()
 	env.WaitForEvent(t, about, reason, match)
 	events, err := env.EventsAbout(t.Context(), about)
@@ -203,13 +208,13 @@ func TestContestedDrift_EndsFiveMinutesAfterLastChange(t *testing.T) {
 		env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlNetwork, hasControlDrifts(int64(i+1)))
 	}
 	control := env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlNetwork, testutil.InState(v1alpha1.StateContested))
-	testutil.Equal(t, "the message", `"kustomize-controller" repeatedly modifies spec.ingress of NetworkPolicy/security-baseline-default-deny; the operator reverts it at most once per second. `+
+	testutil.Equal(t, "the message", control.Message, `"kustomize-controller" repeatedly modifies spec.ingress of NetworkPolicy/security-baseline-default-deny; the operator reverts it at most once per second. `+
 		"Remove it from the source that Flux syncs. If you cannot, ignore /spec/ingress of NetworkPolicy security-baseline-default-deny in "+
-		"spec.ignore[].paths of the Kustomization (Flux 2.9 or later)", control.Message)
+		"spec.ignore[].paths of the Kustomization (Flux 2.9 or later)")
 
 	// The time that the test takes adds to the offset of the clock.
 	env.setClock(t, 3*time.Minute)
-	triggerEvaluation(t, namespace.Name)
+	waitAndTriggerEvaluation(t, namespace.Name)
 	testutil.Never(t, 3*time.Second, func(ctx context.Context) error {
 		current := &v1alpha1.BaselineReport{}
 		err := env.Admin.Get(ctx, client.ObjectKey{Namespace: namespace.Name, Name: v1alpha1.ReportName}, current)
@@ -219,13 +224,14 @@ func TestContestedDrift_EndsFiveMinutesAfterLastChange(t *testing.T) {
 		return err
 	})
 	env.setClock(t, 6*time.Minute)
-	triggerEvaluation(t, namespace.Name)
+	waitAndTriggerEvaluation(t, namespace.Name)
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 	env.WaitForStatus(t, baseline, testutil.HasCondition(v1alpha1.ConditionDrifted, metav1.ConditionFalse, v1alpha1.ReasonNoDrift))
 }
 
-// triggerEvaluation has the operator evaluate a namespace.
-func triggerEvaluation(t *testing.T, namespace string) {
+// waitAndTriggerEvaluation waits for the default-deny policy of a namespace and touches
+// it, so that the operator evaluates the namespace.
+func waitAndTriggerEvaluation(t *testing.T, namespace string) {
 	t.Helper()
 	update(t, env.WaitForPolicy(t, namespace, "default-deny"), func(p *networkingv1.NetworkPolicy) {
 		p.Annotations = map[string]string{"touched": time.Now().String()}
@@ -242,6 +248,6 @@ func TestContestedDrift_NotReportedForInfrequentChanges(t *testing.T) {
 		env.setClock(t, time.Duration(i)*3*time.Minute)
 		driftAndWait(t, namespace.Name, "hasty")
 		current := env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlNetwork, hasControlDrifts(int64(i+1)))
-		testutil.Equal(t, "state", v1alpha1.StateCompliant, current.State)
+		testutil.Equal(t, "state", current.State, v1alpha1.StateCompliant)
 	}
 }

@@ -15,20 +15,13 @@ import (
 	"github.com/securitybaseline/operator/test/testutil"
 )
 
-// denialMessage is the message of the policies of denyOperatorWrites.
-const denialMessage = "refused by another policy"
+// denialMessage is the message of the policies of denyOperatorWritesAndWait.
+const denialMessage = "denied by another policy"
 
-// denyOperatorWrites has an admission policy deny the operator an operation on
-// NetworkPolicies and RoleBindings in a namespace, until allow is called.
-func denyOperatorWrites(t *testing.T, namespace string, operation admissionregistrationv1.OperationType) (allow func()) {
-	t.Helper()
-	return denyOperatorWritesTo(t, namespace, operation, "rolebindings")
-}
-
-// denyOperatorWritesTo has an admission policy deny the operator an operation on
-// resources in a namespace, and on NetworkPolicies: by those it waits until the API
-// server enforces the policy.
-func denyOperatorWritesTo(t *testing.T, namespace string, operation admissionregistrationv1.OperationType, resources ...string) (allow func()) {
+// denyOperatorWritesAndWait has an admission policy deny the operator an operation on
+// NetworkPolicies and on other resources in a namespace, until allow is called. It waits
+// until the API server denies the operation on NetworkPolicies.
+func denyOperatorWritesAndWait(t *testing.T, namespace string, operation admissionregistrationv1.OperationType, resources ...string) (allow func()) {
 	t.Helper()
 	name := testutil.Name(t)
 	policy := &admissionregistrationv1.ValidatingAdmissionPolicy{

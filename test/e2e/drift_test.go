@@ -72,7 +72,8 @@ func TestDrift_Reverted(t *testing.T) {
 			baseline := env.NewBaseline(t, "all", defaultSpec())
 			env.WaitForReport(t, namespace, baseline, v1alpha1.StateCompliant)
 			test := readDrifts(t, namespace, baseline.Name)[i]
-			test.Want.Object, test.Want.Baseline = test.Object, baseline.Name
+			test.Want.Object = test.Object
+			test.Want.Baseline = baseline.Name
 			deleted := ""
 			if test.Delete {
 				_, deleted, _ = strings.Cut(test.Object, "/")
@@ -83,17 +84,17 @@ func TestDrift_Reverted(t *testing.T) {
 			test.cause(t, namespace)
 
 			testutil.WaitFor(t, func(context.Context) error {
-				return testutil.CheckEqual("what the operator manages", want, managedParts(t, namespace))
+				return testutil.CheckEqual("what the operator manages", managedParts(t, namespace), want)
 			})
 			requireForeignUnchanged()
-			requireRecordedDrift(t, namespace, baseline, test.Want)
+			waitForRecordedDrift(t, namespace, baseline, test.Want)
 		})
 	}
 }
 
-// requireRecordedDrift waits until a drift is in the report, in the baseline's status
+// waitForRecordedDrift waits until a drift is in the report, in the baseline's status
 // and in an event about each of both.
-func requireRecordedDrift(t *testing.T, namespace string, baseline *v1alpha1.SecurityBaseline, want v1alpha1.Drift) {
+func waitForRecordedDrift(t *testing.T, namespace string, baseline *v1alpha1.SecurityBaseline, want v1alpha1.Drift) {
 	t.Helper()
 	env.WaitForReport(t, namespace, baseline, v1alpha1.StateCompliant, func(current *v1alpha1.BaselineReport) error {
 		for i := range current.Drifts {
@@ -102,9 +103,10 @@ func requireRecordedDrift(t *testing.T, namespace string, baseline *v1alpha1.Sec
 				return fmt.Errorf("manager %q: got changeTime %s and detectionTime %s, want a changeTime near it if the manager is known",
 					drift.Manager, drift.ChangeTime, drift.DetectionTime)
 			}
-			drift.DetectionTime, drift.ChangeTime = metav1.Time{}, nil
+			drift.DetectionTime = metav1.Time{}
+			drift.ChangeTime = nil
 		}
-		return testutil.CheckEqual("the report's drifts", []v1alpha1.Drift{want}, current.Drifts)
+		return testutil.CheckEqual("the report's drifts", current.Drifts, []v1alpha1.Drift{want})
 	})
 	env.WaitForStatus(t, baseline, func(status v1alpha1.SecurityBaselineStatus) error {
 		if status.LastDrift == nil || status.LastDrift.Namespace != namespace || status.LastDrift.Object != want.Object || status.DriftsTotal != 1 {
@@ -114,7 +116,7 @@ func requireRecordedDrift(t *testing.T, namespace string, baseline *v1alpha1.Sec
 	})
 	for _, about := range []string{namespace, baseline.Name} {
 		event := env.WaitForEvent(t, about, "Drift")
-		testutil.Equal(t, "the event's action", string(want.Action), event.Action)
+		testutil.Equal(t, "the event's action", event.Action, string(want.Action))
 		if event.Related == nil || event.Related.Kind+"/"+event.Related.Name != want.Object {
 			t.Errorf("the event's related object: got %v, want %s", event.Related, want.Object)
 		}
@@ -151,7 +153,7 @@ func TestDrift_RecordedWhenReportCouldNotBeWrittenAtFirst(t *testing.T) {
 	namespace := env.NewNamespace(t, "a", nil)
 	baseline := env.NewBaseline(t, "all", denyAllSpec())
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	allow := denyOperatorWritesTo(t, namespace.Name, admissionregistrationv1.Update, "baselinereports")
+	allow := denyOperatorWritesAndWait(t, namespace.Name, admissionregistrationv1.Update, "baselinereports")
 	testutil.Must(t, env.Admin.Delete(t.Context(), env.WaitForPolicy(t, namespace.Name, "default-deny")))
 	env.WaitForPolicy(t, namespace.Name, "default-deny")
 	name := map[string]string{"baseline": baseline.Name, "control": string(v1alpha1.ControlNetwork)}
@@ -171,7 +173,7 @@ func TestDrift_RecordedWhenReportCouldNotBeWrittenAtFirst(t *testing.T) {
 	})
 	families, err := scrapeMetrics(t.Context())
 	testutil.Must(t, err)
-	testutil.Equal(t, "drifts counted", 1.0, findMetric(families, "securitybaseline_drifts_total", name).GetCounter().GetValue())
+	testutil.Equal(t, "drifts counted", findMetric(families, "securitybaseline_drifts_total", name).GetCounter().GetValue(), 1.0)
 }
 
 func TestDrift_RecordedWhenRevertIsDeniedAtFirst(t *testing.T) {
@@ -179,7 +181,7 @@ func TestDrift_RecordedWhenRevertIsDeniedAtFirst(t *testing.T) {
 	namespace := env.NewNamespace(t, "a", nil)
 	baseline := env.NewBaseline(t, "all", defaultSpec())
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	allow := denyOperatorWrites(t, namespace.Name, admissionregistrationv1.Update)
+	allow := denyOperatorWritesAndWait(t, namespace.Name, admissionregistrationv1.Update, "rolebindings")
 	update(t, env.WaitForPolicy(t, namespace.Name, "default-deny"), func(p *networkingv1.NetworkPolicy) {
 		p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{}}
 	})
@@ -199,7 +201,7 @@ func TestDrift_RecordedWhenBaselineChangesMeanwhile(t *testing.T) {
 	namespace := env.NewNamespace(t, "a", nil)
 	baseline := env.NewBaseline(t, "all", defaultSpec())
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	allow := denyOperatorWrites(t, namespace.Name, admissionregistrationv1.Update)
+	allow := denyOperatorWritesAndWait(t, namespace.Name, admissionregistrationv1.Update, "rolebindings")
 	update(t, env.WaitForPolicy(t, namespace.Name, "default-deny"), func(p *networkingv1.NetworkPolicy) {
 		p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{}}
 	})

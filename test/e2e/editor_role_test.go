@@ -57,7 +57,8 @@ func TestEditorRole_GainsNoPermissions(t *testing.T) {
 		}, "rbac.roleBindings mine: you do not have permission to bind Role secrets" + mayNot},
 		{"by a label", func(s *v1alpha1.SecurityBaselineSpec) {
 			named := binding(v1alpha1.RoleRef{Kind: "ClusterRole", Name: "view"})
-			named.Subjects, named.SubjectsFrom = nil, []v1alpha1.SubjectFrom{{Kind: "User", Label: "team"}}
+			named.Subjects = nil
+			named.SubjectsFrom = []v1alpha1.SubjectFrom{{Kind: "User", Label: "team"}}
 			s.RBAC = &v1alpha1.RBAC{RoleBindings: []v1alpha1.NamedRoleBinding{named}}
 		}, "you do not have permission to bind ClusterRole view"},
 		{"in Audit mode", func(s *v1alpha1.SecurityBaselineSpec) {
@@ -124,7 +125,8 @@ func TestEditorRole_GainsNoPermissions(t *testing.T) {
 	})
 
 	all := everyKindSpec()
-	all.Images, all.Workloads = &v1alpha1.Images{AllowedRegistries: []string{"evil.io"}, Action: v1alpha1.ActionAudit}, &v1alpha1.Workloads{RequireLimits: true}
+	all.Images = &v1alpha1.Images{AllowedRegistries: []string{"evil.io"}, Action: v1alpha1.ActionAudit}
+	all.Workloads = &v1alpha1.Workloads{RequireLimits: true}
 	all.Guard = &v1alpha1.Guard{Exempt: []v1alpha1.Subject{{Kind: "User", Name: "editor"}}, Action: v1alpha1.ActionAudit}
 	before := permissionsOf(t, editor, namespace.Name)
 	for name, section := range map[string]v1alpha1.SecurityBaselineSpec{
@@ -143,12 +145,13 @@ func TestEditorRole_GainsNoPermissions(t *testing.T) {
 		}}},
 	} {
 		t.Run("the section "+name, func(t *testing.T) {
-			section.NamespaceSelector, section.Priority = selector, 10
+			section.NamespaceSelector = selector
+			section.Priority = 10
 			baseline := &v1alpha1.SecurityBaseline{ObjectMeta: metav1.ObjectMeta{Name: testutil.Name(t)}, Spec: section}
 			testutil.Must(t, editor.Create(t.Context(), baseline))
 			t.Cleanup(func() { env.Delete(t, baseline) })
 			env.WaitForReady(t, baseline)
-			testutil.Equal(t, "the permissions of the user", before, permissionsOf(t, editor, namespace.Name))
+			testutil.Equal(t, "the permissions of the user", permissionsOf(t, editor, namespace.Name), before)
 			for kind, object := range podsAndWorkloads(namespace.Name, baselinePod()) {
 				if err := testutil.CheckForbidden(dryRunCreate(t.Context(), editor, object), "cannot create resource"); err != nil {
 					t.Errorf("%s: %v", kind, err)

@@ -121,10 +121,12 @@ func (e *environment) waitForNoWrites(t *testing.T) {
 	t.Helper()
 	requireSerial(t)
 	const quiet = 2 * time.Second
-	writes, since := e.writes.Load(), time.Now()
+	writes := e.writes.Load()
+	since := time.Now()
 	testutil.WaitFor(t, func(context.Context) error {
 		if now := e.writes.Load(); now != writes {
-			writes, since = now, time.Now()
+			writes = now
+			since = time.Now()
 		}
 		if elapsed := time.Since(since); elapsed < quiet {
 			return fmt.Errorf("the operator's last write was %s ago, want at least %s", elapsed, quiet)

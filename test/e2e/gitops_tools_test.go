@@ -209,7 +209,7 @@ func (g *gitOpsTool) waitForSynced(t *testing.T, dir string, more ...string) {
 func (r *repository) resourceVersions(t *testing.T) map[string]string {
 	t.Helper()
 	found := map[string]string{}
-	namespace := waitForObject(t, "", r.namespace.Name, &corev1.Namespace{})
+	namespace := readObject(t, "", r.namespace.Name, &corev1.Namespace{})
 	found["Namespace"] = namespace.ResourceVersion
 	var policies networkingv1.NetworkPolicyList
 	testutil.Must(t, env.Admin.List(t.Context(), &policies, client.InNamespace(r.namespace.Name)))
@@ -224,9 +224,10 @@ func (r *repository) resourceVersions(t *testing.T) map[string]string {
 	return found
 }
 
+// report returns the report of the namespace.
 func (r *repository) report(t *testing.T) *v1alpha1.BaselineReport {
 	t.Helper()
-	return waitForObject(t, r.namespace.Name, v1alpha1.ReportName, &v1alpha1.BaselineReport{})
+	return readObject(t, r.namespace.Name, v1alpha1.ReportName, &v1alpha1.BaselineReport{})
 }
 
 // TestGitOpsTools_SyncWithoutConflict syncs a baseline and a namespace, with pruning. Neither the
@@ -235,34 +236,36 @@ func (r *repository) report(t *testing.T) *v1alpha1.BaselineReport {
 func TestGitOpsTools_SyncWithoutConflict(t *testing.T) {
 	for _, tool := range gitOpsTools() {
 		t.Run(tool.name, func(t *testing.T) {
-			repository := newRepository(t, nil)
-			tool.sync(t, repository.dir)
-			env.WaitForReady(t, repository.baseline)
+			repo := newRepository(t, nil)
+			tool.sync(t, repo.dir)
+			env.WaitForReady(t, repo.baseline)
 			testutil.WaitFor(t, func(context.Context) error {
-				health := tool.sync(t, repository.dir, tool.healthOnly...)["SecurityBaseline"]
-				return testutil.CheckEqual("the health, "+health.HealthMessage, tool.healthy, health.Health)
+				health := tool.sync(t, repo.dir, tool.healthOnly...)["SecurityBaseline"]
+				return testutil.CheckEqual("the health, "+health.HealthMessage, health.Health, tool.healthy)
 			})
-			env.WaitForReport(t, repository.namespace.Name, repository.baseline, v1alpha1.StateCompliant)
-			tool.waitForSynced(t, repository.dir)
+			env.WaitForReport(t, repo.namespace.Name, repo.baseline, v1alpha1.StateCompliant)
+			tool.waitForSynced(t, repo.dir)
 
 			env.waitForNoWrites(t)
-			before, versions, drifts := env.writes.Load(), repository.resourceVersions(t), repository.report(t).Summary.DriftsTotal
+			before := env.writes.Load()
+			versions := repo.resourceVersions(t)
+			drifts := repo.report(t).Summary.DriftsTotal
 			for range 3 {
-				for kind, object := range tool.sync(t, repository.dir) {
+				for kind, object := range tool.sync(t, repo.dir) {
 					if !object.isSynced() {
 						t.Errorf("%s: got %+v, want it to be synced", kind, object)
 					}
 				}
 			}
 			env.neverWrites(t, before, 3*time.Second)
-			testutil.Equal(t, "the versions", versions, repository.resourceVersions(t))
-			testutil.Equal(t, "drifts", drifts, repository.report(t).Summary.DriftsTotal)
+			testutil.Equal(t, "the versions", repo.resourceVersions(t), versions)
+			testutil.Equal(t, "drifts", repo.report(t).Summary.DriftsTotal, drifts)
 
 			// When git no longer has the baseline, the tool deletes it, and no managed object.
-			testutil.Must(t, os.Remove(filepath.Join(repository.dir, "baseline.yaml")))
-			tool.sync(t, repository.dir)
-			env.WaitForNotFound(t, "", repository.baseline.Name, &v1alpha1.SecurityBaseline{})
-			env.WaitForPolicy(t, repository.namespace.Name, "default-deny")
+			testutil.Must(t, os.Remove(filepath.Join(repo.dir, "baseline.yaml")))
+			tool.sync(t, repo.dir)
+			env.WaitForNotFound(t, "", repo.baseline.Name, &v1alpha1.SecurityBaseline{})
+			env.WaitForPolicy(t, repo.namespace.Name, "default-deny")
 		})
 	}
 }
@@ -272,12 +275,12 @@ func TestGitOpsTools_SyncWithoutConflict(t *testing.T) {
 func TestGitOpsTools_ShowForbiddenBinding(t *testing.T) {
 	t.Parallel()
 	tool := gitOpsTools()[0]
-	repository := newRepository(t, nil)
-	repository.baseline.Spec.RBAC.RoleBindings[0].RoleRef.Name = "system:node"
-	repository.commit(t)
-	tool.sync(t, repository.dir)
+	repo := newRepository(t, nil)
+	repo.baseline.Spec.RBAC.RoleBindings[0].RoleRef.Name = "system:node"
+	repo.commit(t)
+	tool.sync(t, repo.dir)
 	testutil.WaitFor(t, func(context.Context) error {
-		health := tool.sync(t, repository.dir, "--diff")["SecurityBaseline"]
+		health := tool.sync(t, repo.dir, "--diff")["SecurityBaseline"]
 		if health.Health != "Degraded" || !strings.Contains(health.HealthMessage, `the operator may not bind ClusterRole "system:node"`) {
 			return fmt.Errorf("health: got %+v, want Degraded because of system:node", health)
 		}
@@ -291,34 +294,34 @@ func TestGitOpsTools_WeakerLabelInGitIsOverridden(t *testing.T) {
 	t.Parallel()
 	for _, tool := range gitOpsTools() {
 		t.Run(tool.name, func(t *testing.T) {
-			repository := newRepository(t, map[string]string{enforceLabel: "privileged"})
-			tool.sync(t, repository.dir)
-			env.WaitForReport(t, repository.namespace.Name, repository.baseline, v1alpha1.StateCompliant)
+			repo := newRepository(t, map[string]string{enforceLabel: "privileged"})
+			tool.sync(t, repo.dir)
+			env.WaitForReport(t, repo.namespace.Name, repo.baseline, v1alpha1.StateCompliant)
 			waitForLevel := func(t *testing.T) {
 				t.Helper()
-				env.WaitForLabels(t, repository.namespace.Name, map[string]string{enforceLabel: string(repository.baseline.Spec.PodSecurity.Enforce)})
+				env.WaitForLabels(t, repo.namespace.Name, map[string]string{enforceLabel: string(repo.baseline.Spec.PodSecurity.Enforce)})
 			}
 			waitForLevel(t)
-			if namespace := tool.sync(t, repository.dir, "--diff")["Namespace"]; namespace.isSynced() {
+			if namespace := tool.sync(t, repo.dir, "--diff")["Namespace"]; namespace.isSynced() {
 				t.Errorf("namespace: got %+v, want a difference", namespace)
 			}
-			tool.sync(t, repository.dir)
+			tool.sync(t, repo.dir)
 			waitForLevel(t)
 
 			if tool.ignoreArgs != nil {
 				ignoring := tool.ignoreArgs(t)
-				tool.waitForSynced(t, repository.dir, ignoring...)
-				tool.sync(t, repository.dir, ignoring...) // Argo CD records once what it applied
-				version := repository.resourceVersions(t)["Namespace"]
-				tool.sync(t, repository.dir, ignoring...)
-				testutil.Equal(t, "the namespace's version", version, repository.resourceVersions(t)["Namespace"])
+				tool.waitForSynced(t, repo.dir, ignoring...)
+				tool.sync(t, repo.dir, ignoring...) // Argo CD records once what it applied
+				version := repo.resourceVersions(t)["Namespace"]
+				tool.sync(t, repo.dir, ignoring...)
+				testutil.Equal(t, "the namespace's version", repo.resourceVersions(t)["Namespace"], version)
 			}
 
-			delete(repository.namespace.Labels, enforceLabel)
-			repository.commit(t)
-			tool.sync(t, repository.dir)
+			delete(repo.namespace.Labels, enforceLabel)
+			repo.commit(t)
+			tool.sync(t, repo.dir)
 			waitForLevel(t)
-			tool.waitForSynced(t, repository.dir)
+			tool.waitForSynced(t, repo.dir)
 		})
 	}
 }

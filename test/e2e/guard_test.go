@@ -26,8 +26,8 @@ func everyKindSpec() v1alpha1.SecurityBaselineSpec {
 	return spec
 }
 
-// managedObjects waits for the objects in a namespace of which the operator manages a part.
-func managedObjects(t *testing.T, namespace string) []client.Object {
+// waitForManagedObjects waits for the objects in a namespace of which the operator manages a part.
+func waitForManagedObjects(t *testing.T, namespace string) []client.Object {
 	t.Helper()
 	return []client.Object{
 		env.WaitForPolicy(t, namespace, "default-deny"),
@@ -75,7 +75,7 @@ func TestGuard_ProtectsManagedObjectsAndLabels(t *testing.T) {
 	deny := env.WaitForPolicy(t, namespace.Name, "default-deny")
 	waitForForbidden(t, func(ctx context.Context) error { return env.Admin.Update(ctx, tampered(deny), client.DryRunAll) }, only+baseline.Name+"; contact #platform")
 
-	for _, object := range managedObjects(t, namespace.Name) {
+	for _, object := range waitForManagedObjects(t, namespace.Name) {
 		name := fmt.Sprintf("%T", object)
 		t.Run("change "+name, func(t *testing.T) {
 			waitForForbidden(t, func(ctx context.Context) error { return updateAs(ctx, env.Admin, object, tampered, client.DryRunAll) }, only)
@@ -226,7 +226,7 @@ func TestGuard_ProtectsManagedObjectsAndLabels(t *testing.T) {
 	t.Run("the operator applies a change of the baseline", func(t *testing.T) {
 		update(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.Network.DefaultDeny = []v1alpha1.Direction{"Ingress"} })
 		env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-		testutil.Equal(t, "directions", []networkingv1.PolicyType{"Ingress"}, env.WaitForPolicy(t, namespace.Name, "default-deny").Spec.PolicyTypes)
+		testutil.Equal(t, "directions", env.WaitForPolicy(t, namespace.Name, "default-deny").Spec.PolicyTypes, []networkingv1.PolicyType{"Ingress"})
 	})
 	t.Run("the namespace can be deleted", func(t *testing.T) {
 		testutil.Must(t, env.Admin.Delete(t.Context(), namespace))

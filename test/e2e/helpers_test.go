@@ -29,6 +29,13 @@ func hasMessage(texts ...string) func(*v1alpha1.ControlReport) error {
 	}
 }
 
+// readObject reads an object, which must exist.
+func readObject[T client.Object](t *testing.T, namespace, name string, object T) T {
+	t.Helper()
+	testutil.Must(t, env.Admin.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, object))
+	return object
+}
+
 // waitForObject is testutil.WaitForObject in the environment of the tests.
 func waitForObject[T client.Object](t *testing.T, namespace, name string, object T, checks ...func(T) error) T {
 	t.Helper()

@@ -105,12 +105,12 @@ func TestOperator_WritesNothingWhenIdle(t *testing.T) {
 			}
 			desired := control.Render(baseline, observed)
 			for key, value := range desired.NamespaceLabels {
-				testutil.Equal(t, key, value, namespace.Labels[key])
+				testutil.Equal(t, key, namespace.Labels[key], value)
 			}
 			for _, object := range desired.Objects {
 				live := waitForObject(t, namespace.Name, object.GetName(), object.DeepCopyObject().(client.Object))
 				if account, ok := live.(*corev1.ServiceAccount); ok {
-					testutil.Equal(t, "the token of ServiceAccount default", new(false), account.AutomountServiceAccountToken)
+					testutil.Equal(t, "the token of ServiceAccount default", account.AutomountServiceAccountToken, new(false))
 					continue // the operator manages no other field
 				}
 				ignore := cmp.Options{

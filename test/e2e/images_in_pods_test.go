@@ -30,7 +30,10 @@ func TestImages_CheckedInEveryContainerAndTemplate(t *testing.T) {
 	baseline := env.NewBaseline(t, "registries", v1alpha1.SecurityBaselineSpec{Images: &v1alpha1.Images{AllowedRegistries: []string{"registry.example.com"}}})
 	env.WaitForReady(t, baseline)
 
-	const good, bad = "registry.example.com/a", "evil.io/a"
+	const (
+		good = "registry.example.com/a"
+		bad  = "evil.io/a"
+	)
 	waitForForbidden(t, func(ctx context.Context) error {
 		return dryRunCreate(ctx, env.Admin, newPodWithImage(namespace.Name, bad))
 	})

@@ -230,7 +230,8 @@ func isAllowed(image string) (bool, error) {
 		// The container runtime treats it as the ID of an image on the node.
 		return false, fmt.Errorf("%q is the ID of an image", image)
 	}
-	host, path := reference.Domain(named), reference.Path(named)
+	host := reference.Domain(named)
+	path := reference.Path(named)
 	if host == "" {
 		return false, fmt.Errorf("%q has no host", image)
 	}
@@ -239,7 +240,8 @@ func isAllowed(image string) (bool, error) {
 		if !strings.EqualFold(host, allowedHost) {
 			continue
 		}
-		parts, prefix := strings.Split(path, "/"), strings.Split(allowedPath, "/")
+		parts := strings.Split(path, "/")
+		prefix := strings.Split(allowedPath, "/")
 		if allowedPath == "" || len(parts) >= len(prefix) && strings.Join(parts[:len(prefix)], "/") == allowedPath {
 			return true, nil
 		}

@@ -26,7 +26,7 @@ func TestManagedObjects_RemovedWhenLabelIsMissingAndBaselineDropsThem(t *testing
 	namespace := env.NewNamespace(t, "a", nil)
 	baseline := env.NewBaseline(t, "all", defaultSpec())
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	denyOperatorWrites(t, namespace.Name, admissionregistrationv1.Update)
+	denyOperatorWritesAndWait(t, namespace.Name, admissionregistrationv1.Update, "rolebindings")
 	update(t, env.WaitForPolicy(t, namespace.Name, "from-ingress"), func(p *networkingv1.NetworkPolicy) { delete(p.Labels, v1alpha1.BaselineLabel) })
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateFailed)
 	update(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.Network.Policies = nil })
@@ -38,7 +38,9 @@ func TestDrift_NotReportedForOwnWritesWhenReportsAreDelayed(t *testing.T) {
 	namespace := env.NewNamespace(t, "a", nil)
 	baseline := env.NewBaseline(t, "all", defaultSpec())
 	other := defaultSpec()
-	other.Priority, other.Network.Policies, other.RBAC.RoleBindings[0].RoleRef.Name = 1, nil, "view"
+	other.Priority = 1
+	other.Network.Policies = nil
+	other.RBAC.RoleBindings[0].RoleRef.Name = "view"
 	second := env.NewBaseline(t, "other", other)
 	env.WaitForReport(t, namespace.Name, second, v1alpha1.StateCompliant)
 	env.delayReports(t, 500*time.Millisecond)
@@ -75,7 +77,7 @@ func TestRoleBindings_StandInRemovedAfterInterruption(t *testing.T) {
 	update(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.RBAC.RoleBindings[0].RoleRef.Name = "view" })
 	env.startOperator(t)
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	testutil.Equal(t, "the role", "view", waitForObject(t, namespace.Name, "security-baseline-developers", &rbacv1.RoleBinding{}).RoleRef.Name)
+	testutil.Equal(t, "the role", waitForObject(t, namespace.Name, "security-baseline-developers", &rbacv1.RoleBinding{}).RoleRef.Name, "view")
 	env.WaitForNotFound(t, namespace.Name, standIn.Name, &rbacv1.RoleBinding{})
 	seen, cancel := context.WithTimeout(t.Context(), testutil.Timeout)
 	defer cancel()
@@ -93,7 +95,7 @@ func TestRoleBindings_StandInRemovedAfterInterruption(t *testing.T) {
 				return
 			}
 		case <-seen.Done():
-			t.Fatalf("waited %s for a compliant report", testutil.Timeout)
+			t.Fatalf("reports within %s: got no compliant one, want one", testutil.Timeout)
 		}
 	}
 }
@@ -121,7 +123,7 @@ func TestNamespaceLabels_ReleasedWhenBaselineStopsSelecting(t *testing.T) {
 	}
 	env.stopOperator(t)
 	namespace := env.NewNamespace(t, "a", tier)
-	testutil.Equal(t, "the level at creation", "restricted", namespace.Labels[enforceLabel])
+	testutil.Equal(t, "the level at creation", namespace.Labels[enforceLabel], "restricted")
 	update(t, namespace, func(n *corev1.Namespace) { delete(n.Labels, "tier") })
 	env.startOperator(t)
 	waitForLevels(t, namespace.Name, "baseline", "", "")

@@ -47,7 +47,7 @@ func TestKstatus_InProgressUntilOperatorObservesGeneration(t *testing.T) {
 	namespace := env.NewNamespace(t, "a", nil)
 	env.stopOperator(t)
 	baseline := env.NewBaseline(t, "all", defaultSpec())
-	testutil.Equal(t, "before the operator has seen it", status.InProgressStatus, computeStatus(t, baseline.Name).Status)
+	testutil.Equal(t, "before the operator has seen it", computeStatus(t, baseline.Name).Status, status.InProgressStatus)
 	env.startOperator(t)
 	waitForKstatus(t, baseline.Name, status.CurrentStatus)
 
@@ -58,7 +58,7 @@ func TestKstatus_InProgressUntilOperatorObservesGeneration(t *testing.T) {
 	}
 	env.stopOperator(t)
 	update(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.PodSecurity.Enforce = "restricted" })
-	testutil.Equal(t, "before the operator has seen the change", status.InProgressStatus, computeStatus(t, baseline.Name).Status)
+	testutil.Equal(t, "before the operator has seen the change", computeStatus(t, baseline.Name).Status, status.InProgressStatus)
 	env.startOperator(t)
 	waitForKstatus(t, baseline.Name, status.CurrentStatus)
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
@@ -127,7 +127,7 @@ func TestOperator_WritesNothingWhenUnchangedBaselineIsApplied(t *testing.T) {
 	before := env.writes.Load()
 	for range 20 {
 		live := sync()
-		testutil.Equal(t, "the version", baseline.ResourceVersion, live.ResourceVersion)
+		testutil.Equal(t, "the version", live.ResourceVersion, baseline.ResourceVersion)
 	}
 	env.neverWrites(t, before, 5*time.Second)
 

@@ -1,10 +1,10 @@
 // Package e2e tests the operator on a real API server. The operator runs with its own
 // ServiceAccount and the permissions of config/, never as an administrator.
 //
-// Tests that call t.Parallel share one operator. A test that stops the operator, moves
-// its clock, delays what it sees or counts its writes must not be parallel: the
-// methods of environment that do so fail in a parallel test. The testing package runs
-// such tests one by one, before it continues the parallel ones.
+// All tests share one operator. A test must not be parallel if it stops the operator, moves
+// its clock, delays what it sees or counts its writes. The methods of environment that do so
+// fail in a parallel test. The testing package runs serial tests one by one, before it
+// continues the parallel ones.
 package e2e
 
 import (
@@ -21,6 +21,7 @@ import (
 	"github.com/securitybaseline/operator/test/testutil"
 )
 
+// TestMain runs the tests, or a helper process of the control plane.
 func TestMain(m *testing.M) {
 	cluster.Main()
 	code, err := run(m)

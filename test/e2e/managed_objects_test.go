@@ -46,10 +46,10 @@ func TestManagedObjects_PrunedWhenBaselineDropsThem(t *testing.T) {
 	update(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.Network, b.Spec.PodSecurity = nil, nil })
 	for _, namespace := range namespaces {
 		current := env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant, testutil.HasDrifts(0))
-		testutil.Equal(t, "controls", 1, len(current.Controls))
+		testutil.Equal(t, "controls", len(current.Controls), 1)
 		testutil.WaitFor(t, func(context.Context) error {
-			if left := managedParts(t, namespace.Name); len(left) != 1 {
-				return fmt.Errorf("what the operator manages: got %v, want one part", left)
+			if leftovers := managedParts(t, namespace.Name); len(leftovers) != 1 {
+				return fmt.Errorf("what the operator manages: got %v, want one part", leftovers)
 			}
 			return nil
 		})
@@ -69,18 +69,18 @@ func TestManagedObjects_ConflictWhenForeignObjectHasTheName(t *testing.T) {
 	testutil.Must(t, env.Admin.Create(t.Context(), foreign))
 	baseline := env.NewBaseline(t, "all", defaultSpec())
 	current := env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateConflict)
-	testutil.Equal(t, "the state of Network", v1alpha1.StateConflict, testutil.StateOf(current, v1alpha1.ControlNetwork))
-	testutil.Equal(t, "the state of RBAC", v1alpha1.StateCompliant, testutil.StateOf(current, v1alpha1.ControlRBAC))
+	testutil.Equal(t, "the state of Network", testutil.StateOf(current, v1alpha1.ControlNetwork), v1alpha1.StateConflict)
+	testutil.Equal(t, "the state of RBAC", testutil.StateOf(current, v1alpha1.ControlRBAC), v1alpha1.StateCompliant)
 	env.WaitForPolicy(t, namespace.Name, "allow-dns") // the other policies are applied
 
 	want := []v1alpha1.Violation{{Namespace: namespace.Name, Control: "Network", State: "Conflict",
 		Message: "NetworkPolicy/security-baseline-default-deny exists but is not managed by the operator, so it is left alone; delete it, or recreate it under another name"}}
 	env.WaitForStatus(t, baseline, testutil.HasCondition(v1alpha1.ConditionCompliant, metav1.ConditionFalse, v1alpha1.ReasonObjectConflict),
 		func(status v1alpha1.SecurityBaselineStatus) error {
-			return testutil.CheckEqual("violations", want, status.Violations)
+			return testutil.CheckEqual("violations", status.Violations, want)
 		})
 	unchanged := env.WaitForPolicy(t, namespace.Name, "default-deny")
-	testutil.Equal(t, "the foreign policy", foreign.ResourceVersion, unchanged.ResourceVersion)
+	testutil.Equal(t, "the foreign policy", unchanged.ResourceVersion, foreign.ResourceVersion)
 
 	// After its deletion the operator creates its own policy, which is no drift.
 	testutil.Must(t, env.Admin.Delete(t.Context(), foreign))
@@ -103,7 +103,7 @@ func TestManagedObjects_ForeignCopyIsNotPruned(t *testing.T) {
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 	env.WaitForNotFound(t, namespace.Name, original.Name, &networkingv1.NetworkPolicy{})
 	kept := waitForObject(t, namespace.Name, "copy", &networkingv1.NetworkPolicy{})
-	testutil.Equal(t, "the copy", foreign.ResourceVersion, kept.ResourceVersion)
+	testutil.Equal(t, "the copy", kept.ResourceVersion, foreign.ResourceVersion)
 }
 
 func TestReports_RewrittenWhenChangedOrDeleted(t *testing.T) {
@@ -116,7 +116,7 @@ func TestReports_RewrittenWhenChangedOrDeleted(t *testing.T) {
 		r.Controls[0].State = v1alpha1.StateFailed
 	})
 	rewritten := env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant, func(rewritten *v1alpha1.BaselineReport) error {
-		return testutil.CheckEqual("the report", current.BaselineReportData, rewritten.BaselineReportData)
+		return testutil.CheckEqual("the report", rewritten.BaselineReportData, current.BaselineReportData)
 	})
 
 	testutil.Must(t, env.Admin.Delete(t.Context(), rewritten))
@@ -182,7 +182,7 @@ func createForeignObjects(t *testing.T, namespace, deleted string) func() {
 		after := foreignParts(t, namespace)
 		delete(before, deleted)
 		delete(after, deleted)
-		testutil.Equal(t, "what the operator does not manage", before, after)
+		testutil.Equal(t, "what the operator does not manage", after, before)
 	}
 }
 
@@ -215,7 +215,7 @@ func foreignParts(t *testing.T, namespace string) map[string]string {
 	for i := range bindings.Items {
 		recordObject(&bindings.Items[i])
 	}
-	own := waitForObject(t, "", namespace, &corev1.Namespace{})
+	own := readObject(t, "", namespace, &corev1.Namespace{})
 	recordObject(own)
 	record("the namespace's other labels", []string{own.Labels["test"], own.Labels[corev1.LabelMetadataName]})
 	return parts
@@ -225,7 +225,8 @@ func foreignParts(t *testing.T, namespace string) map[string]string {
 func managedParts(t *testing.T, namespace string) map[string]any {
 	t.Helper()
 	parts := map[string]any{}
-	in, ours := client.InNamespace(namespace), client.HasLabels{v1alpha1.BaselineLabel}
+	in := client.InNamespace(namespace)
+	ours := client.HasLabels{v1alpha1.BaselineLabel}
 	var policies networkingv1.NetworkPolicyList
 	var bindings rbacv1.RoleBindingList
 	testutil.Must(t, env.Admin.List(t.Context(), &policies, in, ours))
@@ -236,7 +237,7 @@ func managedParts(t *testing.T, namespace string) map[string]any {
 	for _, b := range bindings.Items {
 		parts["binding "+b.Name] = []any{b.RoleRef, b.Subjects, b.Labels[v1alpha1.BaselineLabel], b.Labels[v1alpha1.ControlLabel]}
 	}
-	for key, value := range waitForObject(t, "", namespace, &corev1.Namespace{}).Labels {
+	for key, value := range readObject(t, "", namespace, &corev1.Namespace{}).Labels {
 		if !slices.Contains([]string{"test", "example.com/owner", corev1.LabelMetadataName}, key) {
 			parts["label "+key] = value
 		}

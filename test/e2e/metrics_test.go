@@ -47,7 +47,8 @@ func findMetric(families map[string]*dto.MetricFamily, family string, labels map
 
 func TestMetrics_DescribeBaseline(t *testing.T) {
 	t.Parallel()
-	namespace, excepted := env.NewNamespace(t, "a", nil), env.NewNamespace(t, "b", nil)
+	namespace := env.NewNamespace(t, "a", nil)
+	excepted := env.NewNamespace(t, "b", nil)
 	spec := defaultSpec()
 	spec.Exceptions = []v1alpha1.Exception{migrationException(excepted.Name, nil)}
 	baseline := env.NewBaseline(t, "all", spec)
@@ -65,7 +66,8 @@ func TestMetrics_DescribeBaseline(t *testing.T) {
 		p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{{}}
 	})
 
-	name, network := baseline.Name, string(v1alpha1.ControlNetwork)
+	name := baseline.Name
+	network := string(v1alpha1.ControlNetwork)
 	testutil.WaitFor(t, func(ctx context.Context) error {
 		families, err := scrapeMetrics(ctx)
 		if err != nil {
@@ -95,9 +97,9 @@ func TestMetrics_DescribeBaseline(t *testing.T) {
 				return fmt.Errorf("%s: got %v, want 1", counter, metric)
 			}
 		}
-		healing := findMetric(families, "securitybaseline_drift_revert_seconds", map[string]string{"baseline": name, "control": network}).GetHistogram()
-		if healing.GetSampleCount() != 1 || healing.GetSampleSum() <= 0 || healing.GetSampleSum() > testutil.Timeout.Seconds() {
-			return fmt.Errorf("the histogram: got %v, want one sample of at most %s", healing, testutil.Timeout)
+		revertSeconds := findMetric(families, "securitybaseline_drift_revert_seconds", map[string]string{"baseline": name, "control": network}).GetHistogram()
+		if revertSeconds.GetSampleCount() != 1 || revertSeconds.GetSampleSum() <= 0 || revertSeconds.GetSampleSum() > testutil.Timeout.Seconds() {
+			return fmt.Errorf("the histogram: got %v, want one sample of at most %s", revertSeconds, testutil.Timeout)
 		}
 		last := findMetric(families, "securitybaseline_last_full_evaluation_timestamp_seconds", map[string]string{"baseline": name}).GetGauge().GetValue()
 		if last < float64(baseline.CreationTimestamp.Unix()) {

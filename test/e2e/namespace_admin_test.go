@@ -22,11 +22,11 @@ import (
 // guard the operator reverts it, unless Kubernetes denies it.
 func TestNamespaceAdmin_CannotBypassBaseline(t *testing.T) {
 	t.Parallel()
-	for _, guarded := range []bool{false, true} {
-		t.Run(fmt.Sprintf("guard %t", guarded), func(t *testing.T) {
+	for _, isGuarded := range []bool{false, true} {
+		t.Run(fmt.Sprintf("guard %t", isGuarded), func(t *testing.T) {
 			namespace := env.NewNamespace(t, "a", nil)
 			spec := everyKindSpec()
-			if guarded {
+			if isGuarded {
 				spec.Guard = &v1alpha1.Guard{}
 			}
 			baseline := env.NewBaseline(t, "b", spec)
@@ -41,7 +41,7 @@ func TestNamespaceAdmin_CannotBypassBaseline(t *testing.T) {
 			testutil.WaitFor(t, func(ctx context.Context) error {
 				return mallory.List(ctx, &corev1.ConfigMapList{}, client.InNamespace(namespace.Name))
 			})
-			if guarded {
+			if isGuarded {
 				deny := env.WaitForPolicy(t, namespace.Name, "default-deny")
 				waitForForbidden(t, func(ctx context.Context) error { return env.Admin.Update(ctx, tampered(deny), client.DryRunAll) })
 			}
@@ -106,7 +106,7 @@ func TestNamespaceAdmin_CannotBypassBaseline(t *testing.T) {
 						Spec: networkingv1.NetworkPolicySpec{Ingress: []networkingv1.NetworkPolicyIngressRule{{}}},
 					}
 					err := mallory.Create(t.Context(), open)
-					if guarded {
+					if isGuarded {
 						testutil.Must(t, testutil.CheckForbidden(err, "are reserved for the operator; choose another name and remove the label"))
 						continue
 					}
@@ -145,7 +145,7 @@ func TestNamespaceAdmin_CannotBypassBaseline(t *testing.T) {
 					ObjectMeta: metav1.ObjectMeta{Namespace: namespace.Name, Name: binding.Name, Labels: binding.Labels},
 					RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "admin"}, Subjects: []rbacv1.Subject{userSubject("mallory-friend")},
 				}
-				if guarded {
+				if isGuarded {
 					testutil.Must(t, testutil.CheckForbidden(mallory.Delete(t.Context(), binding), "only the operator and exempt subjects may change or delete the objects that the operator manages"))
 					return
 				}
@@ -160,13 +160,13 @@ func TestNamespaceAdmin_CannotBypassBaseline(t *testing.T) {
 					if err := env.Admin.Get(ctx, client.ObjectKeyFromObject(binding), current); err != nil {
 						return err
 					}
-					return testutil.CheckEqual("the role", binding.RoleRef, current.RoleRef)
+					return testutil.CheckEqual("the role", current.RoleRef, binding.RoleRef)
 				})
 			})
-			t.Run("replace the default-deny policy", func(t *testing.T) { testReplacingDefaultDeny(t, mallory, namespace.Name, baseline, guarded) })
+			t.Run("replace the default-deny policy", func(t *testing.T) { testReplacingDefaultDeny(t, mallory, namespace.Name, baseline, isGuarded) })
 			// Last, because without a guard it is contested for a while.
-			for _, object := range managedObjects(t, namespace.Name) {
-				testTampering(t, mallory, object, guarded)
+			for _, object := range waitForManagedObjects(t, namespace.Name) {
+				testTampering(t, mallory, object, isGuarded)
 			}
 		})
 	}
@@ -175,9 +175,9 @@ func TestNamespaceAdmin_CannotBypassBaseline(t *testing.T) {
 // testReplacingDefaultDeny deletes the default-deny policy and creates one of the same name
 // that allows everything. The operator reverts a policy with its labels. A policy without
 // them is a foreign one, which the operator reports as a conflict.
-func testReplacingDefaultDeny(t *testing.T, mallory client.Client, namespace string, baseline *v1alpha1.SecurityBaseline, guarded bool) {
+func testReplacingDefaultDeny(t *testing.T, mallory client.Client, namespace string, baseline *v1alpha1.SecurityBaseline, isGuarded bool) {
 	deny := env.WaitForPolicy(t, namespace, "default-deny")
-	if guarded {
+	if isGuarded {
 		testutil.Must(t, testutil.CheckForbidden(mallory.Delete(t.Context(), deny), "only the operator and exempt subjects may change or delete the objects that the operator manages"))
 		return
 	}
@@ -205,7 +205,7 @@ func testReplacingDefaultDeny(t *testing.T, mallory client.Client, namespace str
 
 // testTampering tries to change, unlabel, relabel and delete an object. Either the API server
 // denies it, or the operator reverts it.
-func testTampering(t *testing.T, mallory client.Client, object client.Object, guarded bool) {
+func testTampering(t *testing.T, mallory client.Client, object client.Object, isGuarded bool) {
 	t.Helper()
 	waitForReverted := func(t *testing.T) {
 		t.Helper()
@@ -242,7 +242,7 @@ func testTampering(t *testing.T, mallory client.Client, object client.Object, gu
 			if err != nil && !apierrors.IsForbidden(err) {
 				t.Fatal(err)
 			}
-			if guarded && err == nil {
+			if isGuarded && err == nil {
 				t.Error("got no error, want Forbidden")
 			}
 			waitForReverted(t)

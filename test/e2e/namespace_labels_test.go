@@ -40,7 +40,7 @@ func TestNamespaceLabels_StricterLevelStaysWithItsOwner(t *testing.T) {
 			}
 			return nil
 		})
-		testutil.Equal(t, "the level", "restricted", namespace.Labels[enforceLabel])
+		testutil.Equal(t, "the level", namespace.Labels[enforceLabel], "restricted")
 		if ownership.OwnedLabels(namespace).Has(enforceLabel) {
 			t.Errorf("the operator's labels: got %s among them, want it to stay with its owner", enforceLabel)
 		}
@@ -60,7 +60,7 @@ func TestNamespaceLabels_OtherControlsAppliedWhenTakeoverIsDenied(t *testing.T) 
 	spec.PodSecurity = &v1alpha1.PodSecurity{Enforce: "baseline"}
 	baseline := env.NewBaseline(t, "b", spec)
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	denyOperatorWritesTo(t, namespace.Name, admissionregistrationv1.Update, "namespaces")
+	denyOperatorWritesAndWait(t, namespace.Name, admissionregistrationv1.Update, "namespaces")
 	update(t, namespace, func(n *corev1.Namespace) {
 		metav1.SetMetaDataAnnotation(&n.ObjectMeta, v1alpha1.CreationLabelsAnnotation, enforceLabel)
 	})
@@ -105,9 +105,9 @@ func TestNamespaceLabels_SetAtCreationRemovedWithBaseline(t *testing.T) {
 	testutil.Must(t, env.Admin.Delete(t.Context(), baseline))
 	env.WaitForNotFound(t, "", baseline.Name, baseline)
 	waitForObject(t, "", namespace.Name, namespace, func(n *corev1.Namespace) error {
-		return testutil.CheckEqual("labels", map[string]string{
+		return testutil.CheckEqual("labels", n.Labels, map[string]string{
 			"test": testutil.Name(t), corev1.LabelMetadataName: namespace.Name, "pod-security.kubernetes.io/warn": "restricted", "team": "a",
-		}, n.Labels)
+		})
 	})
 }
 
@@ -118,7 +118,8 @@ func TestWaitForDefaultDeny_NeverDeniesPodsInExistingNamespace(t *testing.T) {
 	namespace := env.NewNamespace(t, "a", nil)
 	env.WaitForServiceAccount(t, namespace.Name)
 	ctx, cancel := context.WithCancel(t.Context())
-	failed, name := make(chan error, 1), namespace.Name
+	failed := make(chan error, 1)
+	name := namespace.Name
 	go func() {
 		defer close(failed)
 		for ctx.Err() == nil {

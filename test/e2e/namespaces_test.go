@@ -20,7 +20,7 @@ import (
 func waitForNothingManaged(t *testing.T, namespace string) {
 	t.Helper()
 	testutil.WaitFor(t, func(context.Context) error {
-		return testutil.CheckEqual("what the operator manages", map[string]any{}, managedParts(t, namespace))
+		return testutil.CheckEqual("what the operator manages", managedParts(t, namespace), map[string]any{})
 	})
 	env.WaitForNotFound(t, namespace, v1alpha1.ReportName, &v1alpha1.BaselineReport{})
 }
@@ -51,10 +51,10 @@ func TestNamespaces_ManagedObjectsRemovedWhenNoLongerSelected(t *testing.T) {
 
 	update(t, namespace, func(n *corev1.Namespace) { n.Labels["test"] = "none" })
 	waitForNothingManaged(t, namespace.Name)
-	testutil.Equal(t, "the foreign policy", foreign, waitForObject(t, namespace.Name, "foreign", &networkingv1.NetworkPolicy{}))
+	testutil.Equal(t, "the foreign policy", waitForObject(t, namespace.Name, "foreign", &networkingv1.NetworkPolicy{}), foreign)
 	waitForObject(t, namespace.Name, "foreign", &rbacv1.RoleBinding{})
 	waitForObject(t, "", namespace.Name, namespace)
-	testutil.Equal(t, "the owner's label", "team-a", namespace.Labels["example.com/owner"])
+	testutil.Equal(t, "the owner's label", namespace.Labels["example.com/owner"], "team-a")
 
 	update(t, namespace, func(n *corev1.Namespace) { n.Labels["test"] = testutil.Name(t) })
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
@@ -63,7 +63,8 @@ func TestNamespaces_ManagedObjectsRemovedWhenNoLongerSelected(t *testing.T) {
 
 func TestNamespaces_NotGovernedWhenExcluded(t *testing.T) {
 	t.Parallel()
-	excluded, governed := env.NewNamespace(t, "excluded", nil), env.NewNamespace(t, "governed", nil)
+	excluded := env.NewNamespace(t, "excluded", nil)
+	governed := env.NewNamespace(t, "governed", nil)
 	spec := defaultSpec()
 	spec.ExcludeNamespaces = []string{excluded.Name}
 	baseline := env.NewBaseline(t, "all", spec)
@@ -107,5 +108,5 @@ func TestNamespaces_ForeignOperatorLabelsKept(t *testing.T) {
 	baseline := env.NewBaseline(t, "all", defaultSpec())
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 	waitForObject(t, "", namespace.Name, namespace)
-	testutil.Equal(t, "the owner's label", "x", namespace.Labels[v1alpha1.BaselineLabel])
+	testutil.Equal(t, "the owner's label", namespace.Labels[v1alpha1.BaselineLabel], "x")
 }

@@ -177,7 +177,7 @@ func TestNewNamespaces_LabelsAtCreation(t *testing.T) {
 				name = test.namespace
 			}
 			labels := labelsAtCreationIn(t, baseline, name, test.stated)
-			testutil.Equal(t, "labels", test.want, labels)
+			testutil.Equal(t, "labels", labels, test.want)
 		})
 	}
 	t.Run("a protected namespace", func(t *testing.T) {
@@ -185,7 +185,7 @@ func TestNewNamespaces_LabelsAtCreation(t *testing.T) {
 		testutil.Must(t, env.Admin.Get(t.Context(), client.ObjectKey{Name: "kube-public"}, namespace))
 		namespace.ObjectMeta = metav1.ObjectMeta{Name: "kube-public-2"}
 		testutil.Must(t, env.Admin.Create(t.Context(), namespace, client.DryRunAll))
-		testutil.Equal(t, "labels", map[string]string{corev1.LabelMetadataName: "kube-public-2"}, namespace.Labels)
+		testutil.Equal(t, "labels", namespace.Labels, map[string]string{corev1.LabelMetadataName: "kube-public-2"})
 	})
 }
 
@@ -211,12 +211,12 @@ func TestNewNamespaces_LabeledDespiteForgedNameLabel(t *testing.T) {
 		namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: testutil.Name(t) + "-", Labels: testutil.Labels(t)}}
 		namespace.Labels[corev1.LabelMetadataName] = forged
 		testutil.Must(t, env.Admin.Create(t.Context(), namespace, client.DryRunAll))
-		testutil.Equal(t, "the level with the name label "+forged, "baseline", namespace.Labels[enforceLabel])
+		testutil.Equal(t, "the level with the name label "+forged, namespace.Labels[enforceLabel], "baseline")
 	}
 	named := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: testutil.Name(t) + "-named", Labels: testutil.Labels(t)}}
 	named.Labels[corev1.LabelMetadataName] = "kube-system"
 	testutil.Must(t, env.Admin.Create(t.Context(), named, client.DryRunAll))
-	testutil.Equal(t, "the level of a named namespace", "baseline", named.Labels[enforceLabel])
+	testutil.Equal(t, "the level of a named namespace", named.Labels[enforceLabel], "baseline")
 }
 
 // TestNewNamespaces_RejectedWhenLabelingIsTooExpensive has more labels than the policy can read
@@ -265,19 +265,20 @@ func TestNewNamespaces_LabeledByGoverningBaseline(t *testing.T) {
 		b.Spec.NamespaceSelector.MatchExpressions = []v1alpha1.LabelSelectorRequirement{{Key: "lab", Operator: metav1.LabelSelectorOpNotIn, Values: []string{"no"}}}
 	})
 	testutil.WaitFor(t, func(context.Context) error {
-		both, only := labelsAtCreation(t, testutil.Name(t)+"-a", nil), labelsAtCreation(t, testutil.Name(t)+"-a", map[string]string{"lab": "no"})
+		both := labelsAtCreation(t, testutil.Name(t)+"-a", nil)
+		only := labelsAtCreation(t, testutil.Name(t)+"-a", map[string]string{"lab": "no"})
 		if both[enforceLabel] != "baseline" || both["podsecurity.securitybaseline.io/baseline"] != high.Name || both["images.securitybaseline.io/baseline"] != low.Name ||
 			only[enforceLabel] != "restricted" || only["podsecurity.securitybaseline.io/baseline"] != low.Name {
 			return fmt.Errorf("labels at creation: got %v and %v, want the levels baseline of %s and restricted of %s", both, only, high.Name, low.Name)
 		}
 		return nil
 	})
-	testutil.Equal(t, "the level of each of 20 namespaces", "baseline", func() string {
+	testutil.Equal(t, "the level of each of 20 namespaces", func() string {
 		for range 20 {
 			if level := labelsAtCreation(t, testutil.Name(t)+"-a", nil)[enforceLabel]; level != "baseline" {
 				return level
 			}
 		}
 		return "baseline"
-	}())
+	}(), "baseline")
 }

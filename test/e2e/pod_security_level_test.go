@@ -97,8 +97,8 @@ func TestPodSecurityLevel_RaisedWhenRunningPodsMeetIt(t *testing.T) {
 	const reasons = "host namespaces, privileged, allowPrivilegeEscalation != false, unrestricted capabilities, runAsNonRoot != true, seccompProfile"
 	control := env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlPodSecurity,
 		testutil.InState(v1alpha1.StateViolating), hasPodViolations("restricted:latest", reasons), reachedLevel(""))
-	testutil.Equal(t, "the message", fmt.Sprintf("running pods violate restricted:latest: %s: %s; until they are gone, the enforce label stays as it is",
-		control.PodSecurity.Violations[0].Pods, control.PodSecurity.Violations[0].Reasons), control.Message)
+	testutil.Equal(t, "the message", control.Message, fmt.Sprintf("running pods violate restricted:latest: %s: %s; until they are gone, the enforce label stays as it is",
+		control.PodSecurity.Violations[0].Pods, control.PodSecurity.Violations[0].Reasons))
 	waitForLevels(t, clean.Name, "restricted", "restricted", "restricted")
 	env.WaitForStatus(t, baseline, func(status v1alpha1.SecurityBaselineStatus) error {
 		want := v1alpha1.NamespaceCounts{Governed: 2, StateCounts: v1alpha1.StateCounts{Compliant: 1, Violating: 1}}
@@ -123,7 +123,7 @@ func TestPodSecurityLevel_RaisedWhenRunningPodsMeetIt(t *testing.T) {
 	updatePodSpec(t, deployment, restrictedPod())
 	waitForLevels(t, namespace.Name, "restricted", "restricted", "restricted")
 	current := env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant, testutil.HasDrifts(1)) // the lowered label
-	testutil.Equal(t, "violations", 0, len(current.Controls[0].PodSecurity.Violations))
+	testutil.Equal(t, "violations", len(current.Controls[0].PodSecurity.Violations), 0)
 
 	// The operator keeps the level when a pod violates it, which was created while a client
 	// had removed the label.
@@ -181,9 +181,9 @@ func TestPodSecurityLevel_NotRaisedDuringDeploymentRollout(t *testing.T) {
 		}
 		return nil
 	})
-	testutil.Equal(t, "the level that was reached", "", control.PodSecurity.Enforced)
-	testutil.Equal(t, "the state", v1alpha1.StateViolating, control.State)
-	testutil.Equal(t, "the message", "it is unknown whether all running pods meet restricted:latest: Deployment/web is being rolled out", control.Message)
+	testutil.Equal(t, "the level that was reached", control.PodSecurity.Enforced, "")
+	testutil.Equal(t, "the state", control.State, v1alpha1.StateViolating)
+	testutil.Equal(t, "the message", control.Message, "it is unknown whether all running pods meet restricted:latest: Deployment/web is being rolled out")
 	waitForLevels(t, namespace.Name, "", "restricted", "restricted")
 	neverLevel(t, namespace.Name, "")
 
@@ -230,7 +230,8 @@ func TestPodSecurityLevel_ViolatingPodsAreReported(t *testing.T) {
 	testutil.Must(t, env.Admin.Delete(t.Context(), baseline))
 	env.WaitForNotFound(t, namespace.Name, v1alpha1.ReportName, &v1alpha1.BaselineReport{})
 	update(t, namespace, func(n *corev1.Namespace) {
-		n.Labels[podsecurityapi.EnforceLevelLabel], n.Labels[podsecurityapi.EnforceVersionLabel] = "restricted", "v1.24"
+		n.Labels[podsecurityapi.EnforceLevelLabel] = "restricted"
+		n.Labels[podsecurityapi.EnforceVersionLabel] = "v1.24"
 	})
 	second := env.NewBaseline(t, "again", v1alpha1.SecurityBaselineSpec{PodSecurity: &v1alpha1.PodSecurity{Enforce: "baseline"}})
 	env.WaitForControl(t, namespace.Name, second, v1alpha1.ControlPodSecurity,
@@ -258,7 +259,7 @@ func TestPodSecurityLevel_ReportsTruncatedAnswer(t *testing.T) {
 		if named := len(control.PodSecurity.Violations); named < 10 || named >= 64 {
 			return fmt.Errorf("violations: got %d, want at least 10 and fewer than 64", named)
 		}
-		return testutil.CheckEqual("incomplete", "the API server's answer was too long and is cut", control.PodSecurity.Incomplete)
+		return testutil.CheckEqual("incomplete", control.PodSecurity.Incomplete, "the API server's answer was too long and is cut")
 	})
 }
 
@@ -289,7 +290,10 @@ func violatingPod(kind int) corev1.PodSpec {
 
 func TestPodSecurityLevel_StricterLevelIsKept(t *testing.T) {
 	t.Parallel()
-	const enforce, version = "pod-security.kubernetes.io/enforce", "pod-security.kubernetes.io/enforce-version"
+	const (
+		enforce = "pod-security.kubernetes.io/enforce"
+		version = "pod-security.kubernetes.io/enforce-version"
+	)
 	namespace := env.NewNamespace(t, "a", map[string]string{enforce: "restricted"})
 	baseline := env.NewBaseline(t, "all", v1alpha1.SecurityBaselineSpec{
 		PodSecurity: &v1alpha1.PodSecurity{Enforce: "baseline", Version: "v1.30"},
@@ -301,7 +305,7 @@ func TestPodSecurityLevel_StricterLevelIsKept(t *testing.T) {
 
 	current := env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 	waitForLevel(t, "restricted", "")
-	testutil.Equal(t, "findings", []string{"enforce: the namespace keeps restricted, which is stricter than the required level baseline"}, current.Controls[0].Findings)
+	testutil.Equal(t, "findings", current.Controls[0].Findings, []string{"enforce: the namespace keeps restricted, which is stricter than the required level baseline"})
 
 	// Without the owner's level, the baseline's level applies.
 	update(t, namespace, func(n *corev1.Namespace) { delete(n.Labels, enforce) })

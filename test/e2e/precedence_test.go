@@ -66,7 +66,7 @@ func requireGoverningBaselines(t *testing.T, current *v1alpha1.BaselineReport, w
 	for _, control := range current.Controls {
 		got[control.Name] = control.Baseline
 	}
-	testutil.Equal(t, "who governs", want, got)
+	testutil.Equal(t, "who governs", got, want)
 }
 
 func TestPrecedence_OldestBaselineGovernsAtEqualPriority(t *testing.T) {
@@ -86,6 +86,6 @@ func TestPrecedence_OldestBaselineGovernsAtEqualPriority(t *testing.T) {
 	requireGoverningBaselines(t, current, map[v1alpha1.ControlName]string{"Network": older.Name})
 	env.WaitForStatus(t, younger, testutil.HasCondition(v1alpha1.ConditionReady, metav1.ConditionTrue, v1alpha1.ReasonNoNamespaceGoverned),
 		func(status v1alpha1.SecurityBaselineStatus) error {
-			return testutil.CheckEqual("counts", v1alpha1.NamespaceCounts{StateCounts: v1alpha1.StateCounts{Overridden: 1}}, status.Namespaces)
+			return testutil.CheckEqual("counts", status.Namespaces, v1alpha1.NamespaceCounts{StateCounts: v1alpha1.StateCounts{Overridden: 1}})
 		})
 }

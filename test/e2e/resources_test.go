@@ -52,8 +52,8 @@ func TestServiceAccounts_OnlyTokenFieldIsManaged(t *testing.T) {
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
 	requireOwnersFields := func(account *corev1.ServiceAccount) {
 		t.Helper()
-		testutil.Equal(t, "the owner's pull secrets", []corev1.LocalObjectReference{{Name: "registry"}}, account.ImagePullSecrets)
-		testutil.Equal(t, "the owner's label", "them", account.Labels["example.com/owner"])
+		testutil.Equal(t, "the owner's pull secrets", account.ImagePullSecrets, []corev1.LocalObjectReference{{Name: "registry"}})
+		testutil.Equal(t, "the owner's label", account.Labels["example.com/owner"], "them")
 	}
 	account := waitForDefaultServiceAccount(t, namespace.Name, isManagedWithoutToken)
 	requireOwnersFields(account)
@@ -63,9 +63,9 @@ func TestServiceAccounts_OnlyTokenFieldIsManaged(t *testing.T) {
 	requireOwnersFields(waitForDefaultServiceAccount(t, namespace.Name, isManagedWithoutToken))
 	env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlServiceAccounts, hasControlDrifts(1), testutil.InState(v1alpha1.StateCompliant))
 	current := env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant, testutil.HasDrifts(1))
-	testutil.Equal(t, "the object that drifted", "ServiceAccount/default", current.Drifts[0].Object)
-	testutil.Equal(t, "the field manager", "admin", current.Drifts[0].Manager)
-	testutil.Equal(t, "the fields", []v1alpha1.FieldDifference{{Path: "automountServiceAccountToken", Expected: "false", Actual: "true"}}, current.Drifts[0].Fields)
+	testutil.Equal(t, "the object that drifted", current.Drifts[0].Object, "ServiceAccount/default")
+	testutil.Equal(t, "the field manager", current.Drifts[0].Manager, "admin")
+	testutil.Equal(t, "the fields", current.Drifts[0].Fields, []v1alpha1.FieldDifference{{Path: "automountServiceAccountToken", Expected: "false", Actual: "true"}})
 
 	// Kubernetes creates a deleted one again, and the operator sets the field there too.
 	testutil.Must(t, env.Admin.Delete(t.Context(), account))
@@ -148,29 +148,30 @@ func TestResources_LimitRangeAndQuota(t *testing.T) {
 		if replaced.UID == quota.UID {
 			t.Error("UID of the quota: got the same, want another")
 		}
-		testutil.Equal(t, "scopes", []corev1.ResourceQuotaScope{corev1.ResourceQuotaScopeNotBestEffort}, replaced.Spec.Scopes)
+		testutil.Equal(t, "scopes", replaced.Spec.Scopes, []corev1.ResourceQuotaScope{corev1.ResourceQuotaScopeNotBestEffort})
 	})
 	t.Run("changes and deletions are reverted", func(t *testing.T) {
 		update(t, waitForObject(t, namespace.Name, "security-baseline-limits", &corev1.LimitRange{}), func(l *corev1.LimitRange) { l.Spec.Limits[0].Default = resourceList("memory", "1Gi") })
 		testutil.Must(t, env.Admin.Delete(t.Context(), waitForObject(t, namespace.Name, "security-baseline-quota", &corev1.ResourceQuota{})))
 		env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlResources, hasControlDrifts(2), testutil.InState(v1alpha1.StateCompliant))
-		testutil.Equal(t, "the default", "64Mi", waitForObject(t, namespace.Name, "security-baseline-limits", &corev1.LimitRange{}).Spec.Limits[0].Default.Memory().String())
-		testutil.Equal(t, "the quota", resourceList("pods", "5"), waitForObject(t, namespace.Name, "security-baseline-quota", &corev1.ResourceQuota{}).Spec.Hard)
+		testutil.Equal(t, "the default", waitForObject(t, namespace.Name, "security-baseline-limits", &corev1.LimitRange{}).Spec.Limits[0].Default.Memory().String(), "64Mi")
+		testutil.Equal(t, "the quota", waitForObject(t, namespace.Name, "security-baseline-quota", &corev1.ResourceQuota{}).Spec.Hard, resourceList("pods", "5"))
 	})
 	t.Run("a raised quota is reverted", func(t *testing.T) {
 		update(t, waitForObject(t, namespace.Name, "security-baseline-quota", &corev1.ResourceQuota{}), func(q *corev1.ResourceQuota) { q.Spec.Hard = resourceList("pods", "500") })
 		waitForObject(t, namespace.Name, "security-baseline-quota", &corev1.ResourceQuota{}, func(quota *corev1.ResourceQuota) error {
-			return testutil.CheckEqual("pods", "5", quota.Spec.Hard.Pods().String())
+			return testutil.CheckEqual("pods", quota.Spec.Hard.Pods().String(), "5")
 		})
 	})
 	t.Run("a foreign quota of the same name is kept", func(t *testing.T) {
 		foreign := env.NewNamespace(t, "foreign", map[string]string{"test": "no-one"})
 		quota := &corev1.ResourceQuota{Spec: corev1.ResourceQuotaSpec{Hard: resourceList("pods", "7")}}
-		quota.Namespace, quota.Name = foreign.Name, "security-baseline-quota"
+		quota.Namespace = foreign.Name
+		quota.Name = "security-baseline-quota"
 		testutil.Must(t, env.Admin.Create(t.Context(), quota))
 		update(t, foreign, func(n *corev1.Namespace) { n.Labels["test"] = testLabelOf(baseline) })
 		env.WaitForControl(t, foreign.Name, baseline, v1alpha1.ControlResources, testutil.InState(v1alpha1.StateConflict))
-		testutil.Equal(t, "the foreign quota", resourceList("pods", "7"), waitForObject(t, foreign.Name, quota.Name, &corev1.ResourceQuota{}).Spec.Hard)
+		testutil.Equal(t, "the foreign quota", waitForObject(t, foreign.Name, quota.Name, &corev1.ResourceQuota{}).Spec.Hard, resourceList("pods", "7"))
 		waitForObject(t, foreign.Name, "security-baseline-limits", &corev1.LimitRange{})
 	})
 	t.Run("objects that the baseline drops are removed", func(t *testing.T) {
@@ -180,7 +181,8 @@ func TestResources_LimitRangeAndQuota(t *testing.T) {
 		env.WaitForNotFound(t, namespace.Name, "security-baseline-quota", &corev1.ResourceQuota{})
 		waitForObject(t, namespace.Name, "security-baseline-limits", &corev1.LimitRange{})
 		update(t, baseline, func(b *v1alpha1.SecurityBaseline) {
-			b.Spec.Resources.LimitRange, b.Spec.Resources.Quota = nil, &v1alpha1.ResourceQuotaSpec{Hard: resourceList("pods", "5")}
+			b.Spec.Resources.LimitRange = nil
+			b.Spec.Resources.Quota = &v1alpha1.ResourceQuotaSpec{Hard: resourceList("pods", "5")}
 		})
 		env.WaitForNotFound(t, namespace.Name, "security-baseline-limits", &corev1.LimitRange{})
 		waitForObject(t, namespace.Name, "security-baseline-quota", &corev1.ResourceQuota{})
@@ -200,11 +202,11 @@ func TestAuditMode_WritesNoResourcesOrServiceAccounts(t *testing.T) {
 	spec := everyKindSpec()
 	baseline := env.NewBaseline(t, "b", inAuditMode(v1alpha1.SecurityBaselineSpec{ServiceAccounts: spec.ServiceAccounts, Resources: spec.Resources}))
 	account := env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlServiceAccounts, testutil.InState(v1alpha1.StateDrifted))
-	testutil.Equal(t, "the message", "Enforce would configure ServiceAccount/default", account.Message)
+	testutil.Equal(t, "the message", account.Message, "Enforce would configure ServiceAccount/default")
 	resources := env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlResources, testutil.InState(v1alpha1.StateDrifted))
-	testutil.Equal(t, "the changes", []v1alpha1.Change{
+	testutil.Equal(t, "the changes", resources.Changes, []v1alpha1.Change{
 		plannedChange("LimitRange/security-baseline-limits", v1alpha1.ChangeCreate), plannedChange("ResourceQuota/security-baseline-quota", v1alpha1.ChangeCreate),
-	}, resources.Changes)
+	})
 	live := waitForObject(t, namespace.Name, "default", &corev1.ServiceAccount{})
 	if live.AutomountServiceAccountToken != nil || len(live.Labels) > 0 {
 		t.Errorf("ServiceAccount default: got %+v, want no managed field or label", live)
@@ -213,6 +215,6 @@ func TestAuditMode_WritesNoResourcesOrServiceAccounts(t *testing.T) {
 	var limits corev1.LimitRangeList
 	testutil.Must(t, env.Admin.List(t.Context(), &quotas, client.InNamespace(namespace.Name)))
 	testutil.Must(t, env.Admin.List(t.Context(), &limits, client.InNamespace(namespace.Name)))
-	testutil.Equal(t, "quotas", 0, len(quotas.Items))
-	testutil.Equal(t, "limit ranges", 0, len(limits.Items))
+	testutil.Equal(t, "quotas", len(quotas.Items), 0)
+	testutil.Equal(t, "limit ranges", len(limits.Items), 0)
 }

@@ -31,7 +31,7 @@ func TestRoleBindings_BindUserFacingRolesByDefault(t *testing.T) {
 	}
 	env.WaitForReport(t, namespace.Name, env.NewBaseline(t, "all", spec), v1alpha1.StateCompliant)
 	for _, role := range []string{"view", "edit", "admin"} {
-		testutil.Equal(t, "the role", role, waitForObject(t, namespace.Name, "security-baseline-"+role, &rbacv1.RoleBinding{}).RoleRef.Name)
+		testutil.Equal(t, "the role", waitForObject(t, namespace.Name, "security-baseline-"+role, &rbacv1.RoleBinding{}).RoleRef.Name, role)
 	}
 }
 
@@ -58,8 +58,8 @@ func TestRoleBindings_FailUntilOperatorMayBindRole(t *testing.T) {
 	missing := fmt.Sprintf("RoleBinding/security-baseline-missing: ClusterRole %q does not exist; create it, or correct roleRef", role.Name+"-missing")
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateFailed, func(current *v1alpha1.BaselineReport) error {
 		return errors.Join(
-			testutil.CheckEqual("the message", sentence+"\n"+missing, current.Controls[2].Message),
-			testutil.CheckEqual("the state of Network", v1alpha1.StateCompliant, testutil.StateOf(current, v1alpha1.ControlNetwork)))
+			testutil.CheckEqual("the message", current.Controls[2].Message, sentence+"\n"+missing),
+			testutil.CheckEqual("the state of Network", testutil.StateOf(current, v1alpha1.ControlNetwork), v1alpha1.StateCompliant))
 	})
 	env.WaitForStatus(t, baseline,
 		testutil.HasCondition(v1alpha1.ConditionReady, metav1.ConditionFalse, v1alpha1.ReasonWriteRejected),
@@ -97,7 +97,7 @@ func TestRoleBindings_ReplacedWithoutGapWhenRoleChanges(t *testing.T) {
 	update(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.RBAC.RoleBindings[0].RoleRef.Name = "view" })
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant, testutil.HasDrifts(0))
 	binding := waitForObject(t, namespace.Name, "security-baseline-developers", &rbacv1.RoleBinding{})
-	testutil.Equal(t, "the role", "view", binding.RoleRef.Name)
+	testutil.Equal(t, "the role", binding.RoleRef.Name, "view")
 
 	granting := sets.New[string]()
 	for _, event := range events() {
@@ -114,7 +114,7 @@ func TestRoleBindings_ReplacedWithoutGapWhenRoleChanges(t *testing.T) {
 			t.Error("RoleBindings with subjects: got none for a moment, want at least one all the time")
 		}
 	}
-	testutil.Equal(t, "bindings in the end", []string{"security-baseline-developers"}, sets.List(granting))
+	testutil.Equal(t, "bindings in the end", sets.List(granting), []string{"security-baseline-developers"})
 }
 
 func TestRoleBindings_KeptWhenNewRoleIsForbidden(t *testing.T) {
@@ -127,7 +127,7 @@ func TestRoleBindings_KeptWhenNewRoleIsForbidden(t *testing.T) {
 		return hasMessage(`may not bind ClusterRole "system:node"`)(&current.Controls[2])
 	})
 	binding := waitForObject(t, namespace.Name, "security-baseline-developers", &rbacv1.RoleBinding{})
-	testutil.Equal(t, "the role", "edit", binding.RoleRef.Name)
+	testutil.Equal(t, "the role", binding.RoleRef.Name, "edit")
 }
 
 func TestRoleBindings_ConflictWhenBindingHasFinalizer(t *testing.T) {
@@ -140,18 +140,18 @@ func TestRoleBindings_ConflictWhenBindingHasFinalizer(t *testing.T) {
 	events := recordEvents(t, namespace.Name, &rbacv1.RoleBindingList{})
 	update(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.RBAC.RoleBindings[0].RoleRef.Name = "view" })
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateConflict, func(current *v1alpha1.BaselineReport) error {
-		return testutil.CheckEqual("the message", "RoleBinding/security-baseline-developers grants another role and cannot be replaced while it has the finalizers "+
-			"[example.com/hold]; remove them", current.Controls[2].Message)
+		return testutil.CheckEqual("the message", current.Controls[2].Message, "RoleBinding/security-baseline-developers grants another role and cannot be replaced while it has the finalizers "+
+			"[example.com/hold]; remove them")
 	})
 	names := sets.New[string]()
 	for _, event := range events() {
 		names.Insert(string(event.Type) + " " + event.Object.(client.Object).GetName())
 	}
 	// A watch begins with the existing objects.
-	testutil.Equal(t, "events", []string{"ADDED marker", "ADDED security-baseline-developers"}, sets.List(names))
+	testutil.Equal(t, "events", sets.List(names), []string{"ADDED marker", "ADDED security-baseline-developers"})
 	update(t, binding, func(b *rbacv1.RoleBinding) { b.Finalizers = nil })
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	testutil.Equal(t, "the role", "view", waitForObject(t, namespace.Name, binding.Name, &rbacv1.RoleBinding{}).RoleRef.Name)
+	testutil.Equal(t, "the role", waitForObject(t, namespace.Name, binding.Name, &rbacv1.RoleBinding{}).RoleRef.Name, "view")
 }
 
 func TestRoleBindings_ConflictWhenStandInIsForeign(t *testing.T) {
@@ -166,12 +166,12 @@ func TestRoleBindings_ConflictWhenStandInIsForeign(t *testing.T) {
 	env.Create(t, foreign)
 	update(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.RBAC.RoleBindings[0].RoleRef.Name = "view" })
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateConflict, func(current *v1alpha1.BaselineReport) error {
-		return testutil.CheckEqual("the message", "RoleBinding/security-baseline-developers grants another role and cannot be replaced while "+
-			"the RoleBinding security-baseline-developers:stand-in exists; delete that one", current.Controls[2].Message)
+		return testutil.CheckEqual("the message", current.Controls[2].Message, "RoleBinding/security-baseline-developers grants another role and cannot be replaced while "+
+			"the RoleBinding security-baseline-developers:stand-in exists; delete that one")
 	})
 	testutil.Must(t, env.Admin.Delete(t.Context(), foreign))
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	testutil.Equal(t, "the role", "view", waitForObject(t, namespace.Name, "security-baseline-developers", &rbacv1.RoleBinding{}).RoleRef.Name)
+	testutil.Equal(t, "the role", waitForObject(t, namespace.Name, "security-baseline-developers", &rbacv1.RoleBinding{}).RoleRef.Name, "view")
 }
 
 func TestRoleBindings_ReplacementNotRetriedImmediatelyWhenDenied(t *testing.T) {
@@ -179,7 +179,7 @@ func TestRoleBindings_ReplacementNotRetriedImmediatelyWhenDenied(t *testing.T) {
 	namespace := env.NewNamespace(t, "a", nil)
 	baseline := env.NewBaseline(t, "all", defaultSpec())
 	env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateCompliant)
-	denyOperatorWrites(t, namespace.Name, admissionregistrationv1.Create)
+	denyOperatorWritesAndWait(t, namespace.Name, admissionregistrationv1.Create, "rolebindings")
 	update(t, baseline, func(b *v1alpha1.SecurityBaseline) { b.Spec.RBAC.RoleBindings[0].RoleRef.Name = "view" })
 	current := env.WaitForReport(t, namespace.Name, baseline, v1alpha1.StateFailed)
 	// The operator would write the report each time after it asked the API server.
@@ -188,9 +188,9 @@ func TestRoleBindings_ReplacementNotRetriedImmediatelyWhenDenied(t *testing.T) {
 		if err := env.Admin.Get(ctx, client.ObjectKeyFromObject(current), later); err != nil {
 			return err
 		}
-		return testutil.CheckEqual("the report's version", current.ResourceVersion, later.ResourceVersion)
+		return testutil.CheckEqual("the report's version", later.ResourceVersion, current.ResourceVersion)
 	})
-	testutil.Equal(t, "the role", "edit", waitForObject(t, namespace.Name, "security-baseline-developers", &rbacv1.RoleBinding{}).RoleRef.Name)
+	testutil.Equal(t, "the role", waitForObject(t, namespace.Name, "security-baseline-developers", &rbacv1.RoleBinding{}).RoleRef.Name, "edit")
 }
 
 func TestRoleBindings_RevertedWhenReplacedWithAnotherRole(t *testing.T) {
@@ -268,7 +268,7 @@ func TestRoleBindings_EscalatingForeignBindingsAreFindings(t *testing.T) {
 	baseline := env.NewBaseline(t, "b", defaultSpec())
 	want := []string{"RoleBinding/binder is not managed by the operator and grants bind and escalate to User jane through Role binder; check whether they need it"}
 	env.WaitForControl(t, namespace.Name, baseline, v1alpha1.ControlRBAC, testutil.InState(v1alpha1.StateCompliant), func(control *v1alpha1.ControlReport) error {
-		return testutil.CheckEqual("findings", want, control.Findings)
+		return testutil.CheckEqual("findings", control.Findings, want)
 	})
 
 	update(t, role, func(r *rbacv1.Role) { r.Rules[0].Verbs = []string{"get"} })

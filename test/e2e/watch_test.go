@@ -66,7 +66,8 @@ func countReverts(watcher watch.Interface, enough chan<- struct{}) (reverts int,
 		case isClosed(deny) != nil && opened.IsZero():
 			opened = time.Now()
 		case isClosed(deny) == nil && !opened.IsZero():
-			longest, opened = max(longest, time.Since(opened)), time.Time{}
+			longest = max(longest, time.Since(opened))
+			opened = time.Time{}
 			if reverts++; reverts == minReverts {
 				close(enough)
 			}

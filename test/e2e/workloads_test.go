@@ -47,7 +47,8 @@ func TestWorkloads_RequiredSettings(t *testing.T) {
 	env.WaitForReady(t, baseline)
 	env.WaitForServiceAccount(t, namespace.Name)
 	account := &corev1.ServiceAccount{}
-	account.Namespace, account.Name = namespace.Name, "app"
+	account.Namespace = namespace.Name
+	account.Name = "app"
 	testutil.Must(t, env.Admin.Create(t.Context(), account))
 	waitForForbidden(t, func(ctx context.Context) error {
 		return dryRunCreate(ctx, env.Admin, newPodWithImage(namespace.Name, "example.com/app"))
@@ -55,8 +56,14 @@ func TestWorkloads_RequiredSettings(t *testing.T) {
 		"container app lacks a cpu request, a memory request, a memory limit; add them under resources: rule workloads.requireLimits of SecurityBaseline "+
 			baseline.Name+"; contact #platform")
 
-	const cpuRequest, memoryRequest, memoryLimit = "a cpu request", "a memory request", "a memory limit"
-	const writable, defaultAccount = "container app has a writable root filesystem", "the pod runs as the ServiceAccount default"
+	const (
+		cpuRequest    = "a cpu request"
+		memoryRequest = "a memory request"
+		memoryLimit   = "a memory limit"
+
+		writable       = "container app has a writable root filesystem"
+		defaultAccount = "the pod runs as the ServiceAccount default"
+	)
 	for _, test := range []struct {
 		name   string
 		change func(*corev1.PodSpec)
@@ -85,7 +92,8 @@ func TestWorkloads_RequiredSettings(t *testing.T) {
 		}},
 		{name: "an init container that states nothing", want: "container setup lacks", change: func(p *corev1.PodSpec) {
 			setup := p.Containers[0]
-			setup.Name, setup.Resources = "setup", corev1.ResourceRequirements{}
+			setup.Name = "setup"
+			setup.Resources = corev1.ResourceRequirements{}
 			p.InitContainers = []corev1.Container{setup}
 		}},
 		{name: "stated for the pod as a whole", change: func(p *corev1.PodSpec) {

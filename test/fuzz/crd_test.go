@@ -73,7 +73,8 @@ func admit(object map[string]any) (*unstructured.Unstructured, error) {
 	if err != nil {
 		return nil, err
 	}
-	apiVersion, kind := u.GetAPIVersion(), u.GetKind()
+	apiVersion := u.GetAPIVersion()
+	kind := u.GetKind()
 	pruning.Prune(u.Object, d.structural, true)
 	defaulting.PruneNonNullableNullsWithoutDefaults(u.Object, d.structural)
 	if err := objectmeta.Coerce(nil, u.Object, d.structural, false, false); err != nil {

@@ -47,7 +47,8 @@ func fillNamespace(namespace *controls.Namespace, c randfill.Continue) {
 	}
 	namespace.RoleRules = map[rbacv1.RoleRef][]rbacv1.PolicyRule{}
 	for range c.Intn(3) {
-		role, all := rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: pick(c, names)}, []string{rbacv1.ResourceAll}
+		role := rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: pick(c, names)}
+		all := []string{rbacv1.ResourceAll}
 		namespace.RoleRules[role] = []rbacv1.PolicyRule{{
 			APIGroups: pick(c, [][]string{all, {""}, {rbacv1.GroupName}}), Resources: pick(c, [][]string{all, {"roles", "users"}}), Verbs: pick(c, [][]string{all, {"bind"}, {"get"}}),
 		}}

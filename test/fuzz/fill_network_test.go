@@ -15,7 +15,8 @@ func fillNetwork(network *v1alpha1.Network, c randfill.Continue) {
 	network.Policies = distinct(network.Policies, func(p *v1alpha1.NamedNetworkPolicy) string { return p.Name })
 	network.DefaultDeny = pickSome(c, 3, []v1alpha1.Direction{v1alpha1.DirectionIngress, v1alpha1.DirectionEgress})
 	if len(network.DefaultDeny) == 0 {
-		network.WaitForDefaultDeny, network.Allow = false, nil
+		network.WaitForDefaultDeny = false
+		network.Allow = nil
 		if len(network.Policies) == 0 {
 			network.DefaultDeny = []v1alpha1.Direction{v1alpha1.DirectionIngress}
 		}
@@ -48,7 +49,8 @@ func fillPeer(peer *v1alpha1.NetworkPolicyPeer, c randfill.Continue) {
 		return
 	}
 	if peer.IPBlock != nil {
-		peer.PodSelector, peer.NamespaceSelector = nil, nil
+		peer.PodSelector = nil
+		peer.NamespaceSelector = nil
 	} else if peer.PodSelector == nil {
 		peer.NamespaceSelector = &v1alpha1.LabelSelector{}
 	}
@@ -84,6 +86,7 @@ func fillPort(port *v1alpha1.NetworkPolicyPort, c randfill.Continue) {
 		port.Port = new(intstr.FromInt32(1 + c.Int31n(65535)))
 	case 3:
 		first := 1 + c.Int31n(65535)
-		port.Port, port.EndPort = new(intstr.FromInt32(first)), new(first+c.Int31n(65536-first))
+		port.Port = new(intstr.FromInt32(first))
+		port.EndPort = new(first + c.Int31n(65536-first))
 	}
 }

@@ -34,9 +34,12 @@ func fillRoleRef(role *v1alpha1.RoleRef, c randfill.Continue) {
 }
 
 func fillSubject(subject *v1alpha1.Subject, c randfill.Continue) {
-	subject.Kind, subject.Name = pick(c, []string{rbacv1.UserKind, rbacv1.GroupKind}), pick(c, subjectNames)
+	subject.Kind = pick(c, []string{rbacv1.UserKind, rbacv1.GroupKind})
+	subject.Name = pick(c, subjectNames)
 	if c.Bool() {
-		subject.Kind, subject.Name, subject.Namespace = rbacv1.ServiceAccountKind, pick(c, names), pick(c, namespaces)
+		subject.Kind = rbacv1.ServiceAccountKind
+		subject.Name = pick(c, names)
+		subject.Namespace = pick(c, namespaces)
 	}
 	if c.Bool() {
 		subject.APIGroup = new(rbacv1.GroupName)

@@ -50,13 +50,16 @@ func fillQuota(quota *v1alpha1.ResourceQuotaSpec, c randfill.Continue) {
 	of := quotaResources
 	switch c.Intn(3) {
 	case 0:
-		quota.Scopes, of = pickSome(c, 2, scopes), podQuotaResources
+		quota.Scopes = pickSome(c, 2, scopes)
+		of = podQuotaResources
 	case 1:
-		quota.ScopeSelector, of = &v1alpha1.ScopeSelector{}, podQuotaResources
+		quota.ScopeSelector = &v1alpha1.ScopeSelector{}
+		of = podQuotaResources
 		for range c.Intn(3) {
 			requirement := v1alpha1.ScopedResourceSelectorRequirement{ScopeName: pick(c, scopes), Operator: corev1.ScopeSelectorOpExists}
 			if requirement.ScopeName == corev1.ResourceQuotaScopePriorityClass && c.Bool() {
-				requirement.Operator, requirement.Values = corev1.ScopeSelectorOpIn, []string{"high", pick(c, names)}
+				requirement.Operator = corev1.ScopeSelectorOpIn
+				requirement.Values = []string{"high", pick(c, names)}
 			}
 			if rarely(c) {
 				requirement.Operator = pick(c, []corev1.ScopeSelectorOperator{"In", "NotIn", "Exists", "DoesNotExist"})
@@ -80,7 +83,8 @@ func fillResources(resources *v1alpha1.Resources, c randfill.Continue) {
 	if resources.Quota == nil || c.Bool() {
 		return
 	}
-	half, one := resource.MustParse("500m"), resource.MustParse("1")
+	half := resource.MustParse("500m")
+	one := resource.MustParse("1")
 	resources.LimitRange = &v1alpha1.LimitRangeSpec{Limits: []v1alpha1.LimitRangeItem{{
 		Type: corev1.LimitTypeContainer, DefaultRequest: v1alpha1.LimitedResources{"cpu": half, "memory": half}, Default: v1alpha1.LimitedResources{"cpu": one, "memory": one},
 	}}}

@@ -86,7 +86,7 @@ func pickSome[T comparable](c randfill.Continue, most int, of []T) []T {
 	return picked
 }
 
-// distinct returns the list without elements whose name occurs before.
+// distinct returns the list with only the first element of each name.
 func distinct[T any](list []T, name func(*T) string) []T {
 	seen := sets.New[string]()
 	return slices.DeleteFunc(list, func(one T) bool {

@@ -76,7 +76,8 @@ func evaluateImagesPolicy(t *testing.T, image string, baseline *unstructured.Uns
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: "a", Namespace: "a"}, Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "app", Image: image}}},
 	}
-	pods, kind := corev1.SchemeGroupVersion.WithResource("pods"), corev1.SchemeGroupVersion.WithKind("Pod")
+	pods := corev1.SchemeGroupVersion.WithResource("pods")
+	kind := corev1.SchemeGroupVersion.WithKind("Pod")
 	attributes := &admission.VersionedAttributes{
 		Attributes: admission.NewAttributesRecord(pod, nil, kind, pod.Namespace, pod.Name, pods, "", admission.Create,
 			&metav1.CreateOptions{}, false, &user.DefaultInfo{Name: "alice"}),
@@ -89,7 +90,7 @@ func evaluateImagesPolicy(t *testing.T, image string, baseline *unstructured.Uns
 		}
 	}
 	if len(result.Decisions) != 3 {
-		t.Fatalf("got decisions %v, want 3", result.Decisions)
+		t.Fatalf("got %d decisions, want 3: %v", len(result.Decisions), result.Decisions)
 	}
 	return result.Decisions
 }
@@ -142,7 +143,8 @@ func FuzzImages(f *testing.F) {
 		if image != strings.TrimSpace(image) || image == "" || !utf8.ValidString(image) {
 			t.Skip("Kubernetes rejects the image")
 		}
-		images, registries := v1alpha1.Images{RequireDigest: requireDigest}, strings.Fields(allow)
+		images := v1alpha1.Images{RequireDigest: requireDigest}
+		registries := strings.Fields(allow)
 		images.AllowedRegistries = registries
 		object, _ := mixedBaseline(t, fmt.Appendf(nil, baselineTemplate, ""), nil)
 		var err error

@@ -69,8 +69,8 @@ var edgeCases = map[string][]string{
 	},
 }
 
-// samples returns the baselines in config/samples, by name.
-func samples(tb testing.TB) map[string][]byte {
+// readSamples returns the baselines in config/samples, by name.
+func readSamples(tb testing.TB) map[string][]byte {
 	tb.Helper()
 	paths, err := filepath.Glob("../../config/samples/*.yaml")
 	if err != nil {
@@ -97,24 +97,24 @@ type seed struct {
 
 func seeds(samples map[string][]byte) []seed {
 	const random = 64
-	seeds := make([]seed, 0, 2*len(samples)+random)
+	all := make([]seed, 0, 2*len(samples)+random)
 	for _, name := range slices.Sorted(maps.Keys(samples)) {
-		seeds = append(seeds, seed{sample: name}, seed{sample: name, random: []byte(name)})
+		all = append(all, seed{sample: name}, seed{sample: name, random: []byte(name)})
 	}
 	for i := range byte(random) {
-		seeds = append(seeds, seed{random: []byte{i, i, i, i, i, i, i, i}})
+		all = append(all, seed{random: []byte{i, i, i, i, i, i, i, i}})
 	}
-	return seeds
+	return all
 }
 
 // FuzzRender creates baselines from a sample, or from the template, and random data. For
-// each baseline that the API server accepts, it checks that the operator can read it,
-// that rendering is deterministic and changes nothing, that the API server accepts the
-// rendered objects, and that they do not look like drift afterwards.
+// each baseline that the API server accepts, it checks that the operator can read it, and
+// that rendering is deterministic and changes nothing. The API server must accept the
+// rendered objects, and they must not look like drift afterwards.
 func FuzzRender(f *testing.F) {
-	samples := samples(f)
-	for _, seed := range seeds(samples) {
-		f.Add(seed.sample, seed.random)
+	samples := readSamples(f)
+	for _, initial := range seeds(samples) {
+		f.Add(initial.sample, initial.random)
 	}
 	f.Fuzz(func(t *testing.T, sample string, random []byte) {
 		object, namespace := mixedBaseline(t, samples[sample], random)
@@ -180,11 +180,11 @@ func checkRendered(t *testing.T, baseline *v1alpha1.SecurityBaseline, namespace 
 		}
 		desired := control.Render(baseline, namespace)
 		repeated := control.Render(baseline, namespace)
-		if diff := cmp.Diff(desired, repeated); diff != "" {
-			t.Fatalf("rendering %s twice: the results differ:\n%s", control.Name, diff)
+		if differences := cmp.Diff(desired, repeated); differences != "" {
+			t.Fatalf("rendering %s twice: the results differ:\n%s", control.Name, differences)
 		}
-		if diff := cmp.Diff(before, baseline); diff != "" {
-			t.Fatalf("rendering %s changed the baseline (-want +got):\n%s", control.Name, diff)
+		if differences := cmp.Diff(before, baseline); differences != "" {
+			t.Fatalf("rendering %s changed the baseline (-want +got):\n%s", control.Name, differences)
 		}
 		if _, err := createInAPIServer(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace.Name, Labels: desired.NamespaceLabels}}); err != nil {
 			t.Errorf("%s: creating a namespace with labels %v: got error %v, want none", control.Name, desired.NamespaceLabels, err)
@@ -227,13 +227,13 @@ func checkPolicyBindings(t *testing.T, baseline *v1alpha1.SecurityBaseline) {
 	}
 }
 
-// A fuzz test whose inputs are mostly rejected tests nothing.
+// TestSeeds_AreMostlyAccepted checks the seeds, because rejected ones test little.
 func TestSeeds_AreMostlyAccepted(t *testing.T) {
-	samples := samples(t)
+	samples := readSamples(t)
 	accepted := 0
 	all := seeds(samples)
-	for _, seed := range all {
-		object, _ := mixedBaseline(t, samples[seed.sample], seed.random)
+	for _, initial := range all {
+		object, _ := mixedBaseline(t, samples[initial.sample], initial.random)
 		if _, err := admit(object); err != nil {
 			t.Log(err)
 			continue

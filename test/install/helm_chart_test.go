@@ -73,7 +73,8 @@ func parseObjects(t *testing.T, manifests []byte) map[string]map[string]any {
 		if object.Object == nil {
 			continue
 		}
-		labels, annotations := object.GetLabels(), object.GetAnnotations()
+		labels := object.GetLabels()
+		annotations := object.GetAnnotations()
 		for _, label := range []string{"app.kubernetes.io/managed-by", "app.kubernetes.io/version", "helm.sh/chart"} {
 			delete(labels, label)
 		}

@@ -11,8 +11,8 @@ import (
 	"github.com/securitybaseline/operator/test/testutil"
 )
 
-// TestOlderAPIServer_WithoutWatchList runs the operator on an API server whose watches
-// do not begin with the existing objects, as before Kubernetes 1.34. There the operator
+// TestOlderAPIServer_WithoutWatchList runs the operator on an older API server. Its
+// watches do not begin with the existing objects, as before Kubernetes 1.34. There the operator
 // lists them, and needs each of its permissions to list.
 func TestOlderAPIServer_WithoutWatchList(t *testing.T) {
 	audit, flags, err := cluster.NewAudit(t.TempDir())

@@ -53,7 +53,7 @@ source: another
 	}
 	hasSummary := func(want openreportsv1alpha1.ReportSummary) func(openreportsv1alpha1.Report) error {
 		return func(report openreportsv1alpha1.Report) error {
-			return testutil.CheckEqual("the summary", want, report.Summary)
+			return testutil.CheckEqual("the summary", report.Summary, want)
 		}
 	}
 	t.Run("it has the results of the BaselineReport", func(t *testing.T) {

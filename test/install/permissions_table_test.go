@@ -127,7 +127,7 @@ func TestPermissionsTable_ExplainsEveryPermission(t *testing.T) {
 			t.Errorf("permissions of the operator: got %s, want no wildcard and no Secrets", permission)
 		}
 	}
-	testutil.Equal(t, "the permissions in docs/security.md", sets.List(granted), sets.List(explained))
+	testutil.Equal(t, "the permissions in docs/security.md", sets.List(explained), sets.List(granted))
 }
 
 func TestParsePermissionsTable(t *testing.T) {
@@ -137,8 +137,8 @@ func TestParsePermissionsTable(t *testing.T) {
 	if len(rows) != 2 {
 		t.Fatalf("rows: got %+v, want 2", rows)
 	}
-	testutil.Equal(t, "permissions", []string{"list pods", "list nodes", "watch pods", "watch nodes"}, rows[0].permissions)
-	testutil.Equal(t, "file and symbol", []string{"a/b.go", "T.m", "c.go", "f"}, []string{rows[0].file, rows[0].symbol, rows[1].file, rows[1].symbol})
+	testutil.Equal(t, "permissions", rows[0].permissions, []string{"list pods", "list nodes", "watch pods", "watch nodes"})
+	testutil.Equal(t, "file and symbol", []string{rows[0].file, rows[0].symbol, rows[1].file, rows[1].symbol}, []string{"a/b.go", "T.m", "c.go", "f"})
 	for name, document := range map[string]string{
 		"no table":           "# Security\n",
 		"two columns":        header + "| `get` | `pods` |\n",

@@ -90,8 +90,8 @@ func TestSamples_AppliedAndRemoved(t *testing.T) {
 				testutil.WaitForKubectl(t, local, "wait", "--for=condition=Ready", "securitybaseline/"+baseline.Name, "--timeout=1s")
 				testutil.WaitForKubectl(t, local, "wait", "--for=jsonpath={.state}=Compliant", "baselinereport/security-baseline", "-n", namespace, "--timeout=1s")
 				deleteWithManagedObjects(t, local, baseline.Name)
-				if left := testutil.Kubectl(t, local, "", "get", "networkpolicies,rolebindings", "-n", namespace, "-o", "name"); left != "" {
-					t.Errorf("objects after the removal: got %s, want none", left)
+				if leftovers := testutil.Kubectl(t, local, "", "get", "networkpolicies,rolebindings", "-n", namespace, "-o", "name"); leftovers != "" {
+					t.Errorf("objects after the removal: got %s, want none", leftovers)
 				}
 			}
 		})

@@ -76,15 +76,15 @@ func deleteWithManagedObjects(t *testing.T, local *cluster.Cluster, baseline str
 	testutil.Kubectl(t, local, "", "delete", "securitybaseline", baseline, testutil.TimeoutFlag)
 }
 
-// requireUninstalled waits until no policy is left that could deny a request, and until
+// waitForUninstalled waits until no policy is left that could deny a request, and until
 // the commands that were denied succeed.
-func requireUninstalled(t *testing.T, local *cluster.Cluster) {
+func waitForUninstalled(t *testing.T, local *cluster.Cluster) {
 	t.Helper()
 	testutil.WaitFor(t, func(ctx context.Context) error {
-		left, err := testutil.TryKubectl(ctx, local, "", "get",
+		leftovers, err := testutil.TryKubectl(ctx, local, "", "get",
 			"validatingadmissionpolicies,validatingadmissionpolicybindings,mutatingadmissionpolicies,mutatingadmissionpolicybindings", "-o", "name")
-		if strings.Contains(left, "securitybaseline") {
-			return errors.Join(err, fmt.Errorf("admission policies: got %s, want none of the operator", left))
+		if strings.Contains(leftovers, "securitybaseline") {
+			return errors.Join(err, fmt.Errorf("admission policies: got %s, want none of the operator", leftovers))
 		}
 		return err
 	})
@@ -110,7 +110,7 @@ func TestUninstall_DocumentedOrder(t *testing.T) {
 		testutil.WaitForKubectl(t, local, command...)
 	}
 	testutil.Kubectl(t, local, "", "delete", "-k", filepath.Join(cluster.Root(), "config", "default"), testutil.TimeoutFlag)
-	requireUninstalled(t, local)
+	waitForUninstalled(t, local)
 }
 
 // TestUninstall_RemovesManagedObjectsWithDeletionPolicyRemove deletes the baseline first,
@@ -118,14 +118,14 @@ func TestUninstall_DocumentedOrder(t *testing.T) {
 func TestUninstall_RemovesManagedObjectsWithDeletionPolicyRemove(t *testing.T) {
 	local, stop := startHardenedCluster(t)
 	deleteWithManagedObjects(t, local, "everything")
-	left := testutil.Kubectl(t, local, "", "get", "networkpolicies,rolebindings,limitranges,resourcequotas,serviceaccounts,baselinereports", "-n", "guarded",
+	leftovers := testutil.Kubectl(t, local, "", "get", "networkpolicies,rolebindings,limitranges,resourcequotas,serviceaccounts,baselinereports", "-n", "guarded",
 		"-l", "securitybaseline.io/baseline", "-o", "name") + testutil.Kubectl(t, local, "", "get", "namespace", "guarded", "-o", "jsonpath={.metadata.labels}")
-	if strings.Contains(left, "securitybaseline.io") || strings.Contains(left, "security-baseline") || strings.Contains(left, "pod-security") {
-		t.Errorf("objects and labels after the deletion: got %s, want none of the operator", left)
+	if strings.Contains(leftovers, "securitybaseline.io") || strings.Contains(leftovers, "security-baseline") || strings.Contains(leftovers, "pod-security") {
+		t.Errorf("objects and labels after the deletion: got %s, want none of the operator", leftovers)
 	}
 	stop()
 	testutil.Kubectl(t, local, "", "delete", "-k", filepath.Join(cluster.Root(), "config", "default"), testutil.TimeoutFlag)
-	requireUninstalled(t, local)
+	waitForUninstalled(t, local)
 }
 
 // TestUninstall_DeletingEverythingTogether deletes the installation while the operator
@@ -133,5 +133,5 @@ func TestUninstall_RemovesManagedObjectsWithDeletionPolicyRemove(t *testing.T) {
 func TestUninstall_DeletingEverythingTogether(t *testing.T) {
 	local, _ := startHardenedCluster(t)
 	testutil.Kubectl(t, local, "", "delete", "-k", filepath.Join(cluster.Root(), "config", "default"), testutil.TimeoutFlag)
-	requireUninstalled(t, local)
+	waitForUninstalled(t, local)
 }

@@ -71,16 +71,19 @@ func helm(t *testing.T, local *cluster.Cluster, args ...string) string {
 	})
 }
 
-// retryWhileNotSynced installs or upgrades, and repeats it as docs/upgrade.md says: for a
-// moment after a CRD changed, the API server cannot read the parameters of a policy.
+// retryWhileNotSynced installs or upgrades. It repeats this after a transient error, as
+// docs/upgrade.md says.
 func retryWhileNotSynced(t *testing.T, install func() (string, error)) string {
 	t.Helper()
 	var out string
 	var err error
 	testutil.WaitFor(t, func(context.Context) error {
 		out, err = install()
-		if err != nil && strings.Contains(out, "not yet synced to use for admission") {
-			return fmt.Errorf("%w: %s", err, out)
+		if err == nil {
+			return nil
+		}
+		if withOutput := fmt.Errorf("%w: %s", err, out); testutil.IsTransient(withOutput) {
+			return withOutput
 		}
 		return nil
 	})
@@ -109,7 +112,7 @@ func olderChart(t *testing.T) string {
 		}
 		changed := strings.ReplaceAll(string(data), change[0], change[1])
 		if changed == string(data) {
-			t.Fatalf("%s: want %q in it", file, change[0])
+			t.Fatalf("%s: got no %q, want it", file, change[0])
 		}
 		if err := os.WriteFile(path, []byte(changed), 0o600); err != nil {
 			t.Fatal(err)
@@ -177,10 +180,10 @@ func TestHelm_InstallUpgradeUninstall(t *testing.T) {
 	testutil.Kubectl(t, local, "", "delete", "namespace", "guarded", testutil.TimeoutFlag)
 	stop()
 	helm(t, local, "uninstall", "securitybaseline", "-n", cluster.OperatorNamespace)
-	left := testutil.Kubectl(t, local, "", "get", "crd", "-o", "name")
+	leftovers := testutil.Kubectl(t, local, "", "get", "crd", "-o", "name")
 	for _, crd := range crdNames {
-		if !strings.Contains(left, crd) {
-			t.Errorf("CRDs after the uninstallation: got %s, want %s among them", left, crd)
+		if !strings.Contains(leftovers, crd) {
+			t.Errorf("CRDs after the uninstallation: got %s, want %s among them", leftovers, crd)
 		}
 	}
 	testutil.Kubectl(t, local, "", append([]string{"delete"}, crdNames...)...)
@@ -206,7 +209,7 @@ func waitForOperatorPods(t *testing.T, local *cluster.Cluster) {
 func waitForObjects(t *testing.T, local *cluster.Cluster, before []string) {
 	t.Helper()
 	testutil.WaitFor(t, func(context.Context) error {
-		return testutil.CheckEqual("the cluster's objects", before, listObjects(t, local))
+		return testutil.CheckEqual("the cluster's objects", listObjects(t, local), before)
 	})
 }
 
@@ -231,7 +234,7 @@ func TestKustomize_InstallUpgradeUninstall(t *testing.T) {
 	testutil.Kubectl(t, local, "", "wait", "--for=condition=Ready", "securitybaseline", "everything", testutil.TimeoutFlag)
 	apply(whole)
 	if columns := testutil.Kubectl(t, local, "", "get", "securitybaselines"); !strings.Contains(columns, "COMPLIANT") {
-		t.Errorf("the CRD is not upgraded: %s", columns)
+		t.Errorf("columns after the upgrade: got %s, want COMPLIANT", columns)
 	}
 	testutil.Kubectl(t, local, "", "wait", "--for=condition=Ready", "securitybaseline", "everything", testutil.TimeoutFlag)
 

@@ -180,7 +180,7 @@ func TestMetrics_ExposedByReplicas(t *testing.T) {
 	})
 	t.Run("every metric of the alerts has a sample", func(t *testing.T) {
 		_, rules := readAlerts(t)
-		// What an alert compares to a threshold must exist, whatever its value.
+		// Metrics that an alert compares to a threshold must exist, with any value.
 		threshold := regexp.MustCompile(`status!="True"|state="(Drifted|Contested)"`)
 		var expressions []string
 		for _, rule := range rules {
@@ -203,7 +203,7 @@ func TestMetrics_ExposedByReplicas(t *testing.T) {
 			t.Errorf("%d permissions: got unused %v and denied %v, want none (%v)", len(permissions), unused, refused, err)
 		}
 	})
-	t.Run("the log is JSON with stable keys", func(t *testing.T) { replicas.requireJSONLogs(t) })
+	t.Run("the log is JSON with stable keys", func(t *testing.T) { replicas.waitForJSONLogs(t) })
 }
 
 // requireResults has promtool evaluate the expressions after the samples have been the
@@ -238,9 +238,9 @@ func requireResults(t *testing.T, series, expressions []string) {
 	promtool(t, dir, "test", "rules", "queries_test.yaml")
 }
 
-// requireJSONLogs checks each line of the logs of the replicas, and waits for that of
+// waitForJSONLogs checks each line of the logs of the replicas, and waits for that of
 // the drift.
-func (o *operators) requireJSONLogs(t *testing.T) {
+func (o *operators) waitForJSONLogs(t *testing.T) {
 	t.Helper()
 	var lines []string
 	testutil.WaitFor(t, func(context.Context) error {

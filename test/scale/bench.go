@@ -10,7 +10,7 @@ import (
 	"strings"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -21,8 +21,8 @@ import (
 const (
 	// phaseTimeout limits each phase.
 	phaseTimeout = 20 * time.Minute
-	// healEdits is the number of policies that the heal phases change.
-	healEdits = 500
+	// revertEdits is the number of policies that the revert phases change.
+	revertEdits = 500
 	// newNamespaceCount is the number of namespaces that the phase new namespaces
 	// creates.
 	newNamespaceCount = 200
@@ -59,7 +59,7 @@ type bench struct {
 
 // measureOperator runs the phases. It returns the figures measured so far even if a
 // phase fails.
-func measureOperator(ctx context.Context, o options, floor *floor, executable, log string) (figures []figure, err error) {
+func measureOperator(ctx context.Context, o options, measuredFloor *floor, executable, log string) (figures []figure, err error) {
 	local, err := cluster.Start(ctx)
 	if err != nil {
 		return nil, err
@@ -68,7 +68,7 @@ func measureOperator(ctx context.Context, o options, floor *floor, executable, l
 	if err := local.Install(ctx); err != nil {
 		return nil, err
 	}
-	b := &bench{options: o, floor: floor, cluster: local, executable: executable, log: log, namespaces: o.namespaces}
+	b := &bench{options: o, floor: measuredFloor, cluster: local, executable: executable, log: log, namespaces: o.namespaces}
 	if b.clients, err = newClients(local); err != nil {
 		return nil, err
 	}
@@ -89,10 +89,10 @@ func measureOperator(ctx context.Context, o options, floor *floor, executable, l
 		{name: "converge", run: b.converge},
 		{name: "fan-out", run: b.fanOut},
 		{name: "new namespaces", run: b.newNamespaces},
-		{name: "heal", run: b.healIdle},
+		{name: "revert", run: b.revertIdle},
 		{name: "idle", run: b.idle},
 		{name: "restart", run: b.restart},
-		{name: "heal while converging", run: b.healBusy},
+		{name: "revert while converging", run: b.revertBusy},
 		{name: "memory", run: b.memory},
 		// The last one: for five minutes after it, the policy counts as contested, and then
 		// the operator writes.
@@ -134,7 +134,7 @@ func (b *bench) startIdle(ctx context.Context) error {
 	if err := b.startManager(ctx); err != nil {
 		return err
 	}
-	if err := b.scraper.waitUntilLeader(ctx, b.manager); err != nil {
+	if err := b.scraper.waitForLeader(ctx, b.manager); err != nil {
 		return err
 	}
 	if err := pause(ctx, startupDuration); err != nil {
@@ -146,16 +146,15 @@ func (b *bench) startIdle(ctx context.Context) error {
 }
 
 // updateBaseline changes the baseline and returns its new generation.
-func (b *bench) updateBaseline(ctx context.Context, change func(*v1alpha1.SecurityBaselineSpec)) (int64, error) {
-	for {
+func (b *bench) updateBaseline(ctx context.Context, mutate func(*v1alpha1.SecurityBaselineSpec)) (int64, error) {
+	err := retry.RetryOnConflict(retry.DefaultBackoff, func() error {
 		if err := b.clients.custom.Get(ctx, client.ObjectKeyFromObject(b.baseline), b.baseline); err != nil {
-			return 0, err
+			return err
 		}
-		change(&b.baseline.Spec)
-		if err := b.clients.custom.Update(ctx, b.baseline); !apierrors.IsConflict(err) {
-			return b.baseline.Generation, err
-		}
-	}
+		mutate(&b.baseline.Spec)
+		return b.clients.custom.Update(ctx, b.baseline)
+	})
+	return b.baseline.Generation, err
 }
 
 func pause(ctx context.Context, d time.Duration) error {

@@ -139,9 +139,9 @@ func (c *clients) countChanges(ctx context.Context) (*atomic.Int64, func(), erro
 	return &changes, cancel, nil
 }
 
-// waitUntilReady waits until the baseline is Ready at the generation and n namespaces
+// waitForReady waits until the baseline is Ready at the generation and n namespaces
 // are compliant.
-func (c *clients) waitUntilReady(ctx context.Context, name string, generation int64, n int) error {
+func (c *clients) waitForReady(ctx context.Context, name string, generation int64, n int) error {
 	watched, err := c.custom.Watch(ctx, &v1alpha1.SecurityBaselineList{})
 	if err != nil {
 		return fmt.Errorf("watching the baseline: %w", err)
@@ -153,7 +153,7 @@ func (c *clients) waitUntilReady(ctx context.Context, name string, generation in
 			return ctx.Err()
 		case event, open := <-watched.ResultChan():
 			if !open {
-				return c.waitUntilReady(ctx, name, generation, n)
+				return c.waitForReady(ctx, name, generation, n)
 			}
 			baseline, ok := event.Object.(*v1alpha1.SecurityBaseline)
 			if ok && baseline.Name == name && baseline.Status.ObservedGeneration >= generation && int(baseline.Status.Namespaces.Compliant) == n && isReady(baseline) {

@@ -21,9 +21,8 @@ const (
 // contested measures how long a policy stays open while another writer opens it
 // continuously. The operator reverts it at most once a second.
 func (b *bench) contested(ctx context.Context) error {
-	const name = "security-baseline-default-deny"
 	policies := b.clients.core.NetworkingV1().NetworkPolicies(namespaceName(0))
-	watched, err := policies.Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + name})
+	watched, err := policies.Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + defaultDenyPolicy})
 	if err != nil {
 		return err
 	}
@@ -33,7 +32,7 @@ func (b *bench) contested(ctx context.Context) error {
 	failed := make(chan error, 1)
 	go func() {
 		for contest.Err() == nil {
-			_, err := policies.Patch(contest, name, types.MergePatchType, []byte(`{"spec":{"ingress":[{}]}}`), metav1.PatchOptions{FieldManager: "contest"})
+			_, err := policies.Patch(contest, defaultDenyPolicy, types.MergePatchType, []byte(`{"spec":{"ingress":[{}]}}`), metav1.PatchOptions{FieldManager: "contest"})
 			if err != nil && contest.Err() == nil {
 				failed <- err
 				return

@@ -21,16 +21,16 @@ type figure struct {
 	Description string  `json:"what"`
 	Value       float64 `json:"value"`
 	Unit        string  `json:"unit"`
-	// Goal is the highest value that meets the goal. 0 means no goal, unless Zero is
-	// set.
+	// Goal is the highest value that meets the goal. 0 means no goal, unless MustBeZero
+	// is set.
 	Goal float64 `json:"goal,omitempty"`
-	// Zero means that the goal is 0.
-	Zero bool `json:"zero,omitempty"`
+	// MustBeZero means that the goal is 0.
+	MustBeZero bool `json:"zero,omitempty"`
 }
 
 func (f *figure) goalText() string {
 	switch {
-	case f.Zero:
+	case f.MustBeZero:
 		return "0"
 	case f.Goal == 0:
 		return ""

@@ -10,25 +10,25 @@ import (
 
 func TestWithinRange_RejectsHigherFigure(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "range.yaml")
-	if err := os.WriteFile(file, []byte("heal_p99_ms: 100\nrestart_writes: 0\n"), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte("revert_p99_ms: 100\nrestart_writes: 0\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	within := []figure{{Name: "heal_p99_ms", Description: "heal, p99", Value: 100, Unit: "ms"}, {Name: "restart_writes", Description: "restart: writes"}}
+	within := []figure{{Name: "revert_p99_ms", Description: "revert, p99", Value: 100, Unit: "ms"}, {Name: "restart_writes", Description: "restart: writes"}}
 	if err := withinRange(file, within); err != nil {
 		t.Error(err)
 	}
 	within[0].Value = 101
-	if err := withinRange(file, within); err == nil || !strings.Contains(err.Error(), "heal, p99: got 101 ms, want at most 100") {
-		t.Errorf("got error %v, want one for heal, p99", err)
+	if err := withinRange(file, within); err == nil || !strings.Contains(err.Error(), "revert, p99: got 101 ms, want at most 100") {
+		t.Errorf("got error %v, want one for revert, p99", err)
 	}
-	if err := withinRange(file, within[1:]); err == nil || !strings.Contains(err.Error(), "heal_p99_ms: the figure was not measured") {
+	if err := withinRange(file, within[1:]); err == nil || !strings.Contains(err.Error(), "revert_p99_ms: the figure was not measured") {
 		t.Errorf("got error %v, want one for the missing figure", err)
 	}
 }
 
 func TestRangeFile_NamesMeasuredFigures(t *testing.T) {
 	var source strings.Builder
-	for _, file := range []string{"floor.go", "phases.go", "heal.go", "contested.go"} {
+	for _, file := range []string{"floor.go", "phases.go", "revert.go", "contested.go"} {
 		data, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

@@ -153,7 +153,7 @@ func recordObjects(ctx context.Context, local *cluster.Cluster, c *clients) (nam
 	if err := errors.Join(err, readErr); err != nil {
 		return namespaceObjects{}, errors.Join(err, stop())
 	}
-	err = errors.Join(c.custom.Create(ctx, baseline), c.waitUntilReady(ctx, baseline.Name, 1, 1))
+	err = errors.Join(c.custom.Create(ctx, baseline), c.waitForReady(ctx, baseline.Name, 1, 1))
 	if err := errors.Join(err, stop()); err != nil {
 		return namespaceObjects{}, err
 	}
@@ -169,11 +169,12 @@ func recordObjects(ctx context.Context, local *cluster.Cluster, c *clients) (nam
 	if err != nil {
 		return g, err
 	}
-	bindings, err := c.core.RbacV1().RoleBindings(namespace).List(ctx, metav1.ListOptions{})
+	roleBindings, err := c.core.RbacV1().RoleBindings(namespace).List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return g, err
 	}
-	g.policies, g.bindings = policies.Items, bindings.Items
+	g.policies = policies.Items
+	g.bindings = roleBindings.Items
 	if err := c.custom.Get(ctx, client.ObjectKey{Namespace: namespace, Name: v1alpha1.ReportName}, &g.report); err != nil {
 		return g, err
 	}

@@ -63,12 +63,12 @@ func run(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	floor, err := measureFloor(ctx, o.namespaces)
+	measuredFloor, err := measureFloor(ctx, o.namespaces)
 	if err != nil {
 		return fmt.Errorf("measuring the floor: %w", err)
 	}
-	figures := floor.figures()
-	measured, err := measureOperator(ctx, o, floor, executable, filepath.Join(dir, "operator.log"))
+	figures := measuredFloor.figures()
+	measured, err := measureOperator(ctx, o, measuredFloor, executable, filepath.Join(dir, "operator.log"))
 	figures = append(figures, measured...)
 	fmt.Print(markdownTable(figures))
 	if err != nil {

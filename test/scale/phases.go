@@ -29,7 +29,7 @@ func (b *bench) converge(ctx context.Context) error {
 	if err := b.clients.custom.Create(ctx, b.baseline); err != nil {
 		return err
 	}
-	if err := b.clients.waitUntilReady(ctx, b.baseline.Name, 1, b.namespaces); err != nil {
+	if err := b.clients.waitForReady(ctx, b.baseline.Name, 1, b.namespaces); err != nil {
 		return err
 	}
 	took := time.Since(start)
@@ -55,7 +55,7 @@ func (b *bench) fanOut(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := b.clients.waitUntilReady(ctx, b.baseline.Name, generation, b.namespaces); err != nil {
+	if err := b.clients.waitForReady(ctx, b.baseline.Name, generation, b.namespaces); err != nil {
 		return err
 	}
 	took := time.Since(start)
@@ -155,7 +155,7 @@ func (b *bench) idle(ctx context.Context) error {
 	reads := requests("GET") - readsBefore
 	renewals := requests("PUT") - renewalsBefore
 	b.add(figure{Name: "idle_reads", Description: "idle: reads in 60 s, each from a watch that restarts", Value: reads, Unit: ""})
-	b.add(figure{Name: "idle_writes", Description: "idle: writes in 60 s, without the lease", Value: float64(writes.Load()), Unit: "", Zero: true})
+	b.add(figure{Name: "idle_writes", Description: "idle: writes in 60 s, without the lease", Value: float64(writes.Load()), Unit: "", MustBeZero: true})
 	b.add(figure{Name: "idle_renewals", Description: "idle: lease renewals in 60 s", Value: renewals, Unit: ""})
 	b.add(figure{Name: "idle_cpu_seconds", Description: "idle: CPU seconds in 60 s", Value: seconds, Unit: "s", Goal: .3})
 	now, _, err := residentMemory(b.manager.PID())
@@ -182,14 +182,14 @@ func (b *bench) restart(ctx context.Context) error {
 	if err := b.startManager(ctx); err != nil {
 		return err
 	}
-	if err := b.scraper.waitUntilLeader(ctx, b.manager); err != nil {
+	if err := b.scraper.waitForLeader(ctx, b.manager); err != nil {
 		return err
 	}
 	leaseDuration := time.Since(start)
-	if err := b.scraper.waitUntilReconciled(ctx, b.manager, len(namespaces.Items)); err != nil {
+	if err := b.scraper.waitForReconciled(ctx, b.manager, len(namespaces.Items)); err != nil {
 		return err
 	}
-	if err := b.scraper.waitUntilEvaluated(ctx, b.manager, b.baseline.Name); err != nil {
+	if err := b.scraper.waitForEvaluated(ctx, b.manager, b.baseline.Name); err != nil {
 		return err
 	}
 	took := time.Since(start)
@@ -199,7 +199,7 @@ func (b *bench) restart(ctx context.Context) error {
 	_, peak, err := residentMemory(b.manager.PID())
 	b.add(figure{Name: "restart_lease_seconds", Description: "restart: from kill -9 until the old lease expires", Value: leaseDuration.Seconds(), Unit: "s"})
 	b.add(figure{Name: "restart_seconds", Description: "restart: from then until everything is evaluated", Value: (took - leaseDuration).Seconds(), Unit: "s"})
-	b.add(figure{Name: "restart_writes", Description: "restart: writes", Value: float64(writes.Load()), Unit: "", Zero: true})
+	b.add(figure{Name: "restart_writes", Description: "restart: writes", Value: float64(writes.Load()), Unit: "", MustBeZero: true})
 	b.add(figure{Name: "restart_peak_mib", Description: "restart: peak memory", Value: peak, Unit: mebibytes})
 	return err
 }
@@ -218,7 +218,7 @@ func (b *bench) memory(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := b.clients.waitUntilReady(ctx, b.baseline.Name, generation, b.namespaces); err != nil {
+	if err := b.clients.waitForReady(ctx, b.baseline.Name, generation, b.namespaces); err != nil {
 		return err
 	}
 	managed := metav1.ListOptions{LabelSelector: labels.Set{v1alpha1.BaselineLabel: b.baseline.Name}.String()}
@@ -238,7 +238,7 @@ func (b *bench) memory(ctx context.Context) error {
 	if err := b.startManager(ctx); err != nil {
 		return err
 	}
-	if err := b.scraper.waitUntilEvaluated(ctx, b.manager, b.baseline.Name); err != nil {
+	if err := b.scraper.waitForEvaluated(ctx, b.manager, b.baseline.Name); err != nil {
 		return err
 	}
 	if err := pause(ctx, startupDuration); err != nil {

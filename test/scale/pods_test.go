@@ -63,8 +63,8 @@ var (
 	}
 )
 
-// BenchmarkPods measures how many pods a second the API server accepts: without any
-// policy, in a namespace that no baseline selects (beside), and in namespaces with the
+// BenchmarkPods measures how many pods a second the API server accepts. It does so without
+// any policy, in a namespace that no baseline selects (beside), and in namespaces with the
 // controls images, workloads and all together. Each round measures all of them in a
 // different order, and without any policy before and after. So the load of the machine
 // affects all of them equally. The figures are medians over the rounds. A ratio is
@@ -90,14 +90,15 @@ func BenchmarkPods(b *testing.B) {
 		must(b, admin.Create(b.Context(), namespace))
 		must(b, admin.Create(b.Context(), &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: "app"}}))
 	}
-	rates, ratios := map[string][]float64{}, map[string][]float64{}
+	rates := map[string][]float64{}
+	ratios := map[string][]float64{}
 	round := func() {
 		before := measurePodRate(b, admin, "beside")
 		for _, baseline := range baselines {
 			must(b, admin.Create(b.Context(), baseline.DeepCopy()))
 		}
 		for _, baseline := range baselines {
-			waitUntilEnforced(b, admin, baseline.Name)
+			waitForEnforced(b, admin, baseline.Name)
 		}
 		names = append(names[1:], names[0])
 		for _, name := range names {
@@ -106,7 +107,7 @@ func BenchmarkPods(b *testing.B) {
 		for _, baseline := range baselines {
 			must(b, admin.Delete(b.Context(), baseline.DeepCopy()))
 		}
-		waitUntilNotEnforced(b, admin)
+		waitForNotEnforced(b, admin)
 		without := (before + measurePodRate(b, admin, "beside")) / 2
 		rates["without"] = append(rates["without"], without)
 		for _, name := range names {
@@ -141,8 +142,8 @@ func measurePodRate(b *testing.B, admin client.Client, namespace string) float64
 	var all sync.WaitGroup
 	for range writers {
 		all.Go(func() {
-			for pod := range pods {
-				if err := admin.Create(b.Context(), pod); err != nil {
+			for next := range pods {
+				if err := admin.Create(b.Context(), next); err != nil {
 					errs <- err
 				}
 			}
@@ -156,7 +157,7 @@ func measurePodRate(b *testing.B, admin client.Client, namespace string) float64
 	default:
 	}
 	must(b, admin.DeleteAllOf(b.Context(), &corev1.Pod{}, client.InNamespace(namespace), client.GracePeriodSeconds(0)))
-	waitUntil(b, "no pod remains", func(ctx context.Context) (bool, error) {
+	waitFor(b, "no pod remains", func(ctx context.Context) (bool, error) {
 		var remaining corev1.PodList
 		err := admin.List(ctx, &remaining, client.InNamespace(namespace), client.Limit(1))
 		return len(remaining.Items) == 0, err
@@ -189,11 +190,11 @@ func pod(namespace, name string) *corev1.Pod {
 	}
 }
 
-// waitUntilEnforced waits until a baseline is ready and the API server applies its
+// waitForEnforced waits until a baseline is ready and the API server applies its
 // policies: a pod without settings is rejected.
-func waitUntilEnforced(b *testing.B, admin client.Client, name string) {
+func waitForEnforced(b *testing.B, admin client.Client, name string) {
 	b.Helper()
-	waitUntil(b, "baseline "+name+" is enforced", func(ctx context.Context) (bool, error) {
+	waitFor(b, "baseline "+name+" is enforced", func(ctx context.Context) (bool, error) {
 		baseline := &v1alpha1.SecurityBaseline{}
 		if err := admin.Get(ctx, client.ObjectKey{Name: name}, baseline); err != nil {
 			return false, err
@@ -208,15 +209,15 @@ func waitUntilEnforced(b *testing.B, admin client.Client, name string) {
 	})
 }
 
-// waitUntilNotEnforced waits until the API server no longer applies any policy.
-func waitUntilNotEnforced(b *testing.B, admin client.Client) {
+// waitForNotEnforced waits until the API server no longer applies any policy.
+func waitForNotEnforced(b *testing.B, admin client.Client) {
 	b.Helper()
 	for _, baseline := range baselines {
-		waitUntil(b, "no pod is rejected in "+baseline.Name, func(ctx context.Context) (bool, error) {
+		waitFor(b, "no pod is rejected in "+baseline.Name, func(ctx context.Context) (bool, error) {
 			return admin.Create(ctx, pod(baseline.Name, "good"), client.DryRunAll) == nil, nil
 		})
 	}
-	waitUntil(b, "the images policy is deleted", func(ctx context.Context) (bool, error) {
+	waitFor(b, "the images policy is deleted", func(ctx context.Context) (bool, error) {
 		var remaining admissionregistrationv1.ValidatingAdmissionPolicyList
 		err := admin.List(ctx, &remaining)
 		return !slices.ContainsFunc(remaining.Items, func(policy admissionregistrationv1.ValidatingAdmissionPolicy) bool {
@@ -225,7 +226,7 @@ func waitUntilNotEnforced(b *testing.B, admin client.Client) {
 	})
 }
 
-func waitUntil(b *testing.B, condition string, check wait.ConditionWithContextFunc) {
+func waitFor(b *testing.B, condition string, check wait.ConditionWithContextFunc) {
 	b.Helper()
 	if err := wait.PollUntilContextTimeout(b.Context(), 20*time.Millisecond, waitTimeout, true, check); err != nil {
 		b.Fatalf("waiting until %s: %v", condition, err)

@@ -17,16 +17,16 @@ const profileSeconds = 5
 // withProfiles runs a phase. If profiles are enabled, it writes a CPU profile of the
 // start of the phase and a heap profile after it. There is no CPU profile of a phase
 // that restarts the operator.
-func (b *bench) withProfiles(ctx context.Context, name string, run func(ctx context.Context) error) error {
+func (b *bench) withProfiles(ctx context.Context, name string, phase func(ctx context.Context) error) error {
 	if b.options.profiles == "" {
-		return run(ctx)
+		return phase(ctx)
 	}
 	file := filepath.Join(b.options.profiles, strings.ReplaceAll(name, " ", "-"))
 	cpu := make(chan error, 1)
 	go func() {
 		cpu <- b.fetchProfile(ctx, fmt.Sprintf("profile?seconds=%d", profileSeconds), file+".cpu.pprof")
 	}()
-	if err := run(ctx); err != nil {
+	if err := phase(ctx); err != nil {
 		return err
 	}
 	if err := <-cpu; err != nil {

@@ -20,7 +20,10 @@ import (
 type scraper struct{ token string }
 
 func newScraper(ctx context.Context, c *clients) (*scraper, error) {
-	const name, namespace = "scale", "default"
+	const (
+		name      = "scale"
+		namespace = "default"
+	)
 	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	if _, err := c.core.CoreV1().ServiceAccounts(namespace).Create(ctx, account, metav1.CreateOptions{}); err != nil {
 		return nil, fmt.Errorf("creating a ServiceAccount: %w", err)
@@ -51,7 +54,7 @@ func (s *scraper) sum(ctx context.Context, manager *cluster.Manager, metric stri
 	for line := range strings.Lines(body) {
 		name, value, found := strings.Cut(strings.TrimSpace(line), " ")
 		bare, _, _ := strings.Cut(name, "{")
-		if !found || bare != metric || !containsAll(labels, func(label string) bool { return strings.Contains(name, label) }) {
+		if !found || bare != metric || !areAllContained(labels, func(label string) bool { return strings.Contains(name, label) }) {
 			continue
 		}
 		if parsed, err := strconv.ParseFloat(value, 64); err == nil {
@@ -61,36 +64,37 @@ func (s *scraper) sum(ctx context.Context, manager *cluster.Manager, metric stri
 	return sum
 }
 
-func containsAll(labels []string, holds func(string) bool) bool {
+// areAllContained reports whether contains is true for each label.
+func areAllContained(labels []string, contains func(string) bool) bool {
 	for _, label := range labels {
-		if !holds(label) {
+		if !contains(label) {
 			return false
 		}
 	}
 	return true
 }
 
-// waitUntilLeader waits until the operator holds the lease.
-func (s *scraper) waitUntilLeader(ctx context.Context, manager *cluster.Manager) error {
+// waitForLeader waits until the operator holds the lease.
+func (s *scraper) waitForLeader(ctx context.Context, manager *cluster.Manager) error {
 	return s.poll(ctx, func() bool { return s.sum(ctx, manager, "leader_election_master_status") > 0 })
 }
 
-// waitUntilReconciled waits until the operator has reconciled n namespaces.
-func (s *scraper) waitUntilReconciled(ctx context.Context, manager *cluster.Manager, n int) error {
+// waitForReconciled waits until the operator has reconciled n namespaces.
+func (s *scraper) waitForReconciled(ctx context.Context, manager *cluster.Manager, n int) error {
 	return s.poll(ctx, func() bool {
 		return s.sum(ctx, manager, "controller_runtime_reconcile_total", `controller="namespace"`) >= float64(n)
 	})
 }
 
-// waitUntilEvaluated waits until the operator has found, from the reports, that the
+// waitForEvaluated waits until the operator has found, from the reports, that the
 // baseline is evaluated everywhere.
-func (s *scraper) waitUntilEvaluated(ctx context.Context, manager *cluster.Manager, baseline string) error {
+func (s *scraper) waitForEvaluated(ctx context.Context, manager *cluster.Manager, baseline string) error {
 	return s.poll(ctx, func() bool {
 		return s.sum(ctx, manager, "securitybaseline_last_full_evaluation_timestamp_seconds", `baseline="`+baseline+`"`) > 0
 	})
 }
 
-// poll checks a condition every 50 ms until it holds.
-func (s *scraper) poll(ctx context.Context, holds func() bool) error {
-	return wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(context.Context) (bool, error) { return holds(), nil })
+// poll checks a condition every 50 ms until it is met.
+func (s *scraper) poll(ctx context.Context, isMet func() bool) error {
+	return wait.PollUntilContextCancel(ctx, 50*time.Millisecond, true, func(context.Context) (bool, error) { return isMet(), nil })
 }

@@ -13,8 +13,8 @@ import (
 // TimeoutFlag has kubectl wait as long as a test does.
 var TimeoutFlag = "--timeout=" + Timeout.String()
 
-// StartCluster starts a control plane for one test, whose API server has these
-// additional flags.
+// StartCluster starts a control plane for one test. The API server has these additional
+// flags.
 func StartCluster(t *testing.T, flags ...string) *cluster.Cluster {
 	t.Helper()
 	local, err := cluster.Start(t.Context(), flags...)

@@ -80,17 +80,17 @@ func (e *Env) Create(t *testing.T, object client.Object) {
 }
 
 func create(ctx context.Context, writer client.Client, object client.Object, timeout time.Duration) error {
-	return retry(ctx, timeout, func(ctx context.Context) (again bool, err error) {
+	return retry(ctx, timeout, func(ctx context.Context) (shouldRetry bool, err error) {
 		err = writer.Create(ctx, object)
 		if !apierrors.IsAlreadyExists(err) {
-			return isTransient(err), err
+			return IsTransient(err), err
 		}
 		existing := object.DeepCopyObject().(client.Object)
 		switch getErr := writer.Get(ctx, client.ObjectKeyFromObject(object), existing); {
 		case apierrors.IsNotFound(getErr):
 			return true, err // it is gone by now
 		case getErr != nil:
-			return isTransient(getErr), getErr
+			return IsTransient(getErr), getErr
 		}
 		return existing.GetDeletionTimestamp() != nil, err
 	})
@@ -113,22 +113,22 @@ func Update[T client.Object](t *testing.T, env *Env, object T, mutate func(T)) {
 }
 
 func update[T client.Object](ctx context.Context, writer client.Client, object T, mutate func(T), timeout time.Duration) error {
-	return retry(ctx, timeout, func(ctx context.Context) (again bool, err error) {
+	return retry(ctx, timeout, func(ctx context.Context) (shouldRetry bool, err error) {
 		if err := writer.Get(ctx, client.ObjectKeyFromObject(object), object); err != nil {
-			return isTransient(err), err
+			return IsTransient(err), err
 		}
 		mutate(object)
 		err = writer.Update(ctx, object)
-		return apierrors.IsConflict(err) || isTransient(err), err
+		return apierrors.IsConflict(err) || IsTransient(err), err
 	})
 }
 
 // retry calls attempt until it succeeds or reports that it must not be repeated.
-func retry(ctx context.Context, timeout time.Duration, attempt func(ctx context.Context) (again bool, err error)) error {
+func retry(ctx context.Context, timeout time.Duration, attempt func(ctx context.Context) (shouldRetry bool, err error)) error {
 	var final error
 	err := poll(ctx, timeout, func(ctx context.Context) error {
-		again, err := attempt(ctx)
-		if err != nil && !again {
+		shouldRetry, err := attempt(ctx)
+		if err != nil && !shouldRetry {
 			final = err
 			return nil
 		}

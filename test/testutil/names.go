@@ -39,13 +39,15 @@ func objectName(test string) string {
 	return fmt.Sprintf("%s-%08x", strings.Trim(name[:readable], "-"), hash.Sum32())
 }
 
-// TestOf returns the name of the test whose object a text names, such as the path of
-// a request. It returns "unknown test" if the text names no object of a test.
+// TestOf returns the name of the test that has the object in a text, such as the path
+// of a request. It returns "unknown test" if the text names no object of a test.
 func TestOf(text string) string {
-	found, longest := "unknown test", 0
+	found := "unknown test"
+	longest := 0
 	testNames.Range(func(name, test any) bool {
 		if name := name.(string); len(name) > longest && strings.Contains(text, name) {
-			found, longest = test.(string), len(name)
+			found = test.(string)
+			longest = len(name)
 		}
 		return true
 	})

@@ -80,7 +80,7 @@ func Must(t *testing.T, err error) {
 }
 
 // Equal fails the test, and continues it, if got differs from want.
-func Equal(t *testing.T, what string, want, got any) {
+func Equal(t *testing.T, what string, got, want any) {
 	t.Helper()
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("%s differs (-want +got):\n%s", what, diff)
@@ -88,7 +88,7 @@ func Equal(t *testing.T, what string, want, got any) {
 }
 
 // CheckEqual returns an error that shows the difference if got differs from want.
-func CheckEqual(what string, want, got any) error {
+func CheckEqual(what string, got, want any) error {
 	if diff := cmp.Diff(want, got); diff != "" {
 		return fmt.Errorf("%s differs (-want +got):\n%s", what, diff)
 	}
@@ -123,10 +123,10 @@ func CheckNotFound(err error) error {
 	return err
 }
 
-// isTransient reports whether the API server asks the client to send the request
+// IsTransient reports whether the API server asks the client to send the request
 // again. For a moment after a CRD or a policy changes, the API server cannot read
 // the parameters of its policies yet; docs/upgrade.md describes this.
-func isTransient(err error) bool {
+func IsTransient(err error) bool {
 	return apierrors.IsTooManyRequests(err) || apierrors.IsServerTimeout(err) ||
 		err != nil && strings.Contains(err.Error(), "not yet synced to use for admission")
 }

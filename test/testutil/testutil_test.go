@@ -141,7 +141,8 @@ func TestUpdate_RetriesOnlyConflicts(t *testing.T) {
 }
 
 func TestObjectName(t *testing.T) {
-	short, long := objectName("TestShort_Name"), objectName("Test"+strings.Repeat("Long", 20)+"/sub test")
+	short := objectName("TestShort_Name")
+	long := objectName("Test" + strings.Repeat("Long", 20) + "/sub test")
 	if short != "short-name" {
 		t.Errorf("a short name: got %s, want short-name", short)
 	}

@@ -71,8 +71,8 @@ func (e *Env) WaitForNotFound(t *testing.T, namespace, name string, object clien
 	})
 }
 
-// WaitForLabels waits until a namespace has the labels; a label whose value is empty
-// must be missing.
+// WaitForLabels waits until a namespace has the labels; a label with an empty
+// value must be missing.
 func (e *Env) WaitForLabels(t *testing.T, namespace string, want map[string]string) *corev1.Namespace {
 	t.Helper()
 	return WaitForObject(t, e, "", namespace, &corev1.Namespace{}, func(current *corev1.Namespace) error {
@@ -200,7 +200,7 @@ func (e *Env) WaitForReady(t *testing.T, baseline *v1alpha1.SecurityBaseline) {
 	t.Helper()
 	e.WaitForStatus(t, baseline, func(status v1alpha1.SecurityBaselineStatus) error {
 		if !meta.IsStatusConditionTrue(status.Conditions, v1alpha1.ConditionReady) {
-			return fmt.Errorf("condition Ready: want True: got %+v", status.Conditions)
+			return fmt.Errorf("condition Ready: got %+v, want True", status.Conditions)
 		}
 		return nil
 	})
@@ -211,7 +211,7 @@ func HasCondition(conditionType string, want metav1.ConditionStatus, reason stri
 	return func(status v1alpha1.SecurityBaselineStatus) error {
 		condition := meta.FindStatusCondition(status.Conditions, conditionType)
 		if condition == nil || condition.Status != want || condition.Reason != reason {
-			return fmt.Errorf("condition %s: want %s (%s): got %+v", conditionType, want, reason, status.Conditions)
+			return fmt.Errorf("condition %s: got %+v, want %s (%s)", conditionType, status.Conditions, want, reason)
 		}
 		return nil
 	}

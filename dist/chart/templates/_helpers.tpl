@@ -6,7 +6,7 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 
-{{/* What selects the operator's pods. */}}
+{{/* The labels that select the operator's pods. */}}
 {{- define "securitybaseline.selector" -}}
 app.kubernetes.io/name: securitybaseline-operator
 app.kubernetes.io/component: manager
@@ -21,8 +21,8 @@ app.kubernetes.io/component: manager
 {{- end }}
 
 {{/*
-Prints an object of config/, given as (list $ object), as config/operator's kustomization
-does: with its prefix, in the release's namespace, and with the labels.
+Prints an object of config/ like the kustomization of config/operator: with its prefix, in
+the release's namespace, and with the labels. The argument is (list $ object).
 */}}
 {{- define "securitybaseline.object" -}}
 {{- $ := index . 0 }}{{ $object := index . 1 }}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/go-logr/logr"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 
 	"github.com/securitybaseline/operator/test/gitops/internal/cli"
@@ -108,18 +110,18 @@ func (a *application) reconcile() (sync.ReconciliationResult, error) {
 // sync syncs once, even if nothing differs, like the Sync button.
 func (a *application) sync() (results []common.ResourceSyncResult, err error) {
 	started := metav1.Now()
-	phase, message := common.OperationRunning, ""
-	for !phase.Completed() {
-		if time.Since(started.Time) > syncTimeout {
-			return results, fmt.Errorf("not completed after %v, in phase %s: %s", syncTimeout, phase, message)
-		}
+	phase := common.OperationRunning
+	var message string
+	err = wait.PollUntilContextTimeout(context.Background(), time.Second, syncTimeout, true, func(context.Context) (bool, error) {
+		var err error
 		phase, message, results, err = a.step(sync.WithInitialState(phase, message, results, started))
-		if err != nil {
-			return results, err
-		}
-		if phase.Running() {
-			time.Sleep(time.Second)
-		}
+		return phase.Completed(), err
+	})
+	if wait.Interrupted(err) {
+		return results, fmt.Errorf("not completed after %v, in phase %s: %s: %w", syncTimeout, phase, message, err)
+	}
+	if err != nil {
+		return results, err
 	}
 	if !phase.Successful() {
 		return results, fmt.Errorf("%s: %s", phase, message)

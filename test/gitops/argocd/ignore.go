@@ -21,7 +21,7 @@ type ignoreRules []struct {
 func (rules ignoreRules) ignoredFields(object *unstructured.Unstructured) (fields [][]string) {
 	gvk := object.GroupVersionKind()
 	for _, rule := range rules {
-		if !matchesGlob(rule.Group, gvk.Group) || !matchesGlob(rule.Kind, gvk.Kind) ||
+		if !isGlobMatch(rule.Group, gvk.Group) || !isGlobMatch(rule.Kind, gvk.Kind) ||
 			rule.Name != "" && rule.Name != object.GetName() ||
 			rule.Namespace != "" && rule.Namespace != object.GetNamespace() {
 			continue
@@ -37,9 +37,9 @@ func (rules ignoreRules) ignoredFields(object *unstructured.Unstructured) (field
 	return fields
 }
 
-func matchesGlob(pattern, value string) bool {
-	matched, err := path.Match(pattern, value)
-	return err == nil && matched
+func isGlobMatch(pattern, value string) bool {
+	isMatch, err := path.Match(pattern, value)
+	return err == nil && isMatch
 }
 
 // Normalize removes the fields that are not compared: the ignored fields and, as by

@@ -65,22 +65,22 @@ func run(o options) (*report, error) {
 		return nil, err
 	}
 	if o.diffOnly {
-		return app.report(nil)
+		return app.result(nil)
 	}
 	results, syncErr := app.sync()
 	if err := app.refresh(); err != nil {
 		return nil, errors.Join(syncErr, err)
 	}
-	report, err := app.report(results)
+	result, err := app.result(results)
 	if err := errors.Join(syncErr, err); err != nil {
-		return report, fmt.Errorf("syncing %s: %w", o.name, err)
+		return result, fmt.Errorf("syncing %s: %w", o.name, err)
 	}
-	return report, nil
+	return result, nil
 }
 
 // addFlag adds the script of a flag GROUP_KIND=FILE.
 func (s healthScripts) addFlag(value string) error {
-	groupKind, path, found := strings.Cut(value, "=")
+	kind, path, found := strings.Cut(value, "=")
 	if !found {
 		return fmt.Errorf("invalid value %q: must be GROUP_KIND=FILE", value)
 	}
@@ -88,6 +88,6 @@ func (s healthScripts) addFlag(value string) error {
 	if err != nil {
 		return err
 	}
-	s[groupKind] = string(script)
+	s[kind] = string(script)
 	return nil
 }

@@ -40,7 +40,7 @@ type resource struct {
 }
 
 // report compares the live objects with the targets, and adds the results of a sync.
-func (a *application) report(results []common.ResourceSyncResult) (*report, error) {
+func (a *application) result(results []common.ResourceSyncResult) (*report, error) {
 	reconciled, err := a.reconcile()
 	if err != nil {
 		return nil, err
@@ -49,7 +49,7 @@ func (a *application) report(results []common.ResourceSyncResult) (*report, erro
 	if err != nil {
 		return nil, fmt.Errorf("comparing: %w", err)
 	}
-	report := &report{Resources: []resource{}, Diffs: map[string]json.RawMessage{}}
+	result := &report{Resources: []resource{}, Diffs: map[string]json.RawMessage{}}
 	for i, target := range reconciled.Target {
 		live := reconciled.Live[i]
 		if !isOwned(target, live) {
@@ -57,25 +57,25 @@ func (a *application) report(results []common.ResourceSyncResult) (*report, erro
 		}
 		key, entry := a.resourceEntry(target, live, diffs.Diffs[i].Modified)
 		if target != nil && live != nil && diffs.Diffs[i].Modified {
-			if report.Diffs[key.String()], err = cli.MergePatch(diffs.Diffs[i].NormalizedLive, diffs.Diffs[i].PredictedLive); err != nil {
+			if result.Diffs[key.String()], err = cli.MergePatch(diffs.Diffs[i].NormalizedLive, diffs.Diffs[i].PredictedLive); err != nil {
 				return nil, err
 			}
 		}
-		report.Resources = append(report.Resources, entry)
+		result.Resources = append(result.Resources, entry)
 	}
-	for _, result := range results {
-		report.add(a.withoutNamespaceIfClusterScoped(result.ResourceKey), result)
+	for _, synced := range results {
+		result.add(a.withoutNamespaceIfClusterScoped(synced.ResourceKey), synced)
 	}
-	slices.SortFunc(report.Resources, func(a, b resource) int {
+	slices.SortFunc(result.Resources, func(a, b resource) int {
 		return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Name, b.Name))
 	})
-	return report, nil
+	return result, nil
 }
 
 // diff compares with the defaults of Argo CD. Since version 3.6, the diff is server-side
 // if the sync is.
 func (a *application) diff(reconciled sync.ReconciliationResult) (*diff.DiffResultList, error) {
-	options := []diff.Option{
+	settings := []diff.Option{
 		diff.WithNormalizer(a.ignoreDifferences), diff.WithManager(fieldManager),
 		diff.WithGVKParser(a.cluster.GetGVKParser()), diff.WithLogr(logr.Discard()),
 	}
@@ -85,9 +85,9 @@ func (a *application) diff(reconciled sync.ReconciliationResult) (*diff.DiffResu
 			return nil, fmt.Errorf("preparing dry runs: %w", err)
 		}
 		defer cleanup()
-		options = append(options, diff.WithServerSideDiff(true), diff.WithServerSideDryRunner(diff.NewK8sServerSideDryRunner(applier)))
+		settings = append(settings, diff.WithServerSideDiff(true), diff.WithServerSideDryRunner(diff.NewK8sServerSideDryRunner(applier)))
 	}
-	return diff.DiffArray(reconciled.Target, reconciled.Live, options...)
+	return diff.DiffArray(reconciled.Target, reconciled.Live, settings...)
 }
 
 func (a *application) resourceEntry(target, live *unstructured.Unstructured, modified bool) (kube.ResourceKey, resource) {

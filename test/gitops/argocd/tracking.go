@@ -32,15 +32,15 @@ func setTrackingID(object *unstructured.Unstructured, app, destination string) {
 // parseTrackingID returns the Application of an object, and whether the tracking ID
 // matches the object. It does not match if the annotation was copied from another
 // object.
-func parseTrackingID(object *unstructured.Unstructured) (app string, matches bool) {
+func parseTrackingID(object *unstructured.Unstructured) (app string, isMatch bool) {
 	parts := strings.SplitN(object.GetAnnotations()[trackingID], ":", 3)
 	if len(parts) != 3 {
 		return "", false
 	}
 	namespace, name, _ := strings.Cut(parts[2], "/")
-	matches = parts[1] == groupKind(object) && name == object.GetName() &&
+	isMatch = parts[1] == groupKind(object) && name == object.GetName() &&
 		(object.GetNamespace() == "" || object.GetNamespace() == namespace)
-	return parts[0], matches
+	return parts[0], isMatch
 }
 
 func groupKind(object *unstructured.Unstructured) string {
@@ -54,6 +54,6 @@ func isOwned(target, live *unstructured.Unstructured) bool {
 	if target != nil || live == nil {
 		return true
 	}
-	_, matches := parseTrackingID(live)
-	return matches
+	_, isMatch := parseTrackingID(live)
+	return isMatch
 }

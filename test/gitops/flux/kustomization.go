@@ -89,12 +89,12 @@ func (k *kustomization) connect(config *rest.Config) error {
 }
 
 func (k *kustomization) applyOptions() ssa.ApplyOptions {
-	options := ssa.DefaultApplyOptions()
-	options.ExclusionSelector = map[string]string{group + "/reconcile": disabled, group + "/ssa": "Ignore"}
-	options.IfNotPresentSelector = map[string]string{group + "/ssa": "IfNotPresent"}
-	options.ForceSelector = map[string]string{group + "/force": "enabled"}
-	options.DriftIgnoreRules = k.ignoreRules
-	options.Cleanup = ssa.ApplyCleanupOptions{
+	apply := ssa.DefaultApplyOptions()
+	apply.ExclusionSelector = map[string]string{group + "/reconcile": disabled, group + "/ssa": "Ignore"}
+	apply.IfNotPresentSelector = map[string]string{group + "/ssa": "IfNotPresent"}
+	apply.ForceSelector = map[string]string{group + "/force": "enabled"}
+	apply.DriftIgnoreRules = k.ignoreRules
+	apply.Cleanup = ssa.ApplyCleanupOptions{
 		Annotations: []string{corev1.LastAppliedConfigAnnotation, group + "/checksum", "fluxcd.io/sync-checksum"},
 		Labels:      []string{"fluxcd.io/sync-gc-mark"},
 		// The controller takes over the fields of these managers, and removes those that
@@ -107,7 +107,7 @@ func (k *kustomization) applyOptions() ssa.ApplyOptions {
 		},
 		Exclusions: map[string]string{group + "/ssa": "Merge"},
 	}
-	return options
+	return apply
 }
 
 func (k *kustomization) diffOptions() ssa.DiffOptions {

@@ -92,54 +92,54 @@ func run(ctx context.Context, o options) (*report, error) {
 	if o.diffOnly {
 		action = k.diff
 	}
-	report, syncErr := action(ctx)
+	result, syncErr := action(ctx)
 	if syncErr != nil {
 		syncErr = fmt.Errorf("syncing %s: %w", o.name, syncErr)
 	}
-	err = k.health(ctx, report)
-	return report, errors.Join(syncErr, err)
+	err = k.health(ctx, result)
+	return result, errors.Join(syncErr, err)
 }
 
 // sync applies, prunes and waits. It stops at the first error.
 func (k *kustomization) sync(ctx context.Context) (*report, error) {
-	report := &report{Changes: []change{}, Health: []health{}}
+	result := &report{Changes: []change{}, Health: []health{}}
 	applied, err := k.manager.ApplyAllStaged(ctx, k.objects, k.applyOptions())
-	report.add(applied)
+	result.add(applied)
 	if err != nil {
-		return report, err
+		return result, err
 	}
 	pruned, err := k.replaceInventory(ctx, applied)
-	report.add(pruned)
+	result.add(pruned)
 	if err != nil {
-		return report, err
+		return result, err
 	}
-	return report, k.waitFor(applied)
+	return result, k.waitFor(applied)
 }
 
 // diff reports how a sync would change each object.
 func (k *kustomization) diff(ctx context.Context) (*report, error) {
-	report := &report{Changes: []change{}, Health: []health{}}
+	result := &report{Changes: []change{}, Health: []health{}}
 	for _, desired := range k.objects {
 		entry, live, merged, err := k.manager.Diff(ctx, desired, k.diffOptions())
 		if err != nil {
-			return report, err
+			return result, err
 		}
-		change := change{Subject: entry.Subject, Action: entry.Action}
+		expected := change{Subject: entry.Subject, Action: entry.Action}
 		if live != nil {
-			if change.Diff, err = mergePatch(live, merged); err != nil {
-				return report, err
+			if expected.Diff, err = mergePatch(live, merged); err != nil {
+				return result, err
 			}
 		}
-		report.Changes = append(report.Changes, change)
+		result.Changes = append(result.Changes, expected)
 	}
 	if !k.prune {
-		return report, nil
+		return result, nil
 	}
 	stale, err := k.staleObjects(object.UnstructuredSetToObjMetadataSet(k.objects))
 	for _, removed := range stale {
-		report.Changes = append(report.Changes, change{Subject: ssautils.FmtUnstructured(removed), Action: ssa.DeletedAction})
+		result.Changes = append(result.Changes, change{Subject: ssautils.FmtUnstructured(removed), Action: ssa.DeletedAction})
 	}
-	return report, err
+	return result, err
 }
 
 func mergePatch(live, merged *unstructured.Unstructured) (json.RawMessage, error) {
@@ -155,7 +155,7 @@ func mergePatch(live, merged *unstructured.Unstructured) (json.RawMessage, error
 }
 
 // health adds the status of each object, from kstatus.
-func (k *kustomization) health(ctx context.Context, report *report) error {
+func (k *kustomization) health(ctx context.Context, result *report) error {
 	for _, desired := range k.objects {
 		live := &unstructured.Unstructured{}
 		live.SetGroupVersionKind(desired.GroupVersionKind())
@@ -163,15 +163,15 @@ func (k *kustomization) health(ctx context.Context, report *report) error {
 		err := k.client.Get(ctx, client.ObjectKeyFromObject(desired), live)
 		switch {
 		case err == nil:
-			result, err := status.Compute(live)
+			computed, err := status.Compute(live)
 			if err != nil {
 				return fmt.Errorf("computing the status of %s: %w", entry.Subject, err)
 			}
-			entry.Status, entry.Message = result.Status, result.Message
+			entry.Status, entry.Message = computed.Status, computed.Message
 		case !apierrors.IsNotFound(err) && !meta.IsNoMatchError(err):
 			return fmt.Errorf("reading %s: %w", entry.Subject, err)
 		}
-		report.Health = append(report.Health, entry)
+		result.Health = append(result.Health, entry)
 	}
 	return nil
 }
