@@ -154,7 +154,7 @@ func (e *Enforcer) updateObject(ctx context.Context, current snapshot, p *plan, 
 	uid, result.err = e.writeObject(ctx, current, p, actual, expected, found.action)
 	if errors.As(result.err, new(mutatedError)) {
 		// A webhook may mutate it in another way each time.
-		e.rateLimit.Record(result.key, e.clock.Now())
+		e.state.rateLimit.Record(result.key, e.clock.Now())
 	}
 	if result.err = withBindHint(expected, result.err); result.err != nil {
 		result.isOwnChange = found.isOwnChange
@@ -288,7 +288,7 @@ func (e *Enforcer) recordRepair(p *plan, result targetResult, done repair) targe
 		return result
 	}
 	if !p.IsAudit() {
-		e.rateLimit.Record(result.key, e.clock.Now())
+		e.state.rateLimit.Record(result.key, e.clock.Now())
 	}
 	result.version = done.version
 	result.drift = &v1alpha1.Drift{
@@ -305,7 +305,7 @@ func (e *Enforcer) checkRateLimit(p *plan, t target) error {
 	if p.IsAudit() || !p.IsApplied(t.id, t.revision) {
 		return nil
 	}
-	if remaining := e.rateLimit.Remaining(t.key, e.clock.Now()); remaining > 0 {
+	if remaining := e.state.rateLimit.Remaining(t.key, e.clock.Now()); remaining > 0 {
 		return rateLimitedError{remaining: remaining}
 	}
 	return nil
@@ -317,7 +317,7 @@ func (e *Enforcer) checkRateLimit(p *plan, t target) error {
 // something else last, or the baselines must have changed since the report, or only the
 // name of the baseline may differ.
 func (e *Enforcer) isOwnChange(p *plan, t target, found repair) bool {
-	last, _, isKnown := e.lastWrites.Get(writeKey(p, t), e.clock.Now())
+	last, _, isKnown := e.state.lastWrites.Get(writeKey(p, t), e.clock.Now())
 	if len(found.differences) == 0 { // the object is gone
 		return isKnown && last == "" || p.HaveBaselinesChanged
 	}
@@ -330,9 +330,9 @@ func (e *Enforcer) isOwnChange(p *plan, t target, found repair) bool {
 // lost.
 func (e *Enforcer) rememberWrite(p *plan, t target) {
 	entry := p.Inventory(t.id)
-	_, _, isKnown := e.lastWrites.Get(writeKey(p, t), e.clock.Now())
+	_, _, isKnown := e.state.lastWrites.Get(writeKey(p, t), e.clock.Now())
 	if !p.IsAudit() && (isKnown || t.revision == "" || entry != nil && entry.Revision != t.revision) {
-		e.lastWrites.Set(writeKey(p, t), t.revision, e.clock.Now())
+		e.state.lastWrites.Set(writeKey(p, t), t.revision, e.clock.Now())
 	}
 }
 

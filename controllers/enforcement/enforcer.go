@@ -19,8 +19,6 @@ import (
 	"github.com/securitybaseline/operator/controllers/controls"
 	"github.com/securitybaseline/operator/controllers/enforcement/podsecurity"
 	"github.com/securitybaseline/operator/controllers/evaluation"
-	"github.com/securitybaseline/operator/controllers/internal/ratelimit"
-	"github.com/securitybaseline/operator/controllers/internal/ttlmap"
 )
 
 // Enforcer writes into governed namespaces.
@@ -31,28 +29,17 @@ type Enforcer struct {
 	// live reads from the API server. It is used only where something differs.
 	live  client.Reader
 	clock clock.PassiveClock
-	// pods has state of its own.
-	pods *podsecurity.Checker
-
-	// State that lives only in memory:
-
-	// rateLimit limits how often an object is reverted.
-	// Lost: an object can be reverted once more within the interval.
-	rateLimit ratelimit.Limiter
-	// lastWrites are the revisions that this operator wrote last of the objects that it
-	// changed, empty for an object that it removed.
-	// Lost: the operator's own last change can be reported as drift of an unknown author, if
-	// the operator ended before it wrote the report.
-	lastWrites ttlmap.Map[string]
+	pods  *podsecurity.Checker
+	state *State
 }
 
 // New returns an Enforcer. writer reads from the cache and writes as the operator's field
 // manager; its configuration must have podsecurity.Warnings as warning handler. live
 // reads from the API server.
-func New(writer client.Client, live client.Reader, passiveClock clock.PassiveClock) *Enforcer {
+func New(writer client.Client, live client.Reader, passiveClock clock.PassiveClock, state *State) *Enforcer {
 	return &Enforcer{
-		client: writer, live: live, clock: passiveClock,
-		pods: &podsecurity.Checker{Client: writer, Live: live, Clock: passiveClock},
+		client: writer, live: live, clock: passiveClock, state: state,
+		pods: &podsecurity.Checker{Client: writer, Live: live, Clock: passiveClock, Results: &state.podResults},
 	}
 }
 

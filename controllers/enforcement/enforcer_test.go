@@ -17,7 +17,7 @@ func TestPlan_PrivilegedLevelIsAppliedWithoutAsking(t *testing.T) {
 	baseline := &v1alpha1.SecurityBaseline{ObjectMeta: metav1.ObjectMeta{Name: "a"}}
 	baseline.Spec.PodSecurity = &v1alpha1.PodSecurity{Enforce: "privileged", Rollout: v1alpha1.RolloutWhenClean}
 	task := &evaluation.Task{Control: controls.All[0], Baseline: baseline}
-	p := New(nil, nil, clock.RealClock{}).newPlan(t.Context(), snapshot{namespace: &metav1.PartialObjectMetadata{}}, task, nil, nil)
+	p := New(nil, nil, clock.RealClock{}, &State{}).newPlan(t.Context(), snapshot{namespace: &metav1.PartialObjectMetadata{}}, task, nil, nil)
 	want := map[string]string{podsecurityapi.EnforceLevelLabel: "privileged", podsecurityapi.EnforceVersionLabel: "latest"}
 	for key, value := range want {
 		if got := p.desired.NamespaceLabels[key]; got != value {

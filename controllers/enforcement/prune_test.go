@@ -30,7 +30,7 @@ func TestPrune_NeverRemovesObservedKinds(t *testing.T) {
 		policy := &networkingv1.NetworkPolicy{ObjectMeta: meta}
 		role := &rbacv1.Role{ObjectMeta: meta}
 		cluster := fake.NewClientBuilder().WithScheme(clientgoscheme.Scheme).WithObjects(policy, role).Build()
-		enforcer := New(cluster, cluster, clock.RealClock{})
+		enforcer := New(cluster, cluster, clock.RealClock{}, &State{})
 		current := snapshot{
 			namespace: &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "n"}},
 			objects:   map[string]client.Object{},

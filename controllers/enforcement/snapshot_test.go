@@ -46,7 +46,7 @@ func TestSnapshot_IgnoresObjectsOfFormerNamespace(t *testing.T) {
 			}
 			return c.Get(ctx, key, object, options...)
 		}}).Build()
-	enforcer := New(cached, live, clock.RealClock{})
+	enforcer := New(cached, live, clock.RealClock{}, &State{})
 	inventory := &v1alpha1.ControlReport{Inventory: []v1alpha1.InventoryEntry{{Object: "NetworkPolicy/listed", UID: "l"}}}
 	current, err := enforcer.takeSnapshot(t.Context(), namespace, []evaluation.Task{{Previous: inventory}})
 	if err != nil {

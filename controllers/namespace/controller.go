@@ -69,15 +69,16 @@ type Reconciler struct {
 
 // New returns a Reconciler.
 func New(options Options) *Reconciler {
-	return &Reconciler{
+	r := &Reconciler{
 		client:    options.Client,
 		live:      options.Live,
 		recorder:  options.Recorder,
 		clock:     options.Clock,
 		protected: options.Protected,
 		inFlight:  options.InFlight,
-		enforcer:  enforcement.New(options.Client, options.Live, options.Clock),
 	}
+	r.enforcer = enforcement.New(options.Client, options.Live, options.Clock, &r.state.enforcement)
+	return r
 }
 
 // +kubebuilder:rbac:groups="",resources=namespaces,verbs=list;watch;patch

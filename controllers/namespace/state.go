@@ -12,12 +12,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/securitybaseline/operator/api/v1alpha1"
+	"github.com/securitybaseline/operator/controllers/enforcement"
 	"github.com/securitybaseline/operator/controllers/evaluation"
 	"github.com/securitybaseline/operator/controllers/internal/firstevent"
 )
 
 // state is all that the controller of namespaces keeps in memory only. Each field says what is lost
-// when the operator ends. The Enforcer has state of its own.
+// when the operator ends.
 type state struct {
 	// firstEvents are the times of the first events that are not handled yet, by namespace.
 	// Lost: the metric of how long a drift existed counts from the restart.
@@ -35,6 +36,8 @@ type state struct {
 	// that the cache still has are no inventory then.
 	// Lost: nothing, since the next write of a report sets it again.
 	isReportCRDMissing atomic.Bool
+	// enforcement is what enforcement remembers. The fields of enforcement.State say what is lost.
+	enforcement enforcement.State
 }
 
 // forget forgets a namespace that is gone or being deleted.

@@ -42,10 +42,13 @@ type Checker struct {
 
 	Clock clock.PassiveClock
 
-	// results are those of the last moments, by namespace UID and level.
-	// Lost: nothing, because the operator asks the API server again.
-	results ttlmap.Map[cachedResult]
+	// Results are those of the last moments.
+	Results *Results
 }
+
+// Results are the answers of the API server about running pods, by the UID of the namespace
+// and the level. The zero value is ready to use.
+type Results struct{ answers ttlmap.Map[cachedResult] }
 
 // Input is what an assessment of the pods in a namespace depends on.
 type Input struct {
@@ -116,7 +119,7 @@ func (c *Checker) findCleanLevel(
 			if err != nil {
 				return assessment, fmt.Errorf("checking which running pods violate %s: %w", level, err)
 			}
-			c.results.Set(resultKey(namespace, level), result, c.Clock.Now())
+			c.Results.answers.Set(resultKey(namespace, level), result, c.Clock.Now())
 			if level == assessment.level {
 				assessment.isKnown = true
 				assessment.isProvisional = false
@@ -154,13 +157,13 @@ func (c *Checker) RecordLabels(
 	}
 	assessment.isKnown = true
 	assessment.checkResult = parseWarnings(warnings.all())
-	c.results.Set(resultKey(namespace, assessment.level), cachedResult{checkResult: assessment.checkResult}, c.Clock.Now())
+	c.Results.answers.Set(resultKey(namespace, assessment.level), cachedResult{checkResult: assessment.checkResult}, c.Clock.Now())
 	return assessment
 }
 
 // recentResult returns the result of a check less than checkInterval ago.
 func (c *Checker) recentResult(namespace *metav1.PartialObjectMetadata, level podsecurityapi.LevelVersion) (cachedResult, bool) {
-	result, age, ok := c.results.Get(resultKey(namespace, level), c.Clock.Now())
+	result, age, ok := c.Results.answers.Get(resultKey(namespace, level), c.Clock.Now())
 	return result, ok && age < checkInterval
 }
 

@@ -143,9 +143,9 @@ func TestEvaluate_EnforcesRecentResultWithoutAsking(t *testing.T) {
 	namespace := &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: "n", UID: "u"}}
 	i := slices.IndexFunc(controls.All, func(control controls.Control) bool { return control.Name == v1alpha1.ControlPodSecurity })
 	passiveClock := clocktesting.NewFakePassiveClock(now)
-	checker := &Checker{Clock: passiveClock}
-	checker.results.Set("u/restricted:latest", cachedResult{checkResult: checkResult{violations: []v1alpha1.PodViolation{{Pods: "a", Reasons: "seccompProfile"}}}}, now)
-	checker.results.Set("u/baseline:latest", cachedResult{}, now)
+	checker := &Checker{Clock: passiveClock, Results: &Results{}}
+	checker.Results.answers.Set("u/restricted:latest", cachedResult{checkResult: checkResult{violations: []v1alpha1.PodViolation{{Pods: "a", Reasons: "seccompProfile"}}}}, now)
+	checker.Results.answers.Set("u/baseline:latest", cachedResult{}, now)
 	passiveClock.SetTime(now.Add(checkInterval / 2))
 	got, err := checker.Assess(t.Context(), Input{Namespace: namespace, Spec: spec, Level: controls.All[i].EnforcedLevel(spec)})
 	if err != nil {
