@@ -41,7 +41,7 @@ func (r *Reconciler) apply(ctx context.Context, actual client.Object, needed pol
 		}
 		return 0, err
 	}
-	if remaining := r.state.rateLimit.Remaining(id, r.clock.Now()); remaining > 0 {
+	if remaining := r.state.rateLimit.Remaining(id, r.Clock.Now()); remaining > 0 {
 		return remaining, nil
 	}
 	drift, err := r.detectDrift(ctx, id, actual)
@@ -51,8 +51,8 @@ func (r *Reconciler) apply(ctx context.Context, actual client.Object, needed pol
 	if isWritten, err := r.write(ctx, actual, desired); !isWritten || err != nil {
 		return 0, err
 	}
-	r.state.rateLimit.Record(id, r.clock.Now())
-	r.recordDrift(ctx, needed, drift, r.clock.Now().Sub(firstEventTime))
+	r.state.rateLimit.Record(id, r.Clock.Now())
+	r.recordDrift(ctx, needed, drift, r.Clock.Now().Sub(firstEventTime))
 	return 0, nil
 }
 
@@ -69,7 +69,7 @@ func (r *Reconciler) detectDrift(ctx context.Context, id string, actual client.O
 	}
 	// The cache has no managedFields.
 	live := actual.DeepCopyObject().(client.Object)
-	if err := r.live.Get(ctx, client.ObjectKeyFromObject(actual), live); client.IgnoreNotFound(err) != nil {
+	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(actual), live); client.IgnoreNotFound(err) != nil {
 		return nil, err
 	}
 	author := ownership.LastAuthor(live, fieldpath.MakePathOrDie("spec"), fieldpath.MakePathOrDie("metadata"))
@@ -83,7 +83,7 @@ func (r *Reconciler) detectDrift(ctx context.Context, id string, actual client.O
 // about the change leads to the next reconcile.
 func (r *Reconciler) write(ctx context.Context, actual, desired client.Object) (bool, error) {
 	if actual == nil {
-		err := r.client.Create(ctx, desired)
+		err := r.Client.Create(ctx, desired)
 		return err == nil, client.IgnoreAlreadyExists(err)
 	}
 	updated := desired.DeepCopyObject().(client.Object)
@@ -92,7 +92,7 @@ func (r *Reconciler) write(ctx context.Context, actual, desired client.Object) (
 	updated.SetAnnotations(actual.GetAnnotations())
 	updated.SetFinalizers(actual.GetFinalizers())
 	updated.SetLabels(labels.Merge(actual.GetLabels(), desired.GetLabels()))
-	err := r.client.Update(ctx, updated)
+	err := r.Client.Update(ctx, updated)
 	if reconcilers.IsConflictOrNotFound(err) {
 		return false, nil
 	}
@@ -112,7 +112,7 @@ func (r *Reconciler) removeUnneeded(ctx context.Context, needed []policies.Neede
 			continue
 		}
 		delete(r.state.applied, id)
-		if err := r.client.Delete(ctx, object, kube.DeletePreconditions(object)); err != nil && !reconcilers.IsConflictOrNotFound(err) {
+		if err := r.Client.Delete(ctx, object, kube.DeletePreconditions(object)); err != nil && !reconcilers.IsConflictOrNotFound(err) {
 			errs = append(errs, fmt.Errorf("removing %s: %w", id, err))
 		}
 	}

@@ -52,25 +52,15 @@ type Options struct {
 
 // Reconciler applies the admission policies and bindings. It is the only writer of these.
 type Reconciler struct {
-	client           client.Client
-	live             client.Reader
-	recorder         events.Recorder
-	clock            clock.PassiveClock
-	protected        sets.Set[string]
-	isMutatingServed bool
-	state            state
+	Options
+	state state
 }
 
 // New returns a Reconciler.
 func New(options Options) *Reconciler {
 	return &Reconciler{
-		client:           options.Client,
-		live:             options.Live,
-		recorder:         options.Recorder,
-		clock:            options.Clock,
-		protected:        options.Protected,
-		isMutatingServed: options.IsMutatingServed,
-		state:            state{applied: map[string]string{}},
+		Options: options,
+		state:   state{applied: map[string]string{}},
 	}
 }
 
@@ -90,13 +80,13 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		return []reconcile.Request{singleton}
 	})
 	enqueueOnPolicyChange := handler.EnqueueRequestsFromMapFunc(func(context.Context, client.Object) []reconcile.Request {
-		r.state.firstEvent.Mark(singleton.Name, r.clock.Now())
+		r.state.firstEvent.Mark(singleton.Name, r.Clock.Now())
 		return []reconcile.Request{singleton}
 	})
 	controller := ctrl.NewControllerManagedBy(mgr).
 		Named("admissionpolicy").
 		Watches(&v1alpha1.SecurityBaseline{}, enqueueSingleton, builder.WithPredicates(handlers.SpecOrFinalizerChanged()))
-	for _, kind := range admissionobjects.Kinds(r.isMutatingServed) {
+	for _, kind := range admissionobjects.Kinds(r.IsMutatingServed) {
 		controller = controller.Watches(kind, enqueueOnPolicyChange, builder.WithPredicates(policySuffixPredicate()))
 	}
 	return controller.WithOptions(reconcilers.Options(1)).Complete(r)
@@ -112,24 +102,24 @@ func policySuffixPredicate() predicate.Predicate {
 func (r *Reconciler) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result, error) {
 	crd := &metav1.PartialObjectMetadata{}
 	crd.SetGroupVersionKind(crdKind)
-	if err := r.live.Get(ctx, client.ObjectKey{Name: crdName}, crd); client.IgnoreNotFound(err) != nil {
+	if err := r.Live.Get(ctx, client.ObjectKey{Name: crdName}, crd); client.IgnoreNotFound(err) != nil {
 		return ctrl.Result{}, fmt.Errorf("reading CustomResourceDefinition %s: %w", crdName, err)
 	}
 	if crd.UID == "" || !crd.DeletionTimestamp.IsZero() {
 		return ctrl.Result{}, nil // the operator is being uninstalled
 	}
 	var baselines v1alpha1.SecurityBaselineList
-	if err := r.client.List(ctx, &baselines); err != nil {
+	if err := r.Client.List(ctx, &baselines); err != nil {
 		return ctrl.Result{}, fmt.Errorf("listing SecurityBaselines: %w", err)
 	}
-	existing, err := admissionobjects.List(ctx, r.client, r.isMutatingServed)
+	existing, err := admissionobjects.List(ctx, r.Client, r.IsMutatingServed)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
 	owner := metav1.OwnerReference{APIVersion: crdKind.GroupVersion().String(), Kind: crdKind.Kind, Name: crd.Name, UID: crd.UID}
-	needed := policies.Objects(baselines.Items, policies.Cluster{Protected: r.protected, IsMutatingServed: r.isMutatingServed, Owner: owner})
+	needed := policies.Objects(baselines.Items, policies.Cluster{Protected: r.Protected, IsMutatingServed: r.IsMutatingServed, Owner: owner})
 
-	firstEventTime := r.state.firstEvent.Take(singleton.Name, r.clock.Now())
+	firstEventTime := r.state.firstEvent.Take(singleton.Name, r.Clock.Now())
 	requeueAfter, errs := r.applyAll(ctx, needed, existing, firstEventTime)
 	errs = append(errs, r.removeUnneeded(ctx, needed, existing)...)
 	if requeueAfter > 0 {

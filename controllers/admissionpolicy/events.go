@@ -24,11 +24,11 @@ func (r *Reconciler) recordDrift(ctx context.Context, needed policies.Needed, dr
 	object := &corev1.ObjectReference{APIVersion: admissionregistrationv1.SchemeGroupVersion.String(), Kind: kind, Name: name}
 	metrics.CountManager(drift.Manager)
 	message := events.ChangeMessage(drift)
-	events.Warn(r.recorder, object, nil, events.ReasonDrift, string(drift.Action), message)
+	events.Warn(r.Recorder, object, nil, events.ReasonDrift, string(drift.Action), message)
 	for _, use := range needed.Uses {
 		drift.Baseline = use.Baseline.Name
 		drift.Control = use.Control
 		metrics.CountDrift(drift, duration)
-		events.Warn(r.recorder, events.Reference(use.Baseline), object, events.ReasonDrift, string(drift.Action), message)
+		events.Warn(r.Recorder, events.Reference(use.Baseline), object, events.ReasonDrift, string(drift.Action), message)
 	}
 }

@@ -21,7 +21,7 @@ import (
 func (r *Reconciler) addAdmissionParameters(
 	ctx context.Context, baseline *v1alpha1.SecurityBaseline, baselines []v1alpha1.SecurityBaseline, findings *report.ClusterFindings, now time.Time,
 ) error {
-	operator, err := r.state.identity.get(ctx, r.client)
+	operator, err := r.state.identity.get(ctx, r.Client)
 	if err != nil {
 		return err
 	}
@@ -46,7 +46,7 @@ func (r *Reconciler) addAdmissionParameters(
 			findings.Findings = append(findings.Findings, fmt.Sprintf(
 				"too many baselines with higher precedence: admission does not know %d of them, so new namespaces that they govern get labels of this baseline at creation", omitted))
 		}
-		parameters.ProtectedNamespaces = sets.List(r.protected)
+		parameters.ProtectedNamespaces = sets.List(r.Protected)
 	}
 	return nil
 }
@@ -56,19 +56,19 @@ func (r *Reconciler) addAdmissionParameters(
 func (r *Reconciler) checkAdmissionPolicies(
 	ctx context.Context, baseline *v1alpha1.SecurityBaseline, baselines []v1alpha1.SecurityBaseline, findings *report.ClusterFindings,
 ) error {
-	existing, err := admissionobjects.List(ctx, r.client, r.isMutatingServed)
+	existing, err := admissionobjects.List(ctx, r.Client, r.IsMutatingServed)
 	if err != nil {
 		return err
 	}
 	var pending []string
-	for _, needed := range policies.Objects(baselines, policies.Cluster{Protected: r.protected, IsMutatingServed: r.isMutatingServed}) {
+	for _, needed := range policies.Objects(baselines, policies.Cluster{Protected: r.Protected, IsMutatingServed: r.IsMutatingServed}) {
 		control := needed.UsedBy(baseline.Name)
 		id := admissionobjects.ID(needed.Object)
 		if actual := existing[id]; control == "" || actual != nil && admissionobjects.IsUpToDate(actual, needed.Object) {
 			continue
 		}
 		pending = append(pending, id)
-		if err := r.policyErrors.ApplyError(id); err != nil {
+		if err := r.PolicyErrors.ApplyError(id); err != nil {
 			if control == v1alpha1.ControlRBAC && findings.ClusterAdmin != nil {
 				findings.ClusterAdmin.State = v1alpha1.StateFailed
 			}
@@ -90,7 +90,7 @@ func (r *Reconciler) newNamespacesCondition(baseline *v1alpha1.SecurityBaseline,
 	if !policies.ShouldLabelNewNamespaces(&baseline.Spec) {
 		return nil
 	}
-	if !r.isMutatingServed {
+	if !r.IsMutatingServed {
 		message := "the API server does not serve MutatingAdmissionPolicy v1 (Kubernetes 1.36 and later): new namespaces get their labels shortly after creation"
 		if baseline.Spec.Network != nil && baseline.Spec.Network.WaitForDefaultDeny {
 			message += ", and network.waitForDefaultDeny has no effect"

@@ -151,7 +151,7 @@ func (r *Reconciler) readBindings(ctx context.Context) ([]binding, map[string][]
 	var clusterRoleBindings rbacv1.ClusterRoleBindingList
 	var roleBindings rbacv1.RoleBindingList
 	for _, list := range []client.ObjectList{&clusterRoles, &roles, &clusterRoleBindings, &roleBindings} {
-		if err := r.client.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
+		if err := r.Client.List(ctx, list, client.UnsafeDisableDeepCopy); err != nil {
 			return nil, nil, fmt.Errorf("listing roles and bindings: %w", err)
 		}
 	}

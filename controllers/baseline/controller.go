@@ -33,7 +33,7 @@ import (
 // statusDelay is how long events are collected before a status is updated.
 const statusDelay = time.Second
 
-// PolicyErrors tells why an admission policy or binding could not be applied.
+// PolicyErrors reports why an admission policy or binding could not be applied.
 type PolicyErrors interface {
 	// ApplyError returns the error of the last attempt to apply the object with that Kind/name, or
 	// nil if it succeeded.
@@ -50,7 +50,7 @@ type Options struct {
 	Clock    clock.PassiveClock
 	// Protected are the namespaces that no baseline governs.
 	Protected sets.Set[string]
-	// InFlight tells which reconciles of namespaces are running.
+	// InFlight records which reconciles of namespaces are running.
 	InFlight *inflight.Tracker
 	// IsMutatingServed is set if the API server serves MutatingAdmissionPolicy v1.
 	IsMutatingServed bool
@@ -60,29 +60,15 @@ type Options struct {
 // Reconciler updates the status and the finalizer of a SecurityBaseline. It is the only writer of
 // both.
 type Reconciler struct {
-	client           client.Client
-	live             client.Reader
-	recorder         events.Recorder
-	clock            clock.PassiveClock
-	protected        sets.Set[string]
-	inFlight         *inflight.Tracker
-	isMutatingServed bool
-	policyErrors     PolicyErrors
-	state            state
+	Options
+	state state
 }
 
 // New returns a Reconciler.
 func New(options Options) *Reconciler {
 	return &Reconciler{
-		client:           options.Client,
-		live:             options.Live,
-		recorder:         options.Recorder,
-		clock:            options.Clock,
-		protected:        options.Protected,
-		inFlight:         options.InFlight,
-		isMutatingServed: options.IsMutatingServed,
-		policyErrors:     options.PolicyErrors,
-		state:            newState(),
+		Options: options,
+		state:   newState(),
 	}
 }
 
@@ -116,8 +102,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 		Watches(&rbacv1.RoleBinding{}, enqueueRBACBaselines).
 		WatchesMetadata(&corev1.Namespace{}, enqueueAll).
 		Watches(&v1alpha1.BaselineReport{}, enqueueReportedBaselines()).
-		WatchesRawSource(clockjump.NewSource(r.clock, enqueueAll))
-	for _, kind := range admissionobjects.Kinds(r.isMutatingServed) {
+		WatchesRawSource(clockjump.NewSource(r.Clock, enqueueAll))
+	for _, kind := range admissionobjects.Kinds(r.IsMutatingServed) {
 		controller = controller.Watches(kind, enqueueOwningBaseline(), builder.WithPredicates(baselineLabelPredicate()))
 	}
 	return controller.WithOptions(reconcilers.Options(1)).Complete(r)
@@ -126,7 +112,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 // Reconcile brings a baseline's status up to date.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
 	baseline := &v1alpha1.SecurityBaseline{}
-	if err := r.client.Get(ctx, request.NamespacedName, baseline); err != nil {
+	if err := r.Client.Get(ctx, request.NamespacedName, baseline); err != nil {
 		if apierrors.IsNotFound(err) {
 			metrics.ForgetBaseline(request.Name)
 			return ctrl.Result{}, nil
@@ -144,7 +130,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 	if remaining := r.state.throttle.remaining(); remaining > 0 {
 		return ctrl.Result{RequeueAfter: remaining}, nil
 	}
-	now := r.clock.Now()
+	now := r.Clock.Now()
 	pause := r.state.throttle.start()
 	status, err := r.status(ctx, baseline, now) // reads only the cache
 	pause()
@@ -182,7 +168,7 @@ func (r *Reconciler) updateStatus(ctx context.Context, baseline *v1alpha1.Securi
 	updated.Status = status
 	// At the version that was read: a status must never describe a spec that it was not computed
 	// from.
-	err := r.client.Status().Update(ctx, updated)
+	err := r.Client.Status().Update(ctx, updated)
 	if err != nil && !reconcilers.IsConflictOrNotFound(err) {
 		return false, fmt.Errorf("updating the status: %w", err)
 	}

@@ -17,7 +17,7 @@ func (r *Reconciler) recordExpiryEvents(baseline *v1alpha1.SecurityBaseline, due
 		if deadline.IsExpiration {
 			reason = events.ReasonExceptionExpired
 		}
-		events.Warn(r.recorder, events.Reference(baseline), nil, reason, events.ActionNone, expiryMessage(deadline.Exception, deadline.IsExpiration))
+		events.Warn(r.Recorder, events.Reference(baseline), nil, reason, events.ActionNone, expiryMessage(deadline.Exception, deadline.IsExpiration))
 	}
 }
 

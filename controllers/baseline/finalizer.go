@@ -43,9 +43,9 @@ func (r *Reconciler) finalize(ctx context.Context, baseline *v1alpha1.SecurityBa
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	isOverdue := r.clock.Now().Sub(baseline.DeletionTimestamp.Time) > removalTimeout
+	isOverdue := r.Clock.Now().Sub(baseline.DeletionTimestamp.Time) > removalTimeout
 	if remaining.pending.Len() > 0 && !isOverdue {
-		_, err := r.updateStatus(ctx, baseline, report.RemovalStatus(baseline, sets.List(remaining.pending), r.clock.Now()))
+		_, err := r.updateStatus(ctx, baseline, report.RemovalStatus(baseline, sets.List(remaining.pending), r.Clock.Now()))
 		return ctrl.Result{RequeueAfter: removalPoll}, err
 	}
 	if abandoned := remaining.pending.Union(remaining.failed); abandoned.Len() > 0 {
@@ -64,7 +64,7 @@ type remainingNamespaces struct {
 
 // findRemaining looks in the cache and, if nothing is pending there, in the API server.
 func (r *Reconciler) findRemaining(ctx context.Context, baseline string) (remainingNamespaces, error) {
-	remaining, err := r.findRemainingIn(ctx, r.client, baseline)
+	remaining, err := r.findRemainingIn(ctx, r.Client, baseline)
 	if err != nil || remaining.pending.Len() > 0 {
 		return remaining, err
 	}
@@ -72,10 +72,10 @@ func (r *Reconciler) findRemaining(ctx context.Context, baseline string) (remain
 	// write. Reconciles that start from now on see the deletion.
 	waitCtx, cancel := context.WithTimeout(ctx, inFlightTimeout)
 	defer cancel()
-	if err := r.inFlight.Wait(waitCtx); err != nil {
+	if err := r.InFlight.Wait(waitCtx); err != nil {
 		return remaining, fmt.Errorf("waiting for running reconciles of namespaces: %w", err)
 	}
-	return r.findRemainingIn(ctx, r.live, baseline)
+	return r.findRemainingIn(ctx, r.Live, baseline)
 }
 
 func (r *Reconciler) findRemainingIn(ctx context.Context, reader client.Reader, baseline string) (remainingNamespaces, error) {
@@ -86,14 +86,14 @@ func (r *Reconciler) findRemainingIn(ctx context.Context, reader client.Reader, 
 	}
 	for name, managedControls := range managed {
 		namespace := metadata.Namespace()
-		if err := r.client.Get(ctx, client.ObjectKey{Name: name}, namespace); client.IgnoreNotFound(err) != nil {
+		if err := r.Client.Get(ctx, client.ObjectKey{Name: name}, namespace); client.IgnoreNotFound(err) != nil {
 			return remaining, err
 		}
 		if namespace.UID == "" || !namespace.DeletionTimestamp.IsZero() {
 			continue // its objects are deleted with it
 		}
 		current := &v1alpha1.BaselineReport{}
-		if err := r.client.Get(ctx, client.ObjectKey{Namespace: name, Name: v1alpha1.ReportName}, current); client.IgnoreNotFound(err) != nil {
+		if err := r.Client.Get(ctx, client.ObjectKey{Namespace: name, Name: v1alpha1.ReportName}, current); client.IgnoreNotFound(err) != nil {
 			return remaining, err
 		}
 		if hasRemovalFailed(current, baseline, managedControls) {
@@ -132,7 +132,7 @@ func (r *Reconciler) setFinalizer(ctx context.Context, baseline *v1alpha1.Securi
 		controllerutil.RemoveFinalizer(baseline, v1alpha1.Finalizer)
 	}
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	if err := r.client.Patch(ctx, baseline, patch); err != nil && !reconcilers.IsConflictOrNotFound(err) {
+	if err := r.Client.Patch(ctx, baseline, patch); err != nil && !reconcilers.IsConflictOrNotFound(err) {
 		return fmt.Errorf("updating the finalizer: %w", err)
 	}
 	return nil

@@ -44,7 +44,7 @@ func baselineLabelPredicate() predicate.Predicate {
 // baselineNamesMatching returns the names of all baselines whose spec matches.
 func (r *Reconciler) baselineNamesMatching(ctx context.Context, matches func(*v1alpha1.SecurityBaselineSpec) bool) sets.Set[string] {
 	var baselines v1alpha1.SecurityBaselineList
-	if err := r.client.List(ctx, &baselines, client.UnsafeDisableDeepCopy); err != nil {
+	if err := r.Client.List(ctx, &baselines, client.UnsafeDisableDeepCopy); err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "Failed to list SecurityBaselines from the cache")
 		return nil
 	}

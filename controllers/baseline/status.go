@@ -16,17 +16,17 @@ import (
 // status computes the status of a baseline from the namespaces, the reports and the cluster as a
 // whole.
 func (r *Reconciler) status(ctx context.Context, baseline *v1alpha1.SecurityBaseline, now time.Time) (v1alpha1.SecurityBaselineStatus, error) {
-	selects, err := precedence.NamespaceMatcher(baseline, r.protected)
+	selects, err := precedence.NamespaceMatcher(baseline, r.Protected)
 	if err != nil {
 		return report.InvalidSelectorStatus(baseline, err, now), nil
 	}
 	// The lists are only read, so they need no copy.
 	namespaces := metadata.NamespaceList()
-	if err := r.client.List(ctx, namespaces, client.UnsafeDisableDeepCopy); err != nil {
+	if err := r.Client.List(ctx, namespaces, client.UnsafeDisableDeepCopy); err != nil {
 		return v1alpha1.SecurityBaselineStatus{}, fmt.Errorf("listing namespaces: %w", err)
 	}
 	var reports v1alpha1.BaselineReportList
-	if err := r.client.List(ctx, &reports, client.UnsafeDisableDeepCopy); err != nil {
+	if err := r.Client.List(ctx, &reports, client.UnsafeDisableDeepCopy); err != nil {
 		return v1alpha1.SecurityBaselineStatus{}, fmt.Errorf("listing reports: %w", err)
 	}
 	var selected []string
@@ -51,7 +51,7 @@ func (r *Reconciler) status(ctx context.Context, baseline *v1alpha1.SecurityBase
 func (r *Reconciler) clusterFindings(ctx context.Context, baseline *v1alpha1.SecurityBaseline, selected []string, now time.Time) (report.ClusterFindings, error) {
 	var findings report.ClusterFindings
 	var baselines v1alpha1.SecurityBaselineList
-	if err := r.client.List(ctx, &baselines, client.UnsafeDisableDeepCopy); err != nil {
+	if err := r.Client.List(ctx, &baselines, client.UnsafeDisableDeepCopy); err != nil {
 		return findings, fmt.Errorf("listing SecurityBaselines: %w", err)
 	}
 	if err := r.addAdmissionParameters(ctx, baseline, baselines.Items, &findings, now); err != nil {

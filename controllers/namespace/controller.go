@@ -57,26 +57,14 @@ type Options struct {
 
 // Reconciler applies to a namespace what its baselines ask for, and writes its report.
 type Reconciler struct {
-	client    client.Client
-	live      client.Reader
-	recorder  events.Recorder
-	clock     clock.PassiveClock
-	protected sets.Set[string]
-	inFlight  *inflight.Tracker
-	enforcer  *enforcement.Enforcer
-	state     state
+	Options
+	enforcer *enforcement.Enforcer
+	state    state
 }
 
 // New returns a Reconciler.
 func New(options Options) *Reconciler {
-	r := &Reconciler{
-		client:    options.Client,
-		live:      options.Live,
-		recorder:  options.Recorder,
-		clock:     options.Clock,
-		protected: options.Protected,
-		inFlight:  options.InFlight,
-	}
+	r := &Reconciler{Options: options}
 	r.enforcer = enforcement.New(options.Client, options.Live, options.Clock, &r.state.enforcement)
 	return r
 }
@@ -95,12 +83,12 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager) error {
 	controller := ctrl.NewControllerManagedBy(mgr).
 		Named("namespace").
 		WatchesMetadata(&corev1.Namespace{}, r.enqueueNamespaceOf()).
-		Watches(&v1alpha1.SecurityBaseline{}, handlers.EnqueueNamespacesLowPriority(r.client), builder.WithPredicates(handlers.SpecOrFinalizerChanged())).
+		Watches(&v1alpha1.SecurityBaseline{}, handlers.EnqueueNamespacesLowPriority(r.Client), builder.WithPredicates(handlers.SpecOrFinalizerChanged())).
 		Watches(&rbacv1.ClusterRole{}, r.enqueueNamespacesBinding(), builder.WithPredicates(handlers.RulesChanged())).
 		Watches(&rbacv1.ClusterRole{}, r.enqueueFailedNamespaces(), builder.WithPredicates(handlers.RulesChanged())).
 		Watches(&rbacv1.ClusterRoleBinding{}, r.enqueueFailedNamespaces()).
 		Watches(&v1alpha1.BaselineReport{}, enqueueReportNamespaceDelayed()).
-		WatchesRawSource(clockjump.NewSource(r.clock, handlers.EnqueueNamespacesLowPriority(r.client)))
+		WatchesRawSource(clockjump.NewSource(r.Clock, handlers.EnqueueNamespacesLowPriority(r.Client)))
 	// This includes objects of other authors: they can undo what the operator applies.
 	for _, kind := range controls.Kinds() {
 		controller = controller.Watches(kind.New(), r.enqueueNamespaceOf(), builder.WithPredicates(relevantEvents(kind)))
@@ -126,11 +114,11 @@ type Result struct {
 
 // Reconcile evaluates a namespace.
 func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.Result, error) {
-	defer r.inFlight.Begin()()
+	defer r.InFlight.Begin()()
 	r.state.failed.insert(request.Name)
 
 	namespace := metadata.Namespace()
-	if err := r.client.Get(ctx, request.NamespacedName, namespace); client.IgnoreNotFound(err) != nil {
+	if err := r.Client.Get(ctx, request.NamespacedName, namespace); client.IgnoreNotFound(err) != nil {
 		return ctrl.Result{}, fmt.Errorf("reading the namespace: %w", err)
 	}
 	if namespace.UID == "" || !namespace.DeletionTimestamp.IsZero() {
@@ -146,8 +134,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 		return ctrl.Result{}, err
 	}
 
-	firstEventTime := r.state.firstEvents.Take(namespace.Name, r.clock.Now())
-	governance := precedence.Resolve(namespace, baselines, r.protected, r.clock.Now())
+	firstEventTime := r.state.firstEvents.Take(namespace.Name, r.Clock.Now())
+	governance := precedence.Resolve(namespace, baselines, r.Protected, r.Clock.Now())
 	outcomes, hasPendingRemovals, err := r.enforcer.Enforce(ctx, namespace, newTasks(governance, prior), func(baseline string) bool {
 		return r.shouldPrune(baselines, baseline)
 	})
@@ -167,7 +155,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, request ctrl.Request) (ctrl.
 // readReport returns the report of a namespace, which is empty if there is none.
 func (r *Reconciler) readReport(ctx context.Context, namespace *metav1.PartialObjectMetadata) (*v1alpha1.BaselineReport, error) {
 	current := &v1alpha1.BaselineReport{}
-	if err := r.client.Get(ctx, reportKey(namespace.Name), current); client.IgnoreNotFound(err) != nil {
+	if err := r.Client.Get(ctx, reportKey(namespace.Name), current); client.IgnoreNotFound(err) != nil {
 		return nil, fmt.Errorf("reading the report: %w", err)
 	}
 	if r.state.isReportCRDMissing.Load() || kube.IsOlderThanNamespace(current, namespace) || report.BelongsToFormerNamespace(current.BaselineReportData, namespace) {
@@ -179,7 +167,7 @@ func (r *Reconciler) readReport(ctx context.Context, namespace *metav1.PartialOb
 // readBaselines returns all baselines except new ones that still lack their finalizer.
 func (r *Reconciler) readBaselines(ctx context.Context, prior *v1alpha1.BaselineReport) ([]v1alpha1.SecurityBaseline, error) {
 	var baselines v1alpha1.SecurityBaselineList
-	if err := r.client.List(ctx, &baselines); err != nil {
+	if err := r.Client.List(ctx, &baselines); err != nil {
 		return nil, fmt.Errorf("listing SecurityBaselines: %w", err)
 	}
 	return slices.DeleteFunc(baselines.Items, func(baseline v1alpha1.SecurityBaseline) bool {
@@ -199,7 +187,7 @@ func (r *Reconciler) finish(ctx context.Context, result Result) (ctrl.Result, er
 	// Reverted drifts must be reported even while the operator is shutting down.
 	reportCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportTimeout)
 	defer cancel()
-	now := r.clock.Now()
+	now := r.Clock.Now()
 	pending := r.state.pendingDrifts.take(result.Namespace)
 	var previous, next v1alpha1.BaselineReportData
 	var unreported, unreportedPending []evaluation.Outcome

@@ -56,7 +56,7 @@ func (r *Reconciler) RecordEvents(result Result, previous, next v1alpha1.Baselin
 			continue
 		}
 		object := evaluation.NamespaceID(result.Namespace)
-		if contested := report.FindContestingDrift(next.Drifts, control, r.clock.Now()); contested != nil {
+		if contested := report.FindContestingDrift(next.Drifts, control, r.Clock.Now()); contested != nil {
 			object = contested.Object
 		}
 		related := r.enforcer.Reference(result.Namespace, object)
@@ -67,10 +67,10 @@ func (r *Reconciler) RecordEvents(result Result, previous, next v1alpha1.Baselin
 // recordEvent records an event about the namespace, and the same about the baseline.
 func (r *Reconciler) recordEvent(result Result, baseline string, related *corev1.ObjectReference, reason, action, message string) {
 	namespace := r.enforcer.Reference(result.Namespace, evaluation.NamespaceID(result.Namespace))
-	events.Warn(r.recorder, namespace, related, reason, action, message)
+	events.Warn(r.Recorder, namespace, related, reason, action, message)
 	for _, selecting := range result.Governance.Selecting {
 		if selecting.Name == baseline {
-			events.Warn(r.recorder, events.Reference(selecting), related, reason, action, "namespace "+result.Namespace.Name+": "+message)
+			events.Warn(r.Recorder, events.Reference(selecting), related, reason, action, "namespace "+result.Namespace.Name+": "+message)
 		}
 	}
 }

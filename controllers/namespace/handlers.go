@@ -36,7 +36,7 @@ const (
 func (r *Reconciler) enqueueNamespaceOf() handler.EventHandler {
 	enqueue := func(queue handlers.Queue, object client.Object, isUrgent bool) {
 		namespace := cmp.Or(object.GetNamespace(), object.GetName())
-		r.state.firstEvents.Mark(namespace, r.clock.Now())
+		r.state.firstEvents.Mark(namespace, r.Clock.Now())
 		if isUrgent {
 			queue.Add(handlers.RequestFor(namespace))
 		} else {
@@ -73,7 +73,7 @@ func lastWriteTime(object client.Object) time.Time {
 func (r *Reconciler) enqueueNamespacesBinding() handler.EventHandler {
 	return handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, role client.Object) []reconcile.Request {
 		var bindings rbacv1.RoleBindingList
-		if err := r.client.List(ctx, &bindings, client.UnsafeDisableDeepCopy); err != nil {
+		if err := r.Client.List(ctx, &bindings, client.UnsafeDisableDeepCopy); err != nil {
 			ctrl.LoggerFrom(ctx).Error(err, "Failed to list RoleBindings from the cache")
 			return nil
 		}
@@ -109,9 +109,9 @@ func (r *Reconciler) enqueueFailedNamespaces() handler.EventHandler {
 func (r *Reconciler) enqueueOnWorkloadChange() handler.EventHandler {
 	enqueue := func(ctx context.Context, queue handlers.Queue, workload client.Object) {
 		namespace := workload.GetNamespace()
-		r.state.workloadChanges.mark(namespace, r.clock.Now())
+		r.state.workloadChanges.mark(namespace, r.Clock.Now())
 		current := &v1alpha1.BaselineReport{}
-		if err := r.client.Get(ctx, reportKey(namespace), current, client.UnsafeDisableDeepCopy); err != nil || !report.HasUnsettledPods(current.BaselineReportData) {
+		if err := r.Client.Get(ctx, reportKey(namespace), current, client.UnsafeDisableDeepCopy); err != nil || !report.HasUnsettledPods(current.BaselineReportData) {
 			return // not governed, or no pod prevents a level
 		}
 		queue.AddAfter(handlers.RequestFor(namespace), workloadDelay)

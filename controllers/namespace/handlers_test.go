@@ -87,7 +87,7 @@ func (noReports) Get(context.Context, client.ObjectKey, client.Object, ...client
 // An evaluation that asked about pods before they were deleted, and writes its report after that,
 // must soon be followed by another one.
 func TestEnqueueOnWorkloadChange_RemembersChangesWithoutReport(t *testing.T) {
-	reconciler := &Reconciler{client: noReports{}, clock: clocktesting.NewFakePassiveClock(now)}
+	reconciler := &Reconciler{Options: Options{Client: noReports{}, Clock: clocktesting.NewFakePassiveClock(now)}}
 	queue := delayedQueue{delays: map[string]time.Duration{}}
 	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: "n"}}
 	reconciler.enqueueOnWorkloadChange().Update(t.Context(), event.UpdateEvent{ObjectNew: deployment}, queue)

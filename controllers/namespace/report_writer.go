@@ -26,7 +26,7 @@ func (r *Reconciler) writeReport(ctx context.Context, current *v1alpha1.Baseline
 	}
 	return retry.OnError(retry.DefaultRetry, reconcilers.IsStaleWrite, func() error {
 		latest := &v1alpha1.BaselineReport{}
-		if err := r.live.Get(ctx, reportKey(namespace), latest); client.IgnoreNotFound(err) != nil {
+		if err := r.Live.Get(ctx, reportKey(namespace), latest); client.IgnoreNotFound(err) != nil {
 			return err
 		}
 		return r.writeReportOnce(ctx, latest, namespace, next(latest.BaselineReportData))
@@ -43,13 +43,13 @@ func (r *Reconciler) writeReportOnce(ctx context.Context, current *v1alpha1.Base
 	var err error
 	switch {
 	case isEmpty && exists:
-		err = client.IgnoreNotFound(r.client.Delete(ctx, current, kube.DeletePreconditions(current)))
+		err = client.IgnoreNotFound(r.Client.Delete(ctx, current, kube.DeletePreconditions(current)))
 	case isEmpty, exists && equality.Semantic.DeepEqual(current.BaselineReportData, next):
 		return nil
 	case exists:
-		err = r.client.Update(ctx, desired)
+		err = r.Client.Update(ctx, desired)
 	default:
-		err = r.client.Create(ctx, desired)
+		err = r.Client.Create(ctx, desired)
 	}
 	if isMissing := isCRDMissing(err); isMissing || err == nil {
 		r.state.isReportCRDMissing.Store(isMissing) // other errors do not show whether it is

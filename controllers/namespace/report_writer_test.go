@@ -28,7 +28,7 @@ func TestWriteReportOnce_RemembersWhetherTheCRDIsMissing(t *testing.T) {
 	resource := v1alpha1.GroupVersion.WithResource("baselinereports").GroupResource()
 	missing := apierrors.NewGenericServerResponse(http.StatusNotFound, "put", resource, "", "404 page not found", 0, true)
 	writer := &updateClient{}
-	reconciler := &Reconciler{client: writer}
+	reconciler := &Reconciler{Options: Options{Client: writer}}
 	existing := &v1alpha1.BaselineReport{ObjectMeta: metav1.ObjectMeta{UID: "a"}}
 	next := v1alpha1.BaselineReportData{ObservedBaselines: []v1alpha1.ObservedBaseline{{Name: "a"}}}
 	unchanged := &v1alpha1.BaselineReport{ObjectMeta: existing.ObjectMeta, BaselineReportData: next}

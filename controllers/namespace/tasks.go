@@ -64,7 +64,7 @@ func (r *Reconciler) shouldPrune(baselines []v1alpha1.SecurityBaseline, name str
 		if !baseline.DeletionTimestamp.IsZero() {
 			return baseline.Spec.DeletionPolicy == v1alpha1.DeletionRemove
 		}
-		_, err := precedence.NamespaceMatcher(baseline, r.protected)
+		_, err := precedence.NamespaceMatcher(baseline, r.Protected)
 		return err == nil && !baseline.Spec.IsAudit()
 	}
 	return false

@@ -43,7 +43,7 @@ func TestShouldPrune(t *testing.T) {
 		}), want: false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			reconciler := &Reconciler{protected: precedence.ProtectedNamespaces()}
+			reconciler := &Reconciler{Options: Options{Protected: precedence.ProtectedNamespaces()}}
 			if got := reconciler.shouldPrune(test.baselines, "a"); got != test.want {
 				t.Errorf("shouldPrune() = %t, want %t", got, test.want)
 			}
