@@ -64,7 +64,7 @@ func TestOlderAPIServer_WithoutMutatingAdmissionPolicies(t *testing.T) {
 			"does not come from an allowed":        {"run", "web", "--image=evil.io/web", "-n", namespace, "--dry-run=server"},
 			"container web lacks a memory limit;":  {"run", "web", "--image=registry.example.com/web", "-n", namespace, "--dry-run=server"},
 			"User jane is not among those who may": {"create", "rolebinding", "jane", "--clusterrole=cluster-admin", "--user=jane", "-n", namespace, "--dry-run=server"},
-			"only the operator may change or dele": {"delete", "networkpolicy", "security-baseline-default-deny", "-n", namespace, "--dry-run=server"},
+			"only the operator and exempt subjects": {"delete", "networkpolicy", "security-baseline-default-deny", "-n", namespace, "--dry-run=server"},
 		} {
 			testutil.WaitForKubectlError(t, local, message, command...)
 		}

@@ -249,7 +249,7 @@ func (o *operators) waitForJSONLogs(t *testing.T) {
 			logs.Write(readFile(t, manager.LogFile))
 		}
 		lines = strings.Split(strings.TrimSpace(logs.String()), "\n")
-		if !slices.ContainsFunc(lines, func(line string) bool { return strings.Contains(line, `"msg":"Drift"`) }) {
+		if !slices.ContainsFunc(lines, func(line string) bool { return strings.Contains(line, `"msg":"Drift detected"`) }) {
 			return fmt.Errorf("logged drifts: got none in %d lines, want one", len(lines))
 		}
 		return nil
