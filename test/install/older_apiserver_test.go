@@ -60,10 +60,10 @@ func TestOlderAPIServer_WithoutMutatingAdmissionPolicies(t *testing.T) {
 	for _, namespace := range []string{"guarded", "after"} {
 		testutil.Kubectl(t, local, "", "wait", "--for=create", "serviceaccount/default", "-n", namespace, testutil.TimeoutFlag)
 		for message, command := range map[string][]string{
-			"violates PodSecurity":                 {"run", "miner", "--image=registry.example.com/miner", "--privileged", "-n", namespace, "--dry-run=server"},
-			"does not come from an allowed":        {"run", "web", "--image=evil.io/web", "-n", namespace, "--dry-run=server"},
-			"container web lacks a memory limit;":  {"run", "web", "--image=registry.example.com/web", "-n", namespace, "--dry-run=server"},
-			"User jane is not among those who may": {"create", "rolebinding", "jane", "--clusterrole=cluster-admin", "--user=jane", "-n", namespace, "--dry-run=server"},
+			"violates PodSecurity":                  {"run", "miner", "--image=registry.example.com/miner", "--privileged", "-n", namespace, "--dry-run=server"},
+			"does not come from an allowed":         {"run", "web", "--image=evil.io/web", "-n", namespace, "--dry-run=server"},
+			"container web lacks a memory limit;":   {"run", "web", "--image=registry.example.com/web", "-n", namespace, "--dry-run=server"},
+			"User jane is not among those who may":  {"create", "rolebinding", "jane", "--clusterrole=cluster-admin", "--user=jane", "-n", namespace, "--dry-run=server"},
 			"only the operator and exempt subjects": {"delete", "networkpolicy", "security-baseline-default-deny", "-n", namespace, "--dry-run=server"},
 		} {
 			testutil.WaitForKubectlError(t, local, message, command...)
