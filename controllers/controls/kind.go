@@ -51,26 +51,26 @@ type Field struct {
 	Value any
 }
 
-// ManagedKinds returns the kinds of objects that any control creates or changes.
-func ManagedKinds() []*Kind {
-	return collectKinds(func(control *Control) []*Kind { return control.Manages })
-}
+// Kinds returns the kinds of objects that any control manages or observes. The slice is
+// shared: callers must not change it.
+func Kinds() []*Kind { return kindsOfAll() }
 
-// Kinds returns the kinds of objects that any control manages or observes.
-func Kinds() []*Kind {
-	return collectKinds(func(control *Control) []*Kind { return slices.Concat(control.Manages, control.Observes) })
-}
-
-func collectKinds(of func(*Control) []*Kind) []*Kind {
+// kindsOfAll is collected once, because every evaluation of a namespace lists the kinds.
+var kindsOfAll = sync.OnceValue(func() []*Kind {
 	var kinds []*Kind
 	for i := range All {
-		for _, kind := range of(&All[i]) {
+		for _, kind := range slices.Concat(All[i].Manages, All[i].Observes) {
 			if !slices.Contains(kinds, kind) {
 				kinds = append(kinds, kind)
 			}
 		}
 	}
 	return kinds
+})
+
+// ManagedKinds returns the kinds of objects that any control creates or changes.
+func ManagedKinds() []*Kind {
+	return slices.DeleteFunc(slices.Clone(Kinds()), func(kind *Kind) bool { return !kind.IsManaged() })
 }
 
 // KindOf returns the kind of an object, or nil if no control manages or observes it.
